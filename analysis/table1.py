@@ -1,0 +1,96 @@
+"""Table 1: batch size, δ of the piecewise step function, and interpolation, each around the paper's setting."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.runs import Run
+
+PAPER = Path(__file__).parent / "paper" / "table1.csv"
+METRICS = ["AP", "AP50", "AP75"]
+STANDARD = {"batch_size": 8, "delta": 1.0, "interpolated": True}
+# What may differ between runs of one table: what it varies, what is averaged over, and what cannot change numbers.
+FREE = {*STANDARD, "seed", "run_id", "outputs", "device", "workers", "images_logged", "schedule.evaluate_every"}
+FREE_GROUPS = ("environment.", "wandb.", "_wandb.")
+FREE_PATHS = ("dataset.root", "dataset.format")
+
+
+def build(runs: list[Run]) -> dict[str, pd.DataFrame]:
+    """Table 1 for each setting in which there are finished runs with AP-loss.
+
+    Returns:
+        For each setting, by a name that tells it, a row for each of the paper's with its numbers and ours: the mean
+        over seeds of the last evaluation, NaN where there is no run, and the number of seeds.
+    """
+    settings: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.finished and run.config.get("loss.name") == "ap":
+            settings.setdefault(_setting(run), []).append(run)
+    names = _names(settings)
+    return {names[setting]: _table(found) for setting, found in sorted(settings.items(), key=lambda item: names[item[0]])}
+
+
+def _table(runs: list[Run]) -> pd.DataFrame:
+    rows = []
+    for row in pd.read_csv(PAPER).to_dict("records"):
+        value = {"Yes": True, "No": False}.get(row["value"], row["value"])
+        wanted = STANDARD | {row["block"]: value if isinstance(value, bool) else float(value)}
+        ours = [run for run in runs if all(run.config[key] == wanted[key] for key in wanted)]
+        means = {metric: pd.Series([run.last(metric) for run in ours], dtype=float).mean() for metric in METRICS}
+        rows.append({**{k: row[k] for k in ("block", "value")}, **means, "seeds": len(ours)}
+                    | {f"paper {metric}": row[metric] for metric in METRICS})
+    return pd.DataFrame(rows)
+
+
+def _setting(run: Run) -> str:
+    fixed = {
+        key: value for key, value in run.config.items()
+        if key not in FREE and key not in FREE_PATHS and not key.startswith(FREE_GROUPS)
+    }
+    return repr(sorted(fixed.items()))
+
+
+def _names(settings: dict[str, list[Run]]) -> dict[str, str]:
+    """The recipe, followed by what distinguishes a setting from others of that recipe."""
+    names = {}
+    for setting, runs in settings.items():
+        config = runs[0].config
+        rivals = [other[0].config for key, other in settings.items() if key != setting and other[0].config["recipe"] == config["recipe"]]
+        keys = sorted({
+            key for rival in rivals for key in config
+            if rival.get(key) != config[key] and key not in FREE and key not in FREE_PATHS and not key.startswith(FREE_GROUPS)
+        })
+        names[setting] = ", ".join([f"recipe={config['recipe']}", *(f"{key}={config[key]}" for key in keys)])
+    return names
+
+
+TITLES = {"batch_size": "Batch Size", "delta": "δ", "interpolated": "Interpolated"}
+
+
+def to_text(tables: dict[str, pd.DataFrame]) -> str:
+    """The tables as Markdown, with missing cells shown as such and the command that fills them."""
+    if not tables:
+        tables = {"recipe=mini": _table([])}
+    lines = ["# Table 1: ablations of AP-loss", ""]
+    for name, table in tables.items():
+        lines += [f"## {name}", ""]
+        for block, rows in table.groupby("block", sort=False):
+            lines += [_row([TITLES[block], *METRICS, "seeds", *(f"paper {m}" for m in METRICS)]), _row(["---"] * 8)]
+            for row in rows.to_dict("records"):
+                ours = [f"{row[m]:.1f}" if row["seeds"] else "missing" for m in METRICS]
+                lines.append(_row([row["value"], *ours, row["seeds"] or "–", *(row[f"paper {m}"] for m in METRICS)]))
+            missing = [str(row["value"]) for row in rows.to_dict("records") if not row["seeds"]]
+            if missing:
+                values = ",".join({"Yes": "true", "No": "false"}.get(value, value) for value in missing)
+                overrides = name.replace(", ", " ")
+                lines += ["", f"Missing: `python -m src.run -m {overrides} loss=ap {block}={values}`"]
+            lines.append("")
+    lines.append(
+        "AP in percent on the test split of each setting's data; the paper's numbers are of RetinaNet with ResNet-50 on "
+        "VOC2007 test, so only differences between rows compare."
+    )
+    return "\n".join(lines)
+
+
+def _row(cells: list) -> str:
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"

@@ -1,0 +1,187 @@
+"""The schema of the configuration, the knobs each loss takes, and what makes two runs the same run."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+Precision = Enum("Precision", ["fp32", "bf16", "fp16"])
+WandbMode = Enum("WandbMode", ["offline", "online", "disabled"])
+Format = Enum("Format", ["shapes", "voc", "coco"])
+Augmentation = Enum("Augmentation", ["ssd", "flip"])
+Backbone = Enum("Backbone", ["resnet18", "resnet50", "resnet101"])
+
+
+def not_scientific(default: Any = MISSING) -> Any:
+    """A field that cannot change a run's numbers, and so is no part of its identity."""
+    return field(default=default, metadata={"scientific": False})
+
+
+@dataclass
+class Loss:
+    name: str = MISSING
+
+
+@dataclass
+class FocalLoss(Loss):
+    alpha: float = MISSING
+    gamma: float = MISSING
+
+
+@dataclass
+class Model:
+    backbone: Backbone = MISSING
+    weights: str | None = MISSING
+    channels: int = MISSING
+    anchor_scale: float = MISSING
+    score_threshold: float = MISSING
+
+
+@dataclass
+class Dataset:
+    name: str = MISSING
+    format: Format = not_scientific()
+    root: str = not_scientific()
+    train: str = MISSING
+    test: str = MISSING
+    classes: list[str] | None = MISSING
+    train_size: int = MISSING
+    test_shorter_side: int = MISSING
+    test_longer_side: int = MISSING
+    augmentation: Augmentation = MISSING
+
+
+@dataclass
+class Schedule:
+    epochs: int = MISSING
+    learning_rate: float = MISSING
+    reference_batch_size: int = MISSING
+    warmup_iterations: int = MISSING
+    decay_at: list[float] = MISSING
+    momentum: float = MISSING
+    weight_decay: float = MISSING
+    clip_gradient: float | None = MISSING
+    evaluate_every: int = not_scientific()
+
+
+@dataclass
+class Wandb:
+    mode: WandbMode = MISSING
+    project: str = MISSING
+    entity: str | None = MISSING
+
+
+@dataclass
+class Config:
+    recipe: str = not_scientific()
+    loss: Loss = field(default_factory=Loss)
+    delta: float = MISSING
+    interpolated: bool = MISSING
+    batch_size: int = MISSING
+    seed: int = MISSING
+    precision: Precision = MISSING
+    model: Model = field(default_factory=Model)
+    dataset: Dataset = field(default_factory=Dataset)
+    schedule: Schedule = field(default_factory=Schedule)
+    outputs: str = not_scientific()
+    device: str = not_scientific()
+    workers: int = not_scientific()
+    images_logged: int = not_scientific()
+    wandb: Wandb = field(default_factory=Wandb, metadata={"scientific": False})
+
+
+# The top-level knobs that each loss takes; the others do not count for it.
+KNOBS = {"ap": ("delta", "interpolated"), "auc": ("delta",), "focal": ()}
+_ALL_KNOBS = {knob for knobs in KNOBS.values() for knob in knobs}
+
+
+def loss_arguments(config: DictConfig) -> dict[str, Any]:
+    """The keyword arguments of the chosen loss function."""
+    arguments = {knob: config[knob] for knob in KNOBS[config.loss.name]}
+    return arguments | {key: value for key, value in config.loss.items() if key != "name"}
+
+
+def scientific(config: DictConfig) -> dict[str, Any]:
+    """What decides a run's numbers: the resolved configuration without paths, logging, workers and unused knobs."""
+    plain = OmegaConf.to_container(
+        OmegaConf.masked_copy(config, [f.name for f in fields(Config)]), resolve=True, enum_to_str=True
+    )
+    unused = _ALL_KNOBS - set(KNOBS.get(plain["loss"]["name"], ()))
+    return {key: value for key, value in _scientific(plain, Config).items() if key not in unused}
+
+
+def _scientific(plain: dict, schema: type) -> dict:
+    kept = {}
+    for f in fields(schema):
+        value = plain[f.name]
+        # A knob added later names the value at which it changes nothing; at that value it is left out of the
+        # identity, so that the runs made before it keep theirs.
+        neutral = "neutral" in f.metadata and value == f.metadata["neutral"]
+        if f.metadata.get("scientific", True) and not neutral:
+            known = isinstance(value, dict) and f.name != "loss"
+            kept[f.name] = _scientific(value, f.default_factory) if known else value
+    return kept
+
+
+def run_id(config: DictConfig) -> str:
+    """The run's identity: ten hexadecimal digits that depend on :func:`scientific` alone."""
+    text = json.dumps(scientific(config), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def resolve(config: DictConfig) -> DictConfig:
+    """The configuration with every reference resolved and every choice a plain string.
+
+    Raises:
+        ValueError: a key, which the message names, has no value or an impossible one.
+    """
+    missing = OmegaConf.missing_keys(config)
+    if missing:
+        raise ValueError(f"no value given for {', '.join(sorted(missing))}: add KEY=VALUE to the command line")
+    if config.loss.name not in KNOBS:
+        raise ValueError(f"loss.name={config.loss.name}: no such loss; there are {', '.join(KNOBS)}")
+    schedule, data = config.schedule, config.dataset
+    positive = {
+        "batch_size": config.batch_size,
+        "schedule.epochs": schedule.epochs,
+        "schedule.evaluate_every": schedule.evaluate_every,
+        "schedule.learning_rate": schedule.learning_rate,
+        "schedule.reference_batch_size": schedule.reference_batch_size,
+        "dataset.train_size": data.train_size,
+        "dataset.test_shorter_side": data.test_shorter_side,
+        "model.channels": config.model.channels,
+        "model.anchor_scale": config.model.anchor_scale,
+    }
+    if "delta" in KNOBS[config.loss.name]:
+        positive["delta"] = config.delta
+    for key, value in positive.items():
+        if not value > 0:
+            raise ValueError(f"{key}={value} must be greater than 0")
+    if data.train_size % 32:
+        raise ValueError(f"dataset.train_size={data.train_size} must be a multiple of 32")
+    if data.test_longer_side < data.test_shorter_side:
+        raise ValueError(f"dataset.test_longer_side={data.test_longer_side} is less than dataset.test_shorter_side")
+    if not all(0 < part <= 1 for part in schedule.decay_at):
+        raise ValueError(f"schedule.decay_at={list(schedule.decay_at)} must be parts of the training, between 0 and 1")
+    return OmegaConf.create(OmegaConf.to_container(config, resolve=True, enum_to_str=True))
+
+
+def describe(config: DictConfig) -> str:
+    """A run's name for people: recipe, loss, the knobs that count, batch size and seed."""
+    knobs = [f"{knob}={config[knob]}" for knob in KNOBS[config.loss.name]]
+    return " ".join([config.recipe, config.loss.name, *knobs, f"batch_size={config.batch_size}", f"seed={config.seed}"])
+
+
+def register() -> None:
+    """Makes the schema, and the resolvers that conf/ uses, known to Hydra."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    store.store(group="schema/loss", name="loss", node=Loss)
+    store.store(group="schema/loss", name="focal", node=FocalLoss)
+    OmegaConf.register_new_resolver("run_id", lambda *, _root_: run_id(_root_), replace=True)
+    OmegaConf.register_new_resolver("folder_name", lambda path: Path(path).expanduser().resolve().name, replace=True)

@@ -1,0 +1,54 @@
+"""Data sets by name: what the configuration calls for, read into records."""
+
+import hashlib
+import logging
+from pathlib import Path
+
+from src.data.coco import coco_classes, read_coco
+from src.data.records import DataError, ImageRecord
+from src.data.shapes import ensure_shapes
+from src.data.voc import read_voc, voc_classes
+
+logger = logging.getLogger(__name__)
+
+
+def read_data(
+    format: str, root: str, train: str, test: str, classes: list[str] | None = None
+) -> tuple[list[ImageRecord], list[ImageRecord], list[str]]:
+    """The images to train on, those to test on, and the names of the classes.
+
+    Args:
+        format: "voc", "coco", or "shapes", the built-in set, which is generated into `root` on first use.
+        root: the data set's folder.
+        train, test: splits, several joined by +.
+        classes: their names in the order of the labels, or None for all that the annotations of both splits name.
+
+    Raises:
+        DataError: something is wrong on disk; the message names the file.
+    """
+    folder = Path(root).expanduser()
+    if format == "shapes":
+        ensure_shapes(folder)
+    elif not folder.is_dir():
+        raise DataError(f"dataset.root={root}: no such folder")
+    read, find = (read_coco, coco_classes) if format == "coco" else (read_voc, voc_classes)
+    if classes is None:
+        classes = list(dict.fromkeys(find(folder, train) + find(folder, test)))
+        if format != "coco":
+            classes.sort()
+    everything = read(folder, train, classes)
+    records = [record for record in everything if len(record.training_objects()[0])]
+    if len(records) < len(everything):
+        logger.info("%d of %d training images hold no box to train on and are left out", len(everything) - len(records), len(everything))
+    if not records:
+        raise DataError(f"{folder}: no image of the split {train} holds a box to train on")
+    return records, read(folder, test, classes), list(classes)
+
+
+def fingerprint(records: list[ImageRecord]) -> str:
+    """Sixteen hexadecimal digits that differ between data sets with other images, boxes or labels."""
+    digest = hashlib.sha256()
+    for record in records:
+        digest.update(f"{record.image_id} {record.width} {record.height}".encode())
+        digest.update(record.boxes.numpy().tobytes() + record.labels.numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,37 @@
+"""Anchors of RetinaNet, level by level."""
+
+import math
+
+import torch
+from torch import Tensor
+
+STRIDES = (8, 16, 32, 64, 128)  # P3 to P7
+SCALES = (1.0, math.sqrt(2.0))
+ASPECT_RATIOS = (0.5, 1.0, 2.0)  # height over width
+ANCHORS_PER_CELL = len(SCALES) * len(ASPECT_RATIOS)
+
+
+def make_anchors(height: int, width: int, scale: float = 4.0, device: torch.device | str = "cpu") -> list[Tensor]:
+    """The anchors of an image, on each pyramid level (Section 4.1.1).
+
+    At a stride s there are cells of s × s pixels, and about each cell's centre 2 × 3 anchors of area (scale · s)² and
+    twice that. torchvision's generator rounds anchors to whole pixels and centres them on the cells' corners; these
+    are exact and centred on the cells, as in the official recipe.
+
+    Args:
+        height, width: of the padded image in pixels.
+        scale: side of the smaller square anchors in strides.
+
+    Returns:
+        A tensor [cells · 6, 4] of (x1, y1, x2, y2) in pixels a level, in the order of rows, columns, anchors.
+    """
+    levels = []
+    for stride in STRIDES:
+        sides = [(scale * stride * s / math.sqrt(r), scale * stride * s * math.sqrt(r)) for s in SCALES for r in ASPECT_RATIOS]
+        half = torch.tensor(sides, device=device) / 2
+        x = (torch.arange(math.ceil(width / stride), device=device) + 0.5) * stride
+        y = (torch.arange(math.ceil(height / stride), device=device) + 0.5) * stride
+        y, x = torch.meshgrid(y, x, indexing="ij")
+        centres = torch.stack([x, y], dim=-1)[:, :, None]
+        levels.append(torch.cat([centres - half, centres + half], dim=-1).reshape(-1, 4))
+    return levels

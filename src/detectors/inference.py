@@ -1,0 +1,77 @@
+"""From a detector's outputs to detections."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import batched_nms, clip_boxes_to_image
+
+from src.data.loading import TestBatch
+from src.data.records import ImageRecord
+from src.detections import Detections
+from src.detectors.anchors import make_anchors
+from src.detectors.targets import BOX_CODER
+
+
+def detect(
+    logits: Tensor,
+    offsets: Tensor,
+    anchors: list[Tensor],
+    image_size: tuple[int, int],
+    *,
+    score_threshold: float = 0.01,
+    candidates: int = 1000,
+    nms_iou: float = 0.5,
+    detections: int = 100,
+) -> Detections:
+    """The best detections of one image: per level the top candidates, then class-wise non-maximum suppression.
+
+    Args:
+        logits: [A, K]; a score is its sigmoid.
+        offsets: [A, 4].
+        anchors: the levels' anchors, A in all.
+        image_size: (height, width) of the image without its padding, in pixels.
+        score_threshold: candidates must score more, except on the coarsest level, whose few anchors all may stand.
+        candidates: kept (anchor, class) pairs a level.
+        nms_iou: IoU above which the lower scored of two boxes of a class goes.
+        detections: kept in all.
+    """
+    boxes, scores, labels = [], [], []
+    start = 0
+    for level, level_anchors in enumerate(anchors):
+        stop = start + len(level_anchors)
+        level_scores = logits[start:stop].float().sigmoid().flatten()
+        threshold = score_threshold if level < len(anchors) - 1 else 0.0
+        keep = (level_scores > threshold).nonzero().squeeze(1)
+        top, index = level_scores[keep].topk(min(candidates, len(keep)))
+        anchor, label = keep[index] // logits.shape[1], keep[index] % logits.shape[1]
+        boxes.append(BOX_CODER.decode_single(offsets[start:stop][anchor].float(), level_anchors[anchor]))
+        scores.append(top)
+        labels.append(label)
+        start = stop
+    boxes, scores, labels = torch.cat(boxes), torch.cat(scores), torch.cat(labels)
+    boxes = clip_boxes_to_image(boxes, image_size)
+    keep = batched_nms(boxes, scores, labels, nms_iou)[:detections]
+    return Detections(boxes[keep].cpu(), scores[keep].cpu(), labels[keep].cpu())
+
+
+@torch.inference_mode()
+def predict(
+    model: nn.Module,
+    batches: Iterable[TestBatch],
+    records: list[ImageRecord],
+    device: torch.device,
+    anchor_scale: float,
+    score_threshold: float,
+) -> list[Detections]:
+    """The detections on every image of a test set, in the order and the coordinates of its records."""
+    model.eval()
+    results: list[Detections | None] = [None] * len(records)
+    for batch in batches:
+        logits, offsets = model(batch.images.to(device, non_blocking=True))
+        anchors = make_anchors(*batch.images.shape[-2:], anchor_scale, device)
+        for row, (index, size) in enumerate(zip(batch.indexes, batch.sizes, strict=True)):
+            found = detect(logits[row], offsets[row], anchors, size, score_threshold=score_threshold)
+            zoom = torch.tensor([records[index].width / size[1], records[index].height / size[0]] * 2)
+            results[index] = Detections(found.boxes * zoom, found.scores, found.labels)
+    return results

@@ -1,0 +1,37 @@
+"""AP-loss (Section 3.1.2) with the error-driven update of Algorithm 1, exact and near-linear."""
+
+import torch
+from torch import Tensor
+
+from src.losses.ranking import ranking_loss
+
+
+def ap_loss(logits: Tensor, targets: Tensor, *, delta: float = 1.0, interpolated: bool = True) -> Tensor:
+    """AP-loss 1 − AP (Equation 5), optimised by the error-driven update (Algorithm 1).
+
+    All entries are ranked together, whatever their image or class: pass what one mini-batch holds. Takes
+    O(|N| + |P| log |P|) time and O(|N| + |P|) memory; sums are float64.
+
+    Args:
+        logits: floating tensor of any shape and device, the raw scores s.
+        targets: tensor of the same shape; 1 positive, 0 negative, −1 ignored.
+        delta: half width δ > 0 of the piecewise step function that stands for the Heaviside step (Equation 21).
+        interpolated: whether precision is made monotone in the score (Section 3.4.3).
+
+    Returns:
+        The scalar loss. ``backward()`` puts the update of Algorithm 1, not a derivative, into ``logits.grad``, times
+        the incoming gradient. Without positives the loss is 0 and the update zero; a positive or negative that is not
+        finite makes both NaN.
+
+    Raises:
+        TypeError: logits are not floating.
+        ValueError: shapes or devices differ, delta ≤ 0, or targets hold anything else than 1, 0 and −1.
+    """
+
+    def pair_weights(positives_above: Tensor, negatives_above: Tensor, _: int) -> tuple[Tensor, Tensor]:
+        # One minus the precision at each positive, in ascending order of score (lines 9 and 10).
+        miss = negatives_above / (1 + positives_above + negatives_above)
+        losses = miss.cummin(0).values if interpolated else miss  # lines 11 to 15
+        return losses, torch.where(negatives_above > 0, losses / negatives_above, 0)
+
+    return ranking_loss(logits, targets, delta, pair_weights)

@@ -1,0 +1,19 @@
+"""AUC-loss (Equation 7) with the error-driven update, exact and near-linear."""
+
+import torch
+from torch import Tensor
+
+from src.losses.ranking import ranking_loss
+
+
+def auc_loss(logits: Tensor, targets: Tensor, *, delta: float = 1.0) -> Tensor:
+    """AUC-loss, the mean of f(s_j − s_i) over all pairs of a positive i and a negative j (Equation 7).
+
+    Arguments, update, cost and errors are those of :func:`src.losses.ap_loss`.
+    """
+
+    def pair_weights(_: Tensor, negatives_above: Tensor, negatives: int) -> tuple[Tensor, Tensor]:
+        weight = 1 / max(negatives, 1)
+        return negatives_above * weight, torch.full_like(negatives_above, weight)
+
+    return ranking_loss(logits, targets, delta, pair_weights)

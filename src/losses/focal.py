@@ -1,0 +1,26 @@
+"""Focal loss on K sigmoids, the paper's strongest classification baseline."""
+
+import torch
+from torch import Tensor
+from torchvision.ops import sigmoid_focal_loss
+
+from src.losses.ranking import check_inputs
+
+
+def focal_loss(logits: Tensor, targets: Tensor, *, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+    """Focal loss, summed over all entries that count and divided by the number of positives (at least 1).
+
+    Args:
+        logits: floating tensor of any shape, raw scores.
+        targets: tensor of the same shape; 1 positive, 0 negative, −1 ignored.
+        alpha: weight of the positives, in [0, 1]; that of the negatives is 1 − alpha.
+        gamma: focusing exponent ≥ 0.
+
+    Raises:
+        TypeError, ValueError: as :func:`src.losses.ap_loss` does.
+    """
+    check_inputs(logits, targets)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    positive = (targets == 1).to(logits.dtype)
+    loss = sigmoid_focal_loss(logits, positive, alpha=alpha, gamma=gamma, reduction="none")
+    return torch.where(targets == -1, 0, loss).sum() / positive.sum().clamp(min=1)

@@ -1,0 +1,175 @@
+"""The training loop."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from src.data.loading import TrainingBatch
+from src.detectors.anchors import make_anchors
+from src.detectors.targets import assign_targets, box_loss
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class NonFiniteLoss(RuntimeError):
+    """Training diverged."""
+
+
+@dataclass
+class Trainer:
+    """All that one step of training needs.
+
+    ``classification_loss`` maps logits [B, A, K] and targets of that shape to a scalar.
+    """
+
+    model: nn.Module
+    classification_loss: Callable[[Tensor, Tensor], Tensor]
+    optimizer: torch.optim.Optimizer
+    scheduler: LambdaLR
+    scaler: torch.amp.GradScaler
+    device: torch.device
+    classes: int
+    anchor_scale: float
+    precision: str = "fp32"
+    clip_gradient: float | None = None
+
+    def parts(self) -> dict[str, Any]:
+        """What a checkpoint must hold for training to go on as if nothing had happened."""
+        return {
+            "model": self.model, "optimizer": self.optimizer, "scheduler": self.scheduler, "scaler": self.scaler
+        }
+
+    def epoch(self, batches: Iterable[TrainingBatch], step: int) -> Iterator[dict[str, float]]:
+        """Trains on each batch and yields what is to be logged of it; `step` counts batches over all epochs.
+
+        Raises:
+            NonFiniteLoss: naming the step and the learning rate; the weights are those before it.
+        """
+        self.model.train()
+        begun = time.perf_counter()
+        for step, batch in enumerate(batches, step + 1):  # noqa: B020
+            values = self.step(batch, step)
+            seconds = time.perf_counter() - begun
+            begun = time.perf_counter()
+            yield values | {"iteration_seconds": seconds, "images_per_second": len(batch.images) / seconds}
+
+    def step(self, batch: TrainingBatch, step: int) -> dict[str, float]:
+        images = batch.images.to(self.device, non_blocking=True)
+        anchors = torch.cat(make_anchors(*images.shape[-2:], self.anchor_scale, self.device))
+        boxes = [b.to(self.device) for b in batch.boxes]
+        labels = [x.to(self.device) for x in batch.labels]
+        targets = assign_targets(anchors, boxes, labels, self.classes)
+
+        with autocast(self.device, self.precision):
+            logits, offsets = self.model(images)
+            localisation = box_loss(offsets, anchors, targets)
+        with Stopwatch(self.device) as loss_time:
+            scores = logits.detach().requires_grad_()
+            classification = self.classification_loss(scores, targets.classes)
+            self.scaler.scale(classification).backward()
+
+        learning_rate = self.optimizer.param_groups[0]["lr"]
+        total = float(classification.detach() + localisation.detach())
+        if not math.isfinite(total):
+            raise NonFiniteLoss(
+                f"the loss is {total} at step {step}, with learning rate {learning_rate:.3g}. Try a lower "
+                "schedule.learning_rate, a longer schedule.warmup_iterations, schedule.clip_gradient=10 or precision=fp32"
+            )
+        self.optimizer.zero_grad()
+        torch.autograd.backward([logits, self.scaler.scale(localisation)], [scores.grad, None])
+        if self.clip_gradient is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_gradient)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.scheduler.step()
+        return {
+            "loss": total,
+            "classification_loss": float(classification.detach()),
+            "box_loss": float(localisation.detach()),
+            "learning_rate": learning_rate,
+            "positives": len(targets.boxes),
+            "loss_seconds": loss_time.seconds,
+        }
+
+
+def build_trainer(
+    model: nn.Module,
+    classification_loss: Callable[[Tensor, Tensor], Tensor],
+    steps: int,
+    device: torch.device,
+    classes: int,
+    anchor_scale: float,
+    batch_size: int,
+    precision: str,
+    *,
+    learning_rate: float,
+    reference_batch_size: int,
+    warmup_iterations: int,
+    decay_at: list[float],
+    momentum: float,
+    weight_decay: float,
+    clip_gradient: float | None,
+) -> Trainer:
+    """A trainer with SGD, whose learning rate is linear in the batch size and follows :func:`learning_rate_factor`.
+
+    Args:
+        steps: of the whole training.
+        The others are the keys of the configuration's `schedule`.
+    """
+    optimizer = torch.optim.SGD(
+        [p for p in model.parameters() if p.requires_grad],
+        lr=learning_rate * batch_size / reference_batch_size,
+        momentum=momentum,
+        weight_decay=weight_decay,
+    )
+    scheduler = LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps, warmup_iterations, decay_at))
+    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+    return Trainer(
+        model, classification_loss, optimizer, scheduler, scaler, device, classes, anchor_scale, precision, clip_gradient
+    )
+
+
+def learning_rate_factor(step: int, steps: int, warmup_iterations: int, decay_at: list[float]) -> float:
+    """Linear warm-up from one third, then a division by 10 at each part of `decay_at` of the training."""
+    warmup = min(step / warmup_iterations, 1) if warmup_iterations else 1
+    return (1 + 2 * warmup) / 3 * 0.1 ** sum(step >= part * steps for part in decay_at)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; "auto" is a GPU if there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={name}, but torch finds no GPU here; use device=auto or device=cpu")
+    return device
+
+
+def autocast(device: torch.device, precision: str):
+    """The context of automatic mixed precision, or none for fp32."""
+    dtype = PRECISIONS[precision]
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
+
+
+class Stopwatch:
+    """Seconds spent in a block; on a GPU the block's kernels are waited for."""
+
+    def __init__(self, device: torch.device):
+        self.wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+
+    def __enter__(self) -> "Stopwatch":
+        self.wait()
+        self.begun = time.perf_counter()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.wait()
+        self.seconds = time.perf_counter() - self.begun

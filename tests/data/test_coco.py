@@ -1,0 +1,215 @@
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from src.data.coco import coco_classes, read_coco
+from src.data.records import DataError
+
+SHARED = Path(os.environ.get("SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no real data in {SHARED} (SHARED_DATA)")
+
+
+def content():
+    """Two images; category ids with a gap, not in order."""
+    return {
+        "images": [{"id": 7, "file_name": "seven.jpg", "width": 100, "height": 80},
+                   {"id": 3, "file_name": "three.jpg", "width": 50, "height": 60}],
+        "annotations": [
+            {"id": 1, "image_id": 3, "category_id": 90, "bbox": [1.5, 2, 10, 20.25], "area": 99.5,
+             "iscrowd": 0, "segmentation": [[1, 2, 3, 4, 5, 6]]},
+            {"id": 2, "image_id": 7, "category_id": 4, "bbox": [90, 70, 30, 30], "area": 12, "iscrowd": 1,
+             "segmentation": {"counts": [1, 2], "size": [80, 100]}},
+            {"id": 3, "image_id": 3, "category_id": 4, "bbox": [0, 0, 50, 60]},
+        ],
+        "categories": [{"id": 90, "name": "toothbrush"}, {"id": 4, "name": "boat"}],
+    }
+
+
+def write(root, set_name, data, image_folder=None):
+    path = root / "annotations" / f"instances_{set_name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(data))
+    for image in data.get("images", []):
+        image_path = root / (set_name if image_folder is None else image_folder) / image["file_name"]
+        image_path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (2, 2)).save(image_path)
+    return path
+
+
+def test_boxes_labels_and_flags(tmp_path):
+    write(tmp_path, "val2017", content())
+    seven, three = read_coco(tmp_path, "val2017")
+    assert coco_classes(tmp_path, "val2017") == ["boat", "toothbrush"]
+    assert (seven.image_id, three.image_id) == (7, 3)
+    assert seven.path == tmp_path / "val2017" / "seven.jpg" and (seven.width, seven.height) == (100, 80)
+    assert seven.boxes.tolist() == [[90, 70, 100, 80]]
+    assert three.boxes.tolist() == [[1.5, 2, 11.5, 22.25], [0, 0, 50, 60]]
+    assert seven.labels.tolist() == [0] and three.labels.tolist() == [1, 0]
+    assert seven.crowd.tolist() == [True] and three.crowd.tolist() == [False, False]
+    assert seven.area.tolist() == [12] and three.area.tolist() == [99.5, 3000]
+    assert not seven.difficult.any()
+
+
+def test_labels_follow_the_given_classes(tmp_path):
+    write(tmp_path, "val", content())
+    seven, three = read_coco(tmp_path, "val", ["person", "toothbrush", "boat"])
+    assert seven.labels.tolist() == [2] and three.labels.tolist() == [1, 2]
+    with pytest.raises(DataError, match=r"instances_val\.json: annotation 2 is of class 'boat'.*toothbrush"):
+        read_coco(tmp_path, "val", ["toothbrush"])
+
+
+def test_image_without_objects_is_kept(tmp_path):
+    data = content()
+    data["images"].append({"id": 9, "file_name": "nine.jpg", "width": 5, "height": 5})
+    write(tmp_path, "val", data)
+    nine = read_coco(tmp_path, "val")[2]
+    assert nine.image_id == 9 and nine.boxes.shape == (0, 4)
+
+
+def test_several_sets(tmp_path):
+    write(tmp_path, "train2014", content())
+    other = content()
+    other["images"] = [{"id": 8, "file_name": "eight.jpg", "width": 100, "height": 80}]
+    other["annotations"] = [{"id": 1, "image_id": 8, "category_id": 5, "bbox": [1, 1, 2, 2]}]
+    other["categories"] = [{"id": 5, "name": "kite"}]
+    write(tmp_path, "extra", other)
+    records = read_coco(tmp_path, "train2014+extra")
+    assert [record.image_id for record in records] == [7, 3, 8]
+    assert coco_classes(tmp_path, "train2014+extra") == ["boat", "kite", "toothbrush"]
+    assert [record.labels.tolist() for record in records] == [[0], [2, 0], [1]]
+    assert records[2].path == tmp_path / "extra" / "eight.jpg"
+
+
+def test_sets_that_share_an_image(tmp_path):
+    write(tmp_path, "train", content())
+    write(tmp_path, "val", content())
+    with pytest.raises(DataError, match="image id 7 comes twice in split train.val"):
+        read_coco(tmp_path, "train+val")
+    with pytest.raises(DataError, match="names val twice"):
+        read_coco(tmp_path, "val+val")
+
+
+@pytest.mark.parametrize("folder", ["minival", "images/minival", "val2014", "images/val2014", ""])
+def test_places_of_images(tmp_path, folder):
+    data = content()
+    for image in data["images"]:
+        image["file_name"] = f"COCO_val2014_{image['id']:012d}.jpg"
+    write(tmp_path, "minival", data, image_folder=folder)
+    seven, _ = read_coco(tmp_path, "minival")
+    assert seven.path == tmp_path / folder / "COCO_val2014_000000000007.jpg"
+
+
+def test_file_names_with_folders(tmp_path):
+    data = content()
+    data["images"][0]["file_name"] = "deep/seven.jpg"
+    write(tmp_path, "val", data, image_folder="")
+    seven, three = read_coco(tmp_path, "val")
+    assert (seven.path, three.path) == (tmp_path / "deep" / "seven.jpg", tmp_path / "three.jpg")
+
+
+def test_missing_images(tmp_path):
+    write(tmp_path, "val", content())
+    (tmp_path / "val" / "seven.jpg").unlink()
+    with pytest.raises(DataError, match=r"1 of the 2 images of .*_val\.json are missing: seven\.jpg"):
+        read_coco(tmp_path, "val")
+
+
+def test_boxes_without_area_or_outside_are_dropped_with_one_warning(tmp_path, caplog):
+    data = content()
+    data["annotations"] += [
+        {"id": 11, "image_id": 7, "category_id": 4, "bbox": [5, 5, 0, 9]},
+        {"id": 12, "image_id": 3, "category_id": 4, "bbox": [60, 5, 9, 9]},
+        {"id": 13, "image_id": 3, "category_id": 4, "bbox": [5, 5, 4, -1]},
+        {"id": 14, "image_id": 7, "category_id": 90, "bbox": [-5, -5, 10, 10]},
+    ]
+    write(tmp_path, "val", data)
+    seven, three = read_coco(tmp_path, "val")
+    assert seven.boxes.tolist() == [[90, 70, 100, 80], [0, 0, 5, 5]] and seven.labels.tolist() == [0, 1]
+    assert len(three.boxes) == 2
+    assert len(caplog.records) == 1 and "dropped 3 boxes" in caplog.text and "11, 12, 13" in caplog.text
+
+
+def test_missing_json_lists_those_there_are(tmp_path):
+    write(tmp_path, "val2017", content())
+    with pytest.raises(DataError, match=r"instances_val2014\.json does not exist.*instances_val2017\.json"):
+        read_coco(tmp_path, "val2014")
+    with pytest.raises(DataError, match="are: none"):
+        coco_classes(tmp_path / "nowhere", "val2014")
+
+
+def test_truncated_json(tmp_path):
+    path = write(tmp_path, "val", content())
+    path.write_text(path.read_text()[:-40])
+    with pytest.raises(DataError, match=r"instances_val\.json is not complete JSON"):
+        read_coco(tmp_path, "val")
+
+
+def without(key):
+    return lambda data: data.pop(key)
+
+
+def emptied(key):
+    return lambda data: data[key].clear()
+
+
+def annotation(**changes):
+    return lambda data: data["annotations"][1].update(changes)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (without("images"), "has no list 'images'"),
+    (without("annotations"), "has no list 'annotations'"),
+    (emptied("images"), "list 'images' is empty"),
+    (emptied("annotations"), "list 'annotations' is empty"),
+    (emptied("categories"), "list 'categories' is empty"),
+    (lambda data: data["images"][1].pop("width"), "an entry of 'images' lacks one of id, file_name, width"),
+    (annotation(image_id=1000), "annotation 2 is of image 1000"),
+    (annotation(category_id=5), "annotation 2 is of category 5"),
+    (annotation(bbox=[1, 2, 3]), r"annotation 2 has the bbox \[1, 2, 3\]"),
+    (annotation(bbox=None), "annotation 2 has the bbox None"),
+    (lambda data: data["categories"][0].update(id=4), "category 4 is both 'toothbrush' and 'boat'"),
+    (lambda data: data["categories"][0].update(name="boat"), "several category ids have the name boat"),
+])
+def test_defective_json_is_named(tmp_path, change, message):
+    data = content()
+    change(data)
+    write(tmp_path, "val", data)
+    with pytest.raises(DataError, match=rf"instances_val\.json.*{message}"):
+        read_coco(tmp_path, "val")
+
+
+def test_a_file_of_detections_is_not_one_of_instances(tmp_path):
+    path = write(tmp_path, "val", content())
+    path.write_text(json.dumps([{"image_id": 7, "category_id": 4, "bbox": [1, 2, 3, 4], "score": 0.5}]))
+    with pytest.raises(DataError, match=r"instances_val\.json has no list 'images'"):
+        read_coco(tmp_path, "val")
+
+
+@needs_shared
+def test_coco100(tmp_path):
+    source = SHARED / "eval" / "coco100" / "gt.json"
+    data = json.loads(source.read_text())
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "val2014").mkdir()
+    shutil.copyfile(source, tmp_path / "annotations" / "instances_minival2014.json")
+    for image in data["images"]:
+        Image.new("L", (2, 2)).save(tmp_path / "val2014" / image["file_name"])
+    records = read_coco(tmp_path, "minival2014")
+    classes = coco_classes(tmp_path, "minival2014")
+    assert len(records) == 100
+    assert len(classes) == 80 and (classes[0], classes[-1]) == ("person", "toothbrush")
+    assert sum(len(record.boxes) for record in records) == 830
+    assert not any(record.crowd.any() for record in records)
+    id_of = {category["name"]: category["id"] for category in data["categories"]}
+    for record in records:
+        own = [entry for entry in data["annotations"] if entry["image_id"] == record.image_id]
+        assert [id_of[classes[label]] for label in record.labels] == [entry["category_id"] for entry in own]
+        assert record.area.tolist() == pytest.approx([entry["area"] for entry in own])
+        for box, entry in zip(record.boxes.tolist(), own, strict=True):
+            x, y, width, height = entry["bbox"]
+            right, bottom = min(x + width, record.width), min(y + height, record.height)
+            assert box == pytest.approx([x, y, right, bottom], abs=1e-3)

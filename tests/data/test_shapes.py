@@ -1,0 +1,172 @@
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from src.data import shapes
+from src.data.records import DataError
+from src.data.shapes import ensure_shapes
+from src.data.shapes_drawing import MAX_OBJECTS, OUTLINES, draw_image
+from src.data.voc import read_voc, voc_classes
+
+PROJECT = Path(__file__).parents[2]
+FEW = {"train": 5, "val": 2, "test": 3}
+SOME = {"train": 90, "val": 2, "test": 90}
+
+
+def files(root):
+    paths = [path for path in root.rglob("*") if path.is_file()]
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
+
+
+@pytest.fixture(scope="module")
+def some(tmp_path_factory):
+    return ensure_shapes(tmp_path_factory.mktemp("shapes") / "some", counts=SOME, processes=1)
+
+
+def test_layout_and_marker(tmp_path):
+    root = ensure_shapes(tmp_path / "deep" / "shapes", counts=FEW)
+    found = files(root)
+    assert root == tmp_path / "deep" / "shapes"
+    assert len(found) == 10 + 10 + 4 + 1
+    assert found["version.txt"].decode() == f"shapes version {shapes.VERSION}: 5 train, 2 val, 3 test\n"
+    lists = {name: found[f"ImageSets/Main/{name}.txt"] for name in ("train", "val", "trainval")}
+    assert lists["trainval"] == lists["train"] + lists["val"]
+    assert [path.name for path in root.parent.iterdir()] == ["shapes"]
+
+
+def test_the_same_bytes_by_one_process_and_by_two(tmp_path):
+    one = files(ensure_shapes(tmp_path / "one", counts=FEW, processes=1))
+    two = files(ensure_shapes(tmp_path / "two", counts=FEW, processes=2))
+    assert one == two
+    images = [content for name, content in one.items() if name.startswith("JPEGImages")]
+    assert len(set(images)) == 10
+
+
+def test_a_complete_set_is_left_alone(tmp_path):
+    root = ensure_shapes(tmp_path / "shapes", counts=FEW)
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    ensure_shapes(root, counts=FEW)
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+
+
+def test_objects(some, caplog):
+    with caplog.at_level(logging.WARNING):
+        records = read_voc(some, "train+test")
+    assert not caplog.records
+    counts = [len(record.boxes) for record in records]
+    assert min(counts) == 1 and max(counts) <= MAX_OBJECTS and max(counts) >= 8
+    assert counts.count(1) > counts.count(4) > counts.count(8)
+    sides = torch.cat([record.boxes for record in records])
+    sides = (sides[:, 2:] - sides[:, :2]).max(dim=1).values
+    assert sides.max() >= 10 * sides.min() and sides.max() <= 132
+    assert 0.25 < (sides < 32).float().mean() < 0.6
+    difficult = torch.cat([record.difficult for record in records]).float().mean()
+    truncated = [xml.read_text().count("<truncated>1") for xml in (some / "Annotations").iterdir()]
+    assert 0 < difficult < 0.1 and 0.03 < sum(truncated) / sum(counts) < 0.3
+
+
+def test_images(some):
+    for record in read_voc(some, "val+test"):
+        with Image.open(record.path) as image:
+            assert image.size == (record.width, record.height) and image.mode == "RGB"
+        assert min(record.width, record.height) >= 150 and max(record.width, record.height) <= 224
+
+
+def test_all_classes_in_train_and_test(some):
+    assert len(OUTLINES) == 12
+    assert voc_classes(some, "train") == voc_classes(some, "test") == sorted(OUTLINES)
+
+
+def test_boxes_are_tight_and_difficult_means_hidden():
+    unhidden = 0
+    for seed in range(40):
+        image, drawn = draw_image(np.random.default_rng(seed))
+        assert 1 <= len(drawn) <= MAX_OBJECTS and image.dtype == np.uint8
+        for shape in drawn:
+            xmin, ymin, xmax, ymax = shape.corners
+            assert 1 <= xmin < xmax <= image.shape[1] and 1 <= ymin < ymax <= image.shape[0]
+            outside = shape.visible.copy()
+            outside[ymin - 1 : ymax, xmin - 1 : xmax] = 0
+            assert outside.max() <= 0.3
+            assert shape.visible_part() >= 0.05
+            assert shape.difficult == (shape.visible_part() < 0.25)
+        # The last object, where no distractor lies over it either, meets every edge of its box.
+        if drawn[-1].visible_part() * drawn[-1].whole > 0.999 * drawn[-1].inside:
+            unhidden += 1
+            shown = drawn[-1].visible > 0.3
+            rows, columns = np.flatnonzero(shown.any(1)) + 1, np.flatnonzero(shown.any(0)) + 1
+            assert drawn[-1].corners == (columns[0], rows[0], columns[-1], rows[-1])
+    assert unhidden >= 10
+
+
+def test_an_interrupted_call_leaves_nothing_and_can_be_repeated(tmp_path, monkeypatch):
+    root = tmp_path / "shapes"
+    write_image = shapes._write_image
+
+    def interrupted(folder, task):
+        if task == ("test", 1):
+            raise KeyboardInterrupt
+        write_image(folder, task)
+
+    monkeypatch.setattr(shapes, "_write_image", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ensure_shapes(root, counts=FEW, processes=1)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    assert len(read_voc(ensure_shapes(root, counts=FEW), "all")) == 10
+
+
+def test_remains_of_a_killed_process_do_not_matter(tmp_path):
+    (tmp_path / ".shapes.unfinished-0" / "JPEGImages").mkdir(parents=True)
+    (tmp_path / "shapes").mkdir()
+    assert len(read_voc(ensure_shapes(tmp_path / "shapes", counts=FEW), "all")) == 10
+
+
+def test_another_version_is_refused(tmp_path, monkeypatch):
+    root = ensure_shapes(tmp_path / "shapes", counts=FEW)
+    before = files(root)
+    with pytest.raises(DataError, match="6 train.*5 train.*delete it.*or choose another dataset.root"):
+        ensure_shapes(root, counts={**FEW, "train": 6})
+    monkeypatch.setattr(shapes, "VERSION", shapes.VERSION + 1)
+    with pytest.raises(DataError, match="delete it"):
+        ensure_shapes(root, counts=FEW)
+    assert files(root) == before
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(DataError, match="no version.txt"):
+        ensure_shapes(tmp_path, counts=FEW)
+    assert (tmp_path / "thesis.txt").read_text() == "precious"
+
+
+def test_the_loser_of_a_race_takes_the_winners_set(tmp_path, monkeypatch):
+    root, draw_all = tmp_path / "shapes", shapes._draw_all
+
+    def overtaken(unfinished, counts, processes):
+        draw_all(unfinished, counts, processes)
+        monkeypatch.undo()
+        ensure_shapes(root, counts=counts)
+        (root / "winner").touch()
+
+    monkeypatch.setattr(shapes, "_draw_all", overtaken)
+    assert ensure_shapes(root, counts=FEW) == root
+    assert (root / "winner").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["shapes"]
+
+
+def test_two_processes_at_once(tmp_path):
+    root = str(tmp_path / "shapes")
+    command = [sys.executable, "-c", f"from src.data.shapes import *; ensure_shapes({root!r}, counts={FEW})"]
+    both = [subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE) for _ in range(2)]
+    for process in both:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors.decode()
+    assert [path.name for path in tmp_path.iterdir()] == ["shapes"]
+    assert len(read_voc(tmp_path / "shapes", "all")) == 10

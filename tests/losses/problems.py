@@ -1,0 +1,48 @@
+"""Random ranking problems that cover what a detector can meet."""
+
+import torch
+from torch import Tensor
+
+
+def random_problem(seed: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, dict]:
+    """Logits, targets and keyword arguments; the seed picks the kind of problem and fills it with random numbers."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def uniform(low: float, high: float) -> float:
+        return low + (high - low) * torch.rand((), generator=generator).item()
+
+    kind = KINDS[seed % len(KINDS)]
+    size = {"thousands of positives": 4000, "one positive": 3000}.get(kind, int(uniform(2, 400)))
+    logits = torch.randn(size, generator=generator) * 10 ** uniform(-2, 1) + uniform(-5, 5)
+    targets = torch.randint(-1, 2, (size,), generator=generator)
+    if kind == "ties":
+        logits = (logits * 2).round() / 2
+    elif kind == "all scores equal":
+        logits = torch.full((size,), uniform(-5, 5))
+    elif kind == "one positive":
+        targets = torch.zeros(size, dtype=torch.int64)
+        targets[int(uniform(0, size))] = 1
+    elif kind == "thousands of positives":
+        targets = (torch.rand(size, generator=generator) < 0.4).long()
+    elif kind == "no negatives":
+        targets[targets == 0] = 1
+    elif kind == "no positives":
+        targets[targets == 1] = 0
+    elif kind == "far apart":
+        logits = logits.sign() * 10 ** (torch.rand(size, generator=generator) * 8 - 4)
+    elif kind == "well ranked":
+        logits = logits + 3 * targets
+    elif kind == "few positives":
+        targets[torch.rand(size, generator=generator) < 0.9] = 0
+    elif kind == "spread by delta":
+        logits = torch.randint(-8, 8, (size,), generator=generator) * 0.5
+    delta = 10 ** uniform(-3, 1)
+    if kind == "spread by delta":
+        delta = [0.25, 0.5, 1.0, 2.0][seed % 4]  # scores lie exactly on the breakpoints s_i ± δ
+    return logits.to(dtype), targets, {"delta": delta, "interpolated": (seed // len(KINDS)) % 2 == 0}
+
+
+KINDS = [
+    "any", "ties", "all scores equal", "one positive", "thousands of positives", "no negatives", "no positives",
+    "far apart", "well ranked", "few positives", "spread by delta",
+]
