@@ -10,9 +10,11 @@ PAPER = Path(__file__).parent / "paper" / "table1.csv"
 METRICS = ["AP", "AP50", "AP75"]
 STANDARD = {"batch_size": 8, "delta": 1.0, "interpolated": True}
 # What may differ between runs of one table: what it varies, what is averaged over, and what cannot change numbers.
-FREE = {*STANDARD, "seed", "run_id", "outputs", "device", "workers", "images_logged", "schedule.evaluate_every"}
+FREE = {
+    *STANDARD, "seed", "run_id", "outputs", "device", "workers", "images_logged", "schedule.evaluate_every",
+    "dataset.root", "dataset.format", "data.root",
+}  # fmt: skip
 FREE_GROUPS = ("environment.", "wandb.", "_wandb.")
-FREE_PATHS = ("dataset.root", "dataset.format")
 
 
 def build(runs: list[Run]) -> dict[str, pd.DataFrame]:
@@ -22,12 +24,13 @@ def build(runs: list[Run]) -> dict[str, pd.DataFrame]:
         For each setting, by a name that tells it, a row for each of the paper's with its numbers and ours: the mean
         over seeds of the last evaluation, NaN where there is no run, and the number of seeds.
     """
-    settings: dict[str, list[Run]] = {}
-    for run in runs:
-        if run.finished and run.config.get("loss.name") == "ap":
-            settings.setdefault(_setting(run), []).append(run)
-    names = _names(settings)
-    return {names[setting]: _table(found) for setting, found in sorted(settings.items(), key=lambda item: names[item[0]])}
+    chosen = [run for run in runs if run.finished and run.config.get("loss.name") == "ap"]
+    settings = []
+    for run in chosen:
+        if _fixed(run) not in settings:
+            settings.append(_fixed(run))
+    groups = [[run for run in chosen if _fixed(run) == setting] for setting in settings]
+    return dict(sorted(zip(_names(settings), map(_table, groups), strict=True)))
 
 
 def _table(runs: list[Run]) -> pd.DataFrame:
@@ -37,33 +40,27 @@ def _table(runs: list[Run]) -> pd.DataFrame:
         wanted = STANDARD | {row["block"]: value if isinstance(value, bool) else float(value)}
         ours = [run for run in runs if all(run.config[key] == wanted[key] for key in wanted)]
         means = {metric: pd.Series([run.last(metric) for run in ours], dtype=float).mean() for metric in METRICS}
-        rows.append({**{k: row[k] for k in ("block", "value")}, **means, "seeds": len(ours)}
-                    | {f"paper {metric}": row[metric] for metric in METRICS})
+        paper = {f"paper {metric}": row[metric] for metric in METRICS}
+        rows.append({"block": row["block"], "value": row["value"], **means, "seeds": len(ours), **paper})
     return pd.DataFrame(rows)
 
 
-def _setting(run: Run) -> str:
-    fixed = {
-        key: value for key, value in run.config.items()
-        if key not in FREE and key not in FREE_PATHS and not key.startswith(FREE_GROUPS)
-    }
-    return repr(sorted(fixed.items()))
+def _fixed(run: Run) -> dict[str, str]:
+    """What must be the same in all runs of one table."""
+    return {k: repr(v) for k, v in run.config.items() if k not in FREE and not k.startswith(FREE_GROUPS)}
 
 
-def _names(settings: dict[str, list[Run]]) -> dict[str, str]:
-    """The recipe, followed by what distinguishes a setting from others of that recipe."""
-    names = {}
-    for setting, runs in settings.items():
-        config = runs[0].config
-        rivals = [other[0].config for key, other in settings.items() if key != setting and other[0].config["recipe"] == config["recipe"]]
-        keys = sorted({
-            key for rival in rivals for key in config
-            if rival.get(key) != config[key] and key not in FREE and key not in FREE_PATHS and not key.startswith(FREE_GROUPS)
-        })
-        names[setting] = ", ".join([f"recipe={config['recipe']}", *(f"{key}={config[key]}" for key in keys)])
+def _names(settings: list[dict[str, str]]) -> list[str]:
+    """Each setting's recipe, followed by what distinguishes it from others of that recipe."""
+    names = []
+    for setting in settings:
+        rivals = [other for other in settings if other["recipe"] == setting["recipe"]]
+        keys = sorted(key for key in setting if any(other.get(key) != setting[key] for other in rivals))
+        names.append(", ".join(f"{key}={setting[key].strip(QUOTES)}" for key in ["recipe", *keys]))
     return names
 
 
+QUOTES = "'"
 TITLES = {"batch_size": "Batch Size", "delta": "δ", "interpolated": "Interpolated"}
 
 
@@ -78,7 +75,8 @@ def to_text(tables: dict[str, pd.DataFrame]) -> str:
             lines += [_row([TITLES[block], *METRICS, "seeds", *(f"paper {m}" for m in METRICS)]), _row(["---"] * 8)]
             for row in rows.to_dict("records"):
                 ours = [f"{row[m]:.1f}" if row["seeds"] else "missing" for m in METRICS]
-                lines.append(_row([row["value"], *ours, row["seeds"] or "–", *(row[f"paper {m}"] for m in METRICS)]))
+                paper = [row[f"paper {m}"] for m in METRICS]
+                lines.append(_row([row["value"], *ours, row["seeds"] or "–", *paper]))
             missing = [str(row["value"]) for row in rows.to_dict("records") if not row["seeds"]]
             if missing:
                 values = ",".join({"Yes": "true", "No": "false"}.get(value, value) for value in missing)
@@ -86,8 +84,8 @@ def to_text(tables: dict[str, pd.DataFrame]) -> str:
                 lines += ["", f"Missing: `python -m src.run -m {overrides} loss=ap {block}={values}`"]
             lines.append("")
     lines.append(
-        "AP in percent on the test split of each setting's data; the paper's numbers are of RetinaNet with ResNet-50 on "
-        "VOC2007 test, so only differences between rows compare."
+        "AP in percent on the test split of each setting's data. The paper's numbers are those of RetinaNet with "
+        "ResNet-50 on VOC2007 test, so only the differences between rows compare."
     )
     return "\n".join(lines)
 

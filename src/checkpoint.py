@@ -30,23 +30,16 @@ def save_checkpoint(path: Path, parts: dict[str, Any], progress: dict[str, Any])
     write_atomically(path, lambda file: torch.save({**state, "random": random, "progress": progress}, file))
 
 
-def load_checkpoint(path: Path, parts: dict[str, Any], expected: dict[str, Any]) -> dict[str, Any] | None:
+def load_checkpoint(path: Path, parts: dict[str, Any]) -> dict[str, Any] | None:
     """Restores each part and all random states, and returns the plain values; None if there is no checkpoint.
 
-    Args:
-        expected: values that must be among the plain ones.
-
     Raises:
-        ValueError: the file is damaged, or belongs to another model or to other data.
+        ValueError: the file is damaged or belongs to another model.
     """
     if not path.exists():
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        progress = state["progress"]
-        for key, value in expected.items():
-            if progress[key] != value:
-                raise ValueError(f"its {key} is {progress[key]}, this run's is {value}")
         for name, part in parts.items():
             part.load_state_dict(state[name])
         torch.set_rng_state(state["random"]["cpu"])
@@ -54,4 +47,4 @@ def load_checkpoint(path: Path, parts: dict[str, Any], expected: dict[str, Any])
             torch.cuda.set_rng_state_all(state["random"]["cuda"])
     except (RuntimeError, KeyError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
         raise ValueError(f"{path} cannot be resumed from: {error}. Delete it to start this run anew") from error
-    return progress
+    return state["progress"]

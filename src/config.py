@@ -184,4 +184,10 @@ def register() -> None:
     store.store(group="schema/loss", name="loss", node=Loss)
     store.store(group="schema/loss", name="focal", node=FocalLoss)
     OmegaConf.register_new_resolver("run_id", lambda *, _root_: run_id(_root_), replace=True)
-    OmegaConf.register_new_resolver("folder_name", lambda path: Path(path).expanduser().resolve().name, replace=True)
+    OmegaConf.register_new_resolver("folder_name", _folder_name, replace=True)
+
+
+def _folder_name(*, _root_: DictConfig) -> str:
+    # Without a root the name is of no use either; `resolve` will ask for it.
+    root = "" if OmegaConf.is_missing(_root_.dataset, "root") else _root_.dataset.root
+    return Path(root).expanduser().resolve().name

@@ -43,6 +43,12 @@ def draw_detections(
     return figure
 
 
+def spread(items: list, count: int) -> list:
+    """At most `count` of the items, evenly spread over them."""
+    count = min(count, len(items))
+    return [items[i * len(items) // count] for i in range(count)]
+
+
 def _rectangle(box: torch.Tensor, **style) -> Rectangle:
     x1, y1, x2, y2 = box.tolist()
     return Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, **style)

@@ -20,25 +20,27 @@ class Tracker:
     """One run's W&B log.
 
     Args:
-        run_id: names the W&B run; a resumed run goes on under its id.
-        directory: the run's folder, where W&B puts its files.
+        directory: the run's folder. Its name, the run's id, is also W&B's id, under which a resumed run goes on.
+        name: of the run, for people.
         config: all that is to be known of the run, logged as its configuration.
         mode: "offline", "online" or "disabled".
     """
 
     def __init__(
-        self, run_id: str, directory: Path, name: str, config: dict[str, Any], *, mode: str, project: str, entity: str | None
+        self, directory: Path, name: str, config: dict[str, Any], *, mode: str, project: str, entity: str | None
     ):
-        # A killed process loses what W&B has not flushed; the default is to wait 15 seconds.
+        # A killed process loses what W&B has not flushed; by default it waits up to 15 seconds.
         os.environ.setdefault("WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL", "1")
+        settings = wandb.Settings(silent=True, console="off")
+        self.step = 0
         self.run = wandb.init(
-            id=run_id, dir=directory, name=name, config=config, mode=mode, project=project, entity=entity,
-            resume="allow", settings=wandb.Settings(silent=True, console="off"),
-        )
+            id=directory.name, dir=directory, name=name, config=config, mode=mode, project=project, entity=entity,
+            resume="allow", settings=settings,
+        )  # fmt: skip
 
-    def log(self, values: dict[str, Any], step: int) -> None:
+    def log(self, values: dict[str, Any]) -> None:
         """Logs values under the run's own step, on which the parts of a resumed run are joined."""
-        self.run.log({"global_step": step, **values})
+        self.run.log({"global_step": self.step, **values})
 
     def __enter__(self) -> "Tracker":
         return self
@@ -47,13 +49,10 @@ class Tracker:
         self.run.finish(exit_code=0 if error is None else 1)
 
 
-def finished(directory: Path, root: str) -> bool:
-    """Whether the run in this folder has written its summary, last of all it does.
-
-    Args:
-        root: where the data is now. The same data may have moved; which it was is told by its fingerprint.
-    """
-    return (directory / "summary.json").exists()
+def read_summary(directory: Path) -> dict[str, Any] | None:
+    """The summary in a run's folder, which is the last thing a run writes; None before."""
+    file = directory / "summary.json"
+    return json.loads(file.read_text()) if file.exists() else None
 
 
 def environment(device: torch.device) -> dict[str, Any]:

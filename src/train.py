@@ -2,18 +2,22 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
+from tqdm import tqdm
 
+from src.checkpoint import load_checkpoint, save_checkpoint
 from src.data.loading import TrainingBatch
 from src.detectors.anchors import make_anchors
 from src.detectors.targets import assign_targets, box_loss
+from src.tracking import Tracker
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -46,22 +50,14 @@ class Trainer:
             "model": self.model, "optimizer": self.optimizer, "scheduler": self.scheduler, "scaler": self.scaler
         }
 
-    def epoch(self, batches: Iterable[TrainingBatch], step: int) -> Iterator[dict[str, float]]:
-        """Trains on each batch and yields what is to be logged of it; `step` counts batches over all epochs.
+    def step(self, batch: TrainingBatch) -> dict[str, float]:
+        """Trains on one batch and returns what is to be logged of it.
 
         Raises:
-            NonFiniteLoss: naming the step and the learning rate; the weights are those before it.
+            NonFiniteLoss: naming the learning rate; the weights are those before this step.
         """
         self.model.train()
-        begun = time.perf_counter()
-        for step, batch in enumerate(batches, step + 1):  # noqa: B020
-            values = self.step(batch, step)
-            seconds = time.perf_counter() - begun
-            begun = time.perf_counter()
-            yield values | {"iteration_seconds": seconds, "images_per_second": len(batch.images) / seconds}
-
-    def step(self, batch: TrainingBatch, step: int) -> dict[str, float]:
-        images = batch.images.to(self.device, non_blocking=True)
+        images = batch.images.to(self.device, memory_format=torch.channels_last, non_blocking=True)
         anchors = torch.cat(make_anchors(*images.shape[-2:], self.anchor_scale, self.device))
         boxes = [b.to(self.device) for b in batch.boxes]
         labels = [x.to(self.device) for x in batch.labels]
@@ -79,8 +75,8 @@ class Trainer:
         total = float(classification.detach() + localisation.detach())
         if not math.isfinite(total):
             raise NonFiniteLoss(
-                f"the loss is {total} at step {step}, with learning rate {learning_rate:.3g}. Try a lower "
-                "schedule.learning_rate, a longer schedule.warmup_iterations, schedule.clip_gradient=10 or precision=fp32"
+                f"the loss is {total} with learning rate {learning_rate:.3g}. Try a lower schedule.learning_rate, a "
+                "longer schedule.warmup_iterations, schedule.clip_gradient=10 or precision=fp32"
             )
         self.optimizer.zero_grad()
         torch.autograd.backward([logits, self.scaler.scale(localisation)], [scores.grad, None])
@@ -98,6 +94,62 @@ class Trainer:
             "positives": len(targets.boxes),
             "loss_seconds": loss_time.seconds,
         }
+
+
+def train(
+    trainer: Trainer,
+    batches: Callable[[int], Collection[TrainingBatch]],
+    epochs: int,
+    evaluate: Callable[[], dict[str, float]],
+    evaluate_every: int,
+    checkpoint: Path,
+    tracker: Tracker,
+    name: str,
+) -> dict[str, float]:
+    """Trains, evaluates and logs from the last checkpoint to the end, with a checkpoint after each epoch.
+
+    Args:
+        batches: takes the epoch, from 0, and gives its batches.
+        evaluate: the metrics of the model as it is; asked every `evaluate_every` epochs and at the end.
+        name: shown before the progress bar.
+
+    Returns:
+        The metrics at the end.
+
+    Raises:
+        NonFiniteLoss: naming the step; the checkpoint is that of the last whole epoch.
+    """
+    progress = load_checkpoint(checkpoint, trainer.parts()) or {"epoch": 0, "step": 0, "metrics": {}}
+    tracker.step = progress["step"]
+    if progress["metrics"]:
+        tracker.log(progress["metrics"])  # in case the process was killed before W&B had written them
+    steps_in_epoch = len(batches(epoch=0))
+    with tqdm(total=epochs * steps_in_epoch, initial=tracker.step, desc=name, unit="step", smoothing=0.05) as bar:
+        for epoch in range(progress["epoch"], epochs):
+            begun = time.perf_counter()
+            for batch in batches(epoch=epoch):
+                try:
+                    values = trainer.step(batch)
+                except NonFiniteLoss as error:
+                    raise NonFiniteLoss(f"step {tracker.step + 1}: {error}. Last whole epoch: {checkpoint}") from None
+                tracker.step += 1
+                seconds, begun = time.perf_counter() - begun, time.perf_counter()
+                speed = {"iteration_seconds": seconds, "images_per_second": len(batch.images) / seconds}
+                tracker.log({**values, **speed, "epoch": epoch})
+                bar.set_postfix(loss=f"{values['loss']:.3f}", AP=_shown(progress["metrics"]), refresh=False)
+                bar.update()
+            metrics = progress["metrics"]
+            if (epoch + 1) % evaluate_every == 0 or epoch + 1 == epochs:
+                metrics = evaluate()
+                tracker.log(metrics)
+            progress = {"epoch": epoch + 1, "step": tracker.step, "metrics": metrics}
+            save_checkpoint(checkpoint, trainer.parts(), progress)
+            bar.set_postfix(AP=_shown(metrics))
+    return progress["metrics"]
+
+
+def _shown(metrics: dict[str, float]) -> str:
+    return f"{metrics['AP']:.1f}" if metrics else "–"
 
 
 def build_trainer(
@@ -133,8 +185,9 @@ def build_trainer(
     scheduler = LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps, warmup_iterations, decay_at))
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
     return Trainer(
-        model, classification_loss, optimizer, scheduler, scaler, device, classes, anchor_scale, precision, clip_gradient
-    )
+        model, classification_loss, optimizer, scheduler, scaler, device, classes, anchor_scale, precision,
+        clip_gradient,
+    )  # fmt: skip
 
 
 def learning_rate_factor(step: int, steps: int, warmup_iterations: int, decay_at: list[float]) -> float:

@@ -1,9 +1,12 @@
 """Data sets by name: what the configuration calls for, read into records."""
 
 import hashlib
+import json
 import logging
 from pathlib import Path
+from typing import Any
 
+from src.checkpoint import write_atomically
 from src.data.coco import coco_classes, read_coco
 from src.data.records import DataError, ImageRecord
 from src.data.shapes import ensure_shapes
@@ -39,10 +42,36 @@ def read_data(
     everything = read(folder, train, classes)
     records = [record for record in everything if len(record.training_objects()[0])]
     if len(records) < len(everything):
-        logger.info("%d of %d training images hold no box to train on and are left out", len(everything) - len(records), len(everything))
+        left_out = len(everything) - len(records)
+        logger.info("%d of %d training images hold no box to train on and are left out", left_out, len(everything))
     if not records:
         raise DataError(f"{folder}: no image of the split {train} holds a box to train on")
     return records, read(folder, test, classes), list(classes)
+
+
+def claim_data(
+    directory: Path, root: str, train: list[ImageRecord], test: list[ImageRecord], classes: list[str]
+) -> dict[str, Any]:
+    """Notes in a run's folder which data the run is on, and returns that note.
+
+    Paths are no part of a run's identity, so two data sets of one name would share a folder.
+
+    Raises:
+        DataError: the run in this folder is on other data.
+    """
+    file = directory / "data.json"
+    facts = {"root": root, "train": len(train), "test": len(test), "classes": classes}
+    facts["fingerprint"] = fingerprint(train + test)
+    if file.exists():
+        known = json.loads(file.read_text())
+        if known["fingerprint"] != facts["fingerprint"]:
+            raise DataError(
+                f"{directory} belongs to a run on other data ({known['train']} and {known['test']} images at "
+                f"{known['root']}); give this data another name with dataset.name=NAME"
+            )
+    else:
+        write_atomically(file, lambda temporary: temporary.write_text(json.dumps(facts, indent=2) + "\n"))
+    return facts
 
 
 def fingerprint(records: list[ImageRecord]) -> str:

@@ -24,7 +24,7 @@ class TrainingBatch:
 
 
 @dataclass(frozen=True)
-class TestBatch:
+class InferenceBatch:
     images: Tensor  # float32 [B, 3, H, W], padded; all of one size
     sizes: list[tuple[int, int]]  # (height, width) of each without its padding
     indexes: list[int]  # of each in the data set
@@ -40,7 +40,8 @@ def read_image(record: ImageRecord) -> tv_tensors.Image:
         with Image.open(record.path) as file:
             image = file.convert("RGB")
     except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{record.path} cannot be read ({error}); replace it, or take it off the split's list") from error
+        message = f"{record.path} cannot be read ({error}); replace it, or take it off the split's list"
+        raise DataError(message) from error
     if image.size != (record.width, record.height):
         raise DataError(
             f"{record.path} has {image.width}×{image.height} pixels, but its annotation says "
@@ -73,7 +74,7 @@ class TrainingSet(Dataset):
         return image.as_subclass(Tensor), target["boxes"].as_subclass(Tensor), target["labels"]
 
 
-class _TestSet(Dataset):
+class _InferenceSet(Dataset):
     def __init__(self, records: list[ImageRecord], transform: v2.Transform):
         self.records, self.transform = records, transform
 
@@ -110,15 +111,15 @@ def training_batches(
     return DataLoader(dataset, batch_sampler=sampler, num_workers=workers, collate_fn=_collate_training)
 
 
-def test_batches(
+def inference_batches(
     records: list[ImageRecord], transform: v2.Transform, batch_size: int, workers: int
-) -> DataLoader[TestBatch]:
+) -> DataLoader[InferenceBatch]:
     """All images once, in batches of one padded size each, so that a result does not depend on its batch."""
     groups = defaultdict(list)
     for index, record in enumerate(records):
         groups[padded_size(record.height, record.width, transform)].append(index)
     batches = [group[i : i + batch_size] for group in groups.values() for i in range(0, len(group), batch_size)]
-    dataset = _TestSet(records, transform)
+    dataset = _InferenceSet(records, transform)
     return DataLoader(dataset, batch_sampler=batches, num_workers=workers, collate_fn=_collate_test)
 
 
@@ -127,7 +128,7 @@ def _collate_training(items: list[tuple[Tensor, Tensor, Tensor]]) -> TrainingBat
     return TrainingBatch(torch.stack(images), list(boxes), list(labels))
 
 
-def _collate_test(items: list[tuple[Tensor, int]]) -> TestBatch:
+def _collate_test(items: list[tuple[Tensor, int]]) -> InferenceBatch:
     images, indexes = zip(*items, strict=True)
     sizes = [tuple(image.shape[-2:]) for image in images]
-    return TestBatch(torch.stack([pad_image(image) for image in images]), sizes, list(indexes))
+    return InferenceBatch(torch.stack([pad_image(image) for image in images]), sizes, list(indexes))

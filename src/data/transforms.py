@@ -31,7 +31,7 @@ def training_transform(size: int, augmentation: str) -> v2.Transform:
     )
 
 
-def test_transform(shorter_side: int, longer_side: int) -> v2.Transform:
+def inference_transform(shorter_side: int, longer_side: int) -> v2.Transform:
     """The test transform: the shorter side is resized to `shorter_side` unless the longer would pass `longer_side`."""
     resize = v2.Resize(shorter_side, max_size=longer_side, antialias=True)
     return v2.Compose([resize, *_to_normalised()])

@@ -25,10 +25,10 @@ def make_anchors(height: int, width: int, scale: float = 4.0, device: torch.devi
     Returns:
         A tensor [cells · 6, 4] of (x1, y1, x2, y2) in pixels a level, in the order of rows, columns, anchors.
     """
+    sides = [(scale * s / math.sqrt(r), scale * s * math.sqrt(r)) for s in SCALES for r in ASPECT_RATIOS]
     levels = []
     for stride in STRIDES:
-        sides = [(scale * stride * s / math.sqrt(r), scale * stride * s * math.sqrt(r)) for s in SCALES for r in ASPECT_RATIOS]
-        half = torch.tensor(sides, device=device) / 2
+        half = torch.tensor(sides, device=device) * (stride / 2)
         x = (torch.arange(math.ceil(width / stride), device=device) + 0.5) * stride
         y = (torch.arange(math.ceil(height / stride), device=device) + 0.5) * stride
         y, x = torch.meshgrid(y, x, indexing="ij")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
-from src.data.loading import TestBatch
+from src.data.loading import InferenceBatch
 from src.data.records import ImageRecord
 from src.detections import Detections
 from src.detectors.anchors import make_anchors
@@ -58,7 +58,7 @@ def detect(
 @torch.inference_mode()
 def predict(
     model: nn.Module,
-    batches: Iterable[TestBatch],
+    batches: Iterable[InferenceBatch],
     records: list[ImageRecord],
     device: torch.device,
     anchor_scale: float,
@@ -68,7 +68,7 @@ def predict(
     model.eval()
     results: list[Detections | None] = [None] * len(records)
     for batch in batches:
-        logits, offsets = model(batch.images.to(device, non_blocking=True))
+        logits, offsets = model(batch.images.to(device, memory_format=torch.channels_last, non_blocking=True))
         anchors = make_anchors(*batch.images.shape[-2:], anchor_scale, device)
         for row, (index, size) in enumerate(zip(batch.indexes, batch.sizes, strict=True)):
             found = detect(logits[row], offsets[row], anchors, size, score_threshold=score_threshold)

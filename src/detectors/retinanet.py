@@ -36,8 +36,11 @@ class RetinaNet(nn.Module):
         widths = [body.fc.in_features // 4, body.fc.in_features // 2, body.fc.in_features]
         self.body = IntermediateLayerGetter(body, {"layer2": "c3", "layer3": "c4", "layer4": "c5"})
         self.pyramid = FeaturePyramidNetwork(widths, channels, LastLevelP6P7(widths[-1], channels))
-        self.classification = _head(channels, classes, std=0.01, bias=-math.log((1 - PRIOR) / PRIOR))
-        self.regression = _head(channels, 4, std=0.001, bias=0.0)
+        # The official N(0, .01) suits 256 channels on a pretrained backbone. On narrow random networks it all but
+        # silences the heads; there they start as He et al. do.
+        hidden_std = 0.01 if weights else math.sqrt(2 / (9 * channels))
+        self.classification = _head(channels, classes, hidden_std, 0.01, bias=-math.log((1 - PRIOR) / PRIOR))
+        self.regression = _head(channels, 4, hidden_std, 0.001, bias=0.0)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Scores and box offsets of every anchor.
@@ -60,11 +63,11 @@ def _predict(head: nn.Module, levels: list[Tensor]) -> Tensor:
     return torch.cat(outputs, dim=1)
 
 
-def _head(channels: int, outputs: int, std: float, bias: float) -> nn.Sequential:
+def _head(channels: int, outputs: int, hidden_std: float, std: float, bias: float) -> nn.Sequential:
     layers = []
     for _ in range(4):
         convolution = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.normal_(convolution.weight, std=0.01)
+        nn.init.normal_(convolution.weight, std=hidden_std)
         nn.init.zeros_(convolution.bias)
         layers += [convolution, nn.ReLU(inplace=True)]
     last = nn.Conv2d(channels, ANCHORS_PER_CELL * outputs, 3, padding=1)

@@ -32,7 +32,7 @@ def ap_loss_reference(
     for i in P[s[P].argsort()]:  # lines 6 and 7
         x_P, x_N = s[P] - s[i], s[N] - s[i]  # line 8
         f_P, f_N = step(x_P, delta), step(x_N, delta)
-        f_P[P == i] = 0  # the sum of Equation 3 runs over k ≠ i
+        f_P[i == P] = 0  # the sum of Equation 3 runs over k ≠ i
         L = f_N / (1 + f_P.sum() + f_N.sum())  # line 9
         prec = 1 - L.sum()  # line 10
         if prec >= max_prec:  # line 11

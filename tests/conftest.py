@@ -1,0 +1,55 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from src.config import register
+from src.data.shapes import ensure_shapes
+
+ROOT = Path(__file__).parent.parent
+# A few seconds: tiny images, a tiny pyramid, two epochs of three steps.
+TINY = [
+    "recipe=folder", "dataset.train_size=64", "dataset.test_shorter_side=64", "dataset.test_longer_side=96",
+    "model.channels=8", "schedule.epochs=2", "schedule.evaluate_every=1", "batch_size=4", "workers=0",
+    "images_logged=2",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory):
+    """Thirteen training and four test images of the built-in set, as a folder in VOC layout."""
+    root = tmp_path_factory.mktemp("data") / "tiny"
+    return ensure_shapes(root, counts={"train": 12, "val": 1, "test": 4}, processes=1)
+
+
+@pytest.fixture
+def tiny(tiny_data, tmp_path):
+    """The overrides of a run of seconds, with outputs of its own."""
+    return [*TINY, f"dataset.root={tiny_data}", f"outputs={tmp_path / 'outputs'}"]
+
+
+def make_config(*overrides: str):
+    """The configuration as the command line composes it."""
+    register()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("config", list(overrides))
+
+
+def start(*overrides: str, **environment: str) -> subprocess.Popen:
+    """`python -m src.run` with these overrides, as a user would start it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "src.run", *overrides], cwd=ROOT, env=os.environ | environment,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def call(*overrides: str) -> tuple[int, str]:
+    """Exit code and output of `python -m src.run` with these overrides."""
+    process = start(*overrides)
+    output, _ = process.communicate(timeout=600)
+    return process.returncode, output

@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from src.data.loading import TrainingSet, inference_batches, read_image, training_batches
+from src.data.records import DataError, make_record
+from src.data.transforms import inference_transform, padded_size, training_transform
+
+
+@pytest.fixture
+def records(tmp_path):
+    generator = np.random.default_rng(0)
+    made = []
+    for index, (width, height) in enumerate([(100, 80), (80, 100), (120, 90), (100, 80), (64, 64)]):
+        path = tmp_path / f"{index}.jpg"
+        Image.fromarray(generator.integers(0, 255, (height, width, 3), dtype=np.uint8)).save(path)
+        made.append(make_record(str(index), path, width, height, [[10, 20, 50, 60], [5, 5, 30, 25]], [0, 1]))
+    return made
+
+
+@pytest.mark.parametrize("augmentation", ["ssd", "flip"])
+def test_batches_do_not_depend_on_workers_and_differ_between_epochs_and_seeds(records, augmentation):
+    dataset = TrainingSet(records, training_transform(64, augmentation))
+
+    def images(seed, epoch, workers):
+        return torch.stack([b.images for b in training_batches(dataset, 2, seed, epoch, workers)])
+
+    alone = images(0, 0, 0)
+    torch.manual_seed(123)
+    assert torch.equal(alone, images(0, 0, 2))
+    assert alone.shape == (2, 2, 3, 64, 64)
+    assert not torch.equal(alone, images(0, 1, 0)) and not torch.equal(alone, images(1, 0, 0))
+
+
+def test_augmented_boxes_stay_inside_and_keep_their_labels(records):
+    dataset = TrainingSet(records, training_transform(64, "ssd"))
+    counts = []
+    for seed in range(60):
+        image, boxes, labels = dataset[seed % 5, seed]
+        assert image.shape == (3, 64, 64) and image.dtype == torch.float32
+        assert len(boxes) == len(labels) and (boxes >= 0).all() and (boxes <= 64).all()
+        assert (boxes[:, 2:] > boxes[:, :2]).all()
+        counts.append(len(boxes))
+    assert {1, 2} <= set(counts)
+
+
+def test_warping_moves_boxes_with_the_image(records):
+    _, boxes, _ = TrainingSet(records, training_transform(160, "flip"))[0, 0]
+    left = torch.tensor([[16, 40, 80, 120], [8, 10, 48, 50.0]])
+    mirrored = left[:, [2, 1, 0, 3]] * torch.tensor([-1, 1, -1, 1]) + torch.tensor([160, 0, 160, 0])
+    assert torch.allclose(boxes, left) or torch.allclose(boxes, mirrored)
+
+
+def test_difficult_and_crowd_boxes_are_not_trained_on(tmp_path):
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
+    boxes = [[0, 0, 20, 20], [10, 10, 30, 30], [20, 20, 40, 40]]
+    record = make_record("a", tmp_path / "a.png", 40, 40, boxes, [0, 1, 2], [False, True, False], [False, False, True])
+    _, boxes, labels = TrainingSet([record], training_transform(32, "flip"))[0, 0]
+    assert labels.tolist() == [0] and len(boxes) == 1
+
+
+def test_inference_batches_hold_each_image_once_and_are_independent_of_batch_size(records):
+    transform = inference_transform(64, 100)
+    whole = {}
+    for batch_size in (1, 4):
+        seen = {}
+        for batch in inference_batches(records, transform, batch_size, 0):
+            assert batch.images.shape[-2] % 32 == batch.images.shape[-1] % 32 == 0
+            for image, size, index in zip(batch.images, batch.sizes, batch.indexes, strict=True):
+                assert image.shape[-2:] == padded_size(records[index].height, records[index].width, transform)
+                assert image[:, size[0]:].abs().sum() == 0
+                seen[index] = image
+        assert sorted(seen) == list(range(5))
+        whole[batch_size] = seen
+    assert all(torch.equal(whole[1][i], whole[4][i]) for i in range(5))
+    assert next(iter(inference_batches(records[:1], transform, 1, 0))).sizes == [(64, 80)]
+
+
+def test_shorter_side_gives_way_to_the_longer(records):
+    assert padded_size(100, 300, inference_transform(64, 96)) == (32, 96)
+
+
+def test_broken_images_are_named(tmp_path, records):
+    whole = records[0].path.read_bytes()
+    records[0].path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"0\.jpg cannot be read"):
+        read_image(records[0])
+    records[1].path.unlink()
+    with pytest.raises(DataError, match=r"1\.jpg cannot be read"):
+        read_image(records[1])
+    Image.new("RGB", (30, 30)).save(records[2].path)
+    with pytest.raises(DataError, match="30×30 pixels, but its annotation says 120×90"):
+        read_image(records[2])
+
+
+def test_grey_and_transparent_images_are_read_as_rgb(tmp_path):
+    for mode in ("L", "RGBA", "P", "CMYK"):
+        path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
+        Image.new(mode, (20, 10)).save(path)
+        assert read_image(make_record("a", path, 20, 10, [], [])).shape == (3, 10, 20)

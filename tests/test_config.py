@@ -1,0 +1,99 @@
+import pytest
+from omegaconf import OmegaConf
+
+from src.config import KNOBS, describe, loss_arguments, resolve, run_id, scientific
+from tests.conftest import ROOT, call, make_config
+
+RECIPES = sorted(path.stem for path in (ROOT / "conf/recipe").glob("*.yaml"))
+NEED_ROOT = {"bccd", "folder", "voc", "coco"}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("loss", sorted(KNOBS))
+def test_every_recipe_composes_with_every_loss(recipe, loss):
+    config = make_config(f"recipe={recipe}", f"loss={loss}", *(["dataset.root=data"] if recipe in NEED_ROOT else []))
+    plain = resolve(config)
+    assert plain.recipe == recipe and plain.loss.name == loss
+    assert loss in describe(plain) and len(run_id(config)) == 10
+    assert set(loss_arguments(plain)) == {*KNOBS[loss], *(["alpha", "gamma"] if loss == "focal" else [])}
+
+
+@pytest.mark.parametrize("group", ["dataset", "schedule", "model", "loss"])
+def test_every_option_of_every_group_composes(group):
+    for path in (ROOT / "conf" / group).glob("*.yaml"):
+        config = make_config(f"{group}={path.stem}", *(["dataset.root=x"] if group == "dataset" else []))
+        resolve(config)
+
+
+def test_a_folder_is_named_after_itself():
+    assert resolve(make_config("recipe=folder", "dataset.root=some/where")).dataset.name == "where"
+
+
+def test_identity_is_that_of_the_science():
+    base = run_id(make_config())
+    same = [
+        "outputs=elsewhere", "workers=7", "device=cpu", "wandb.mode=disabled", "images_logged=1",
+        "schedule.evaluate_every=1", "dataset.root=elsewhere", "delta=1",
+    ]  # fmt: skip
+    assert {run_id(make_config(override)) for override in same} == {base}
+    other = [
+        "delta=0.5", "interpolated=false", "batch_size=4", "seed=1", "loss=focal", "loss=auc", "precision=bf16",
+        "schedule.epochs=1", "schedule.learning_rate=0.1", "dataset.train_size=64", "model.channels=32",
+        "dataset.name=other",
+    ]  # fmt: skip
+    assert len({run_id(make_config(override)) for override in other} | {base}) == len(other) + 1
+
+
+def test_knobs_that_the_loss_does_not_use_do_not_count():
+    focal = [make_config("loss=focal", f"delta={d}", f"interpolated={i}") for d in (0.25, 4) for i in (True, False)]
+    assert len({run_id(config) for config in focal}) == 1
+    assert run_id(make_config("loss=auc", "interpolated=false")) == run_id(make_config("loss=auc"))
+    assert run_id(make_config("loss=auc", "delta=2")) != run_id(make_config("loss=auc"))
+
+
+def test_identity_is_the_same_before_and_after_resolution():
+    config = make_config("recipe=folder", "dataset.root=some/where")
+    assert run_id(config) == run_id(resolve(config))
+    assert "root" not in scientific(config)["dataset"] and "outputs" not in scientific(config)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("detla=1", "detla"),
+        ("schedule.epoch=1", "epoch"),
+        ("loss.gamma=1", "gamma"),
+        ("batch_size=many", "many"),
+        ("precision=fp8", "fp8"),
+        ("model.backbone=vgg", "vgg"),
+        ("loss=hinge", "hinge"),
+        ("batch_size=0", "batch_size=0 must be greater than 0"),
+        ("delta=0", "delta=0.0 must be greater than 0"),
+        ("dataset.train_size=100", "dataset.train_size=100 must be a multiple of 32"),
+        ("schedule.decay_at=[60]", "schedule.decay_at"),
+        ("recipe=bccd", "no value given for dataset.root"),
+        ("recipe=folder", "no value given for dataset.root"),
+    ],
+)
+def test_errors_name_the_key(override, message):
+    with pytest.raises(Exception, match=message):
+        resolve(make_config(override))
+
+
+def test_command_line_prints_the_error_and_fails(tmp_path):
+    code, output = call("dataset.root=nowhere", "dataset=voc", f"outputs={tmp_path}")
+    assert code != 0 and "dataset.root=nowhere: no such folder" in output
+    code, output = call("recipe=folder", f"outputs={tmp_path}")
+    assert code != 0 and "no value given for dataset.root" in output
+
+
+def test_help_names_every_knob_people_turn():
+    code, output = call("--help")
+    assert code == 0
+    for word in ("python -m src.run -m", "delta", "schedule.epochs", "dataset.root", "recipe: bccd", "wandb.mode"):
+        assert word in output, word
+
+
+def test_resolved_configuration_is_plain():
+    plain = resolve(make_config())
+    assert OmegaConf.is_dict(plain) and plain.precision == "fp32" and "$" not in OmegaConf.to_yaml(plain)

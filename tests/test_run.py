@@ -1,0 +1,146 @@
+import json
+import random
+import signal
+import time
+
+import pytest
+import torch
+
+from analysis.runs import read_runs
+from src.run import run
+from src.train import NonFiniteLoss, learning_rate_factor
+from tests.conftest import call, make_config, start
+
+
+def weights(directory):
+    return torch.load(directory / "checkpoint.pt", weights_only=True)["model"]
+
+
+def only_run(outputs):
+    (directory,) = (path for path in outputs.iterdir() if path.is_dir())
+    return directory
+
+
+def test_a_run_leaves_its_results_and_is_not_repeated(tiny, tmp_path):
+    code, output = call(*tiny)
+    assert code == 0, output
+    directory = only_run(tmp_path / "outputs")
+    summary = json.loads((directory / "summary.json").read_text())
+    assert summary["run_id"] == directory.name and summary["data"]["test"] == 4
+    assert 0 <= summary["metrics"]["AP50"] <= 100 and "VOC07_AP50" in summary["metrics"]
+    assert (directory / "detections.png").stat().st_size > 10_000 and (directory / "config.yaml").exists()
+    assert "AP " in output and str(directory) in output
+
+    (logged,) = read_runs(tmp_path / "outputs")
+    assert logged.finished and logged.run_id == directory.name and logged.config["loss.name"] == "ap"
+    assert logged.config["environment.versions.torch"] == torch.__version__.split("+")[0]
+    assert logged.history["global_step"].tolist() == list(range(1, 7))
+    for key in ("classification_loss", "box_loss", "learning_rate", "loss_seconds", "iteration_seconds"):
+        assert logged.history[key].notna().all(), key
+    assert logged.history["AP"].notna().sum() == 2
+    assert logged.last("AP50") == pytest.approx(summary["metrics"]["AP50"])
+
+    begun = time.time()
+    before = (directory / "checkpoint.pt").stat().st_mtime
+    code, output = call(*tiny, "workers=1")
+    assert code == 0 and "is finished" in output and (directory / "checkpoint.pt").stat().st_mtime == before
+    assert time.time() - begun < 60
+
+
+def test_a_run_does_not_depend_on_workers(tiny, tmp_path):
+    runs = [run(make_config(*tiny, f"workers={w}", f"outputs={tmp_path / str(w)}", "wandb.mode=disabled")) for w in (0, 2)]
+    first, second = map(weights, runs)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("trial", range(2))
+def test_killed_at_a_random_step_and_resumed_equals_undisturbed(trial, tiny, tmp_path):
+    overrides = [*tiny, "schedule.epochs=4"]
+    undisturbed = run(make_config(*overrides, "wandb.mode=disabled", f"outputs={tmp_path / 'undisturbed'}"))
+    process = start(*overrides, PYTHONUNBUFFERED="1")
+    directory = tmp_path / "outputs" / undisturbed.name
+    while not (directory / "checkpoint.pt").exists():  # the first epoch is over
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.02)
+    time.sleep(random.uniform(0, 1.5))
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (directory / "summary.json").exists()
+
+    code, output = call(*overrides)
+    assert code == 0, output
+    expected, resumed = weights(undisturbed), weights(directory)
+    assert all(torch.equal(expected[key], resumed[key]) for key in expected)
+    summaries = [json.loads((d / "summary.json").read_text())["metrics"] for d in (undisturbed, directory)]
+    assert summaries[0] == summaries[1]
+    (logged,) = read_runs(tmp_path / "outputs")
+    assert logged.finished and logged.history["global_step"].tolist() == list(range(1, 13))
+    assert logged.history["AP"].notna().sum() == 4 and logged.last("AP") == pytest.approx(summaries[0]["AP"], nan_ok=True)
+
+
+def test_a_divergent_run_stops_with_the_step_and_keeps_the_last_checkpoint(tiny, tmp_path):
+    config = make_config(*tiny, "schedule.learning_rate=1e18", "schedule.warmup_iterations=0")
+    with pytest.raises(NonFiniteLoss, match=r"step \d+: the loss is .* learning rate .* Try a lower"):
+        run(config)
+    assert not list(tmp_path.glob("outputs/*/summary.json"))
+
+
+def test_a_damaged_checkpoint_is_named(tiny, tmp_path):
+    directory = run(make_config(*tiny, "wandb.mode=disabled"))
+    (directory / "summary.json").unlink()
+    checkpoint = directory / "checkpoint.pt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"checkpoint\.pt cannot be resumed from"):
+        run(make_config(*tiny, "wandb.mode=disabled"))
+
+
+def test_other_data_of_the_same_name_is_refused(tiny, tmp_path):
+    directory = run(make_config(*tiny, "wandb.mode=disabled"))
+    moved = tmp_path / "moved" / "tiny"
+    root = make_config(*tiny).dataset.root
+    moved.parent.mkdir()
+    import shutil
+
+    shutil.copytree(root, moved)
+    again = [*tiny, "wandb.mode=disabled", f"dataset.root={moved}"]
+    assert run(make_config(*again)) == directory
+    annotation = next((moved / "Annotations").iterdir())
+    annotation.write_text(annotation.read_text().replace("<xmin>", "<xmin>0", 1).replace("<difficult>0", "<difficult>1"))
+    (moved / "ImageSets/Main/test.txt").write_text("\n".join((moved / "ImageSets/Main/val.txt").read_text().split()))
+    with pytest.raises(ValueError, match="belongs to a run on other data"):
+        run(make_config(*again))
+
+
+def test_an_unseen_folder_without_lists_trains_by_overrides_alone(tiny, tiny_data, tmp_path):
+    import shutil
+
+    folder = tmp_path / "unseen"
+    shutil.copytree(tiny_data, folder, ignore=shutil.ignore_patterns("ImageSets"))
+    for file in (folder / "Annotations").iterdir():
+        file.write_text(file.read_text().replace("<name>", "<name>my "))
+    directory = run(make_config(*tiny, f"dataset.root={folder}", "wandb.mode=disabled"))
+    summary = json.loads((directory / "summary.json").read_text())
+    assert all(name.startswith("my ") for name in summary["data"]["classes"])
+    assert summary["data"]["train"] > 0 and summary["data"]["test"] > 0
+
+
+def test_mixed_precision_and_clipping_train(tiny):
+    directory = run(make_config(*tiny, "precision=bf16", "schedule.clip_gradient=1", "wandb.mode=disabled", "seed=5"))
+    assert all(value.isfinite().all() for value in weights(directory).values())
+
+
+def test_learning_rate_schedule():
+    factors = [learning_rate_factor(step, 100, 10, [0.5, 0.75]) for step in (0, 5, 10, 49, 50, 75, 99)]
+    assert factors == pytest.approx([1 / 3, 2 / 3, 1, 1, 0.1, 0.01, 0.01])
+    assert learning_rate_factor(0, 100, 0, []) == 1
+
+
+def test_sweep_runs_each_run_once_and_table_1_shows_its_rows(tiny, tmp_path):
+    code, output = call("-m", "loss=ap,focal", "delta=0.5,1", *tiny)
+    assert code == 0, output
+    runs = read_runs(tmp_path / "outputs")
+    assert sorted((r.config["loss.name"], r.config["delta"]) for r in runs if r.config["loss.name"] == "ap") == [
+        ("ap", 0.5), ("ap", 1.0),
+    ]  # fmt: skip
+    assert len(runs) == 3 and all(r.finished for r in runs)
+    assert "is finished" in output
