@@ -51,7 +51,7 @@ class Dataset:
     test: str = MISSING
     classes: list[str] | None = MISSING
     train_size: int = MISSING
-    test_shorter_side: int = MISSING
+    test_shorter_side: int | None = MISSING
     test_longer_side: int = MISSING
     augmentation: Augmentation = MISSING
 
@@ -65,6 +65,7 @@ class Schedule:
     decay_at: list[float] = MISSING
     momentum: float = MISSING
     weight_decay: float = MISSING
+    box_loss_weight: float = MISSING
     clip_gradient: float | None = MISSING
     evaluate_every: int = not_scientific()
 
@@ -153,7 +154,6 @@ def resolve(config: DictConfig) -> DictConfig:
         "schedule.learning_rate": schedule.learning_rate,
         "schedule.reference_batch_size": schedule.reference_batch_size,
         "dataset.train_size": data.train_size,
-        "dataset.test_shorter_side": data.test_shorter_side,
         "model.channels": config.model.channels,
         "model.anchor_scale": config.model.anchor_scale,
     }
@@ -164,8 +164,11 @@ def resolve(config: DictConfig) -> DictConfig:
             raise ValueError(f"{key}={value} must be greater than 0")
     if data.train_size % 32:
         raise ValueError(f"dataset.train_size={data.train_size} must be a multiple of 32")
-    if data.test_longer_side < data.test_shorter_side:
-        raise ValueError(f"dataset.test_longer_side={data.test_longer_side} is less than dataset.test_shorter_side")
+    if data.test_shorter_side is not None and not 0 < data.test_shorter_side <= data.test_longer_side:
+        raise ValueError(
+            f"dataset.test_shorter_side={data.test_shorter_side} must be null, or greater than 0 and at most "
+            f"dataset.test_longer_side={data.test_longer_side}"
+        )
     if not all(0 < part <= 1 for part in schedule.decay_at):
         raise ValueError(f"schedule.decay_at={list(schedule.decay_at)} must be parts of the training, between 0 and 1")
     return OmegaConf.create(OmegaConf.to_container(config, resolve=True, enum_to_str=True))

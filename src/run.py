@@ -46,7 +46,7 @@ def run(config: DictConfig) -> Path:
         logger.info("%s is finished, on the same data at %s: %s", name, summary["data"]["root"], directory)
         return directory
     train_set = TrainingSet(train_records, training_transform(data.train_size, data.augmentation))
-    resize = inference_transform(data.test_shorter_side, data.test_longer_side)
+    resize = inference_transform(data.train_size, data.test_shorter_side, data.test_longer_side)
     batches = functools.partial(training_batches, train_set, config.batch_size, config.seed, workers=config.workers)
 
     torch.manual_seed(config.seed)

@@ -41,6 +41,7 @@ class Trainer:
     device: torch.device
     classes: int
     anchor_scale: float
+    box_loss_weight: float = 1.0
     precision: str = "fp32"
     clip_gradient: float | None = None
 
@@ -72,6 +73,7 @@ class Trainer:
             self.scaler.scale(classification).backward()
 
         learning_rate = self.optimizer.param_groups[0]["lr"]
+        localisation = self.box_loss_weight * localisation
         total = float(classification.detach() + localisation.detach())
         if not math.isfinite(total):
             raise NonFiniteLoss(
@@ -168,6 +170,7 @@ def build_trainer(
     decay_at: list[float],
     momentum: float,
     weight_decay: float,
+    box_loss_weight: float,
     clip_gradient: float | None,
 ) -> Trainer:
     """A trainer with SGD, whose learning rate is linear in the batch size and follows :func:`learning_rate_factor`.
@@ -185,8 +188,8 @@ def build_trainer(
     scheduler = LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps, warmup_iterations, decay_at))
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
     return Trainer(
-        model, classification_loss, optimizer, scheduler, scaler, device, classes, anchor_scale, precision,
-        clip_gradient,
+        model, classification_loss, optimizer, scheduler, scaler, device, classes, anchor_scale, box_loss_weight,
+        precision, clip_gradient,
     )  # fmt: skip
 
 

@@ -13,9 +13,8 @@ from src.data.shapes import ensure_shapes
 ROOT = Path(__file__).parent.parent
 # A few seconds: tiny images, a tiny pyramid, two epochs of three steps.
 TINY = [
-    "recipe=folder", "dataset.train_size=64", "dataset.test_shorter_side=64", "dataset.test_longer_side=96",
-    "model.channels=8", "schedule.epochs=2", "schedule.evaluate_every=1", "batch_size=4", "workers=0",
-    "images_logged=2",
+    "recipe=folder", "dataset.train_size=64", "model.channels=8", "schedule.epochs=2", "schedule.evaluate_every=1",
+    "batch_size=4", "workers=0", "images_logged=2",
 ]  # fmt: skip
 
 

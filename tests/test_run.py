@@ -1,5 +1,6 @@
 import json
 import random
+import shutil
 import signal
 import time
 
@@ -48,8 +49,9 @@ def test_a_run_leaves_its_results_and_is_not_repeated(tiny, tmp_path):
 
 
 def test_a_run_does_not_depend_on_workers(tiny, tmp_path):
-    runs = [run(make_config(*tiny, f"workers={w}", f"outputs={tmp_path / str(w)}", "wandb.mode=disabled")) for w in (0, 2)]
-    first, second = map(weights, runs)
+    alone = run(make_config(*tiny, "workers=0", f"outputs={tmp_path / 'alone'}", "wandb.mode=disabled"))
+    helped = run(make_config(*tiny, "workers=2", f"outputs={tmp_path / 'helped'}", "wandb.mode=disabled"))
+    first, second = weights(alone), weights(helped)
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
@@ -75,7 +77,8 @@ def test_killed_at_a_random_step_and_resumed_equals_undisturbed(trial, tiny, tmp
     assert summaries[0] == summaries[1]
     (logged,) = read_runs(tmp_path / "outputs")
     assert logged.finished and logged.history["global_step"].tolist() == list(range(1, 13))
-    assert logged.history["AP"].notna().sum() == 4 and logged.last("AP") == pytest.approx(summaries[0]["AP"], nan_ok=True)
+    assert logged.history["AP"].notna().sum() == 4
+    assert logged.last("AP") == pytest.approx(summaries[0]["AP"])
 
 
 def test_a_divergent_run_stops_with_the_step_and_keeps_the_last_checkpoint(tiny, tmp_path):
@@ -99,21 +102,15 @@ def test_other_data_of_the_same_name_is_refused(tiny, tmp_path):
     moved = tmp_path / "moved" / "tiny"
     root = make_config(*tiny).dataset.root
     moved.parent.mkdir()
-    import shutil
-
     shutil.copytree(root, moved)
     again = [*tiny, "wandb.mode=disabled", f"dataset.root={moved}"]
     assert run(make_config(*again)) == directory
-    annotation = next((moved / "Annotations").iterdir())
-    annotation.write_text(annotation.read_text().replace("<xmin>", "<xmin>0", 1).replace("<difficult>0", "<difficult>1"))
-    (moved / "ImageSets/Main/test.txt").write_text("\n".join((moved / "ImageSets/Main/val.txt").read_text().split()))
+    (moved / "ImageSets/Main/test.txt").write_text((moved / "ImageSets/Main/val.txt").read_text())
     with pytest.raises(ValueError, match="belongs to a run on other data"):
         run(make_config(*again))
 
 
 def test_an_unseen_folder_without_lists_trains_by_overrides_alone(tiny, tiny_data, tmp_path):
-    import shutil
-
     folder = tmp_path / "unseen"
     shutil.copytree(tiny_data, folder, ignore=shutil.ignore_patterns("ImageSets"))
     for file in (folder / "Annotations").iterdir():

@@ -31,9 +31,15 @@ def training_transform(size: int, augmentation: str) -> v2.Transform:
     )
 
 
-def inference_transform(shorter_side: int, longer_side: int) -> v2.Transform:
-    """The test transform: the shorter side is resized to `shorter_side` unless the longer would pass `longer_side`."""
-    resize = v2.Resize(shorter_side, max_size=longer_side, antialias=True)
+def inference_transform(size: int, shorter_side: int | None, longer_side: int) -> v2.Transform:
+    """The test transform: the shorter side is resized to `shorter_side` unless the longer would pass `longer_side`.
+
+    With None for `shorter_side` the image is warped to size × size as in training, which is SSD's way.
+    """
+    if shorter_side is None:
+        resize = v2.Resize((size, size), antialias=True)
+    else:
+        resize = v2.Resize(shorter_side, max_size=longer_side, antialias=True)
     return v2.Compose([resize, *_to_normalised()])
 
 

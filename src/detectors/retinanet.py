@@ -2,6 +2,8 @@
 
 import math
 from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,7 +25,8 @@ class RetinaNet(nn.Module):
         classes: number of classes K.
         backbone: the name of a residual network in torchvision.
         weights: "imagenet", the path of a state dict of that network, or None for random weights. With weights, the
-            first convolution, the first stage and all batch norms are frozen; without, everything is trained.
+            first convolution, the first stage and all batch norms are frozen. Without, everything is trained, and the
+            pyramid and the heads have group norms.
         channels: of the pyramid and the heads.
 
     Raises:
@@ -35,12 +38,12 @@ class RetinaNet(nn.Module):
         body = _build_backbone(backbone, weights)
         widths = [body.fc.in_features // 4, body.fc.in_features // 2, body.fc.in_features]
         self.body = IntermediateLayerGetter(body, {"layer2": "c3", "layer3": "c4", "layer4": "c5"})
-        self.pyramid = FeaturePyramidNetwork(widths, channels, LastLevelP6P7(widths[-1], channels))
-        # The official N(0, .01) suits 256 channels on a pretrained backbone. On narrow random networks it all but
-        # silences the heads; there they start as He et al. do.
-        hidden_std = 0.01 if weights else math.sqrt(2 / (9 * channels))
-        self.classification = _head(channels, classes, hidden_std, 0.01, bias=-math.log((1 - PRIOR) / PRIOR))
-        self.regression = _head(channels, 4, hidden_std, 0.001, bias=0.0)
+        # From random weights, RetinaNet as published hardly begins to learn within hundreds of steps; what has no
+        # normalisation of its own then gets one, as is usual for detectors trained from scratch.
+        norm = None if weights else partial(nn.GroupNorm, math.gcd(channels, 8))
+        self.pyramid = FeaturePyramidNetwork(widths, channels, LastLevelP6P7(widths[-1], channels), norm)
+        self.classification = _head(channels, classes, norm, 0.01, bias=-math.log((1 - PRIOR) / PRIOR))
+        self.regression = _head(channels, 4, norm, 0.001, bias=0.0)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Scores and box offsets of every anchor.
@@ -63,13 +66,15 @@ def _predict(head: nn.Module, levels: list[Tensor]) -> Tensor:
     return torch.cat(outputs, dim=1)
 
 
-def _head(channels: int, outputs: int, hidden_std: float, std: float, bias: float) -> nn.Sequential:
+def _head(
+    channels: int, outputs: int, norm: Callable[[int], nn.Module] | None, std: float, bias: float
+) -> nn.Sequential:
     layers = []
     for _ in range(4):
         convolution = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.normal_(convolution.weight, std=hidden_std)
+        nn.init.normal_(convolution.weight, std=0.01)
         nn.init.zeros_(convolution.bias)
-        layers += [convolution, nn.ReLU(inplace=True)]
+        layers += [convolution, *([norm(channels)] if norm else []), nn.ReLU(inplace=True)]
     last = nn.Conv2d(channels, ANCHORS_PER_CELL * outputs, 3, padding=1)
     nn.init.normal_(last.weight, std=std)
     nn.init.constant_(last.bias, bias)

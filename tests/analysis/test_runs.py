@@ -1,3 +1,4 @@
+import json
 import logging
 import math
 import os
@@ -21,16 +22,16 @@ def log_run(directory, rows, config=None, fail=False):
         "        tracker.step = step\n        tracker.log(values)\n"
         "    if fail: raise RuntimeError('on purpose')\n"
     )
-    import json
-
     directory.mkdir(parents=True, exist_ok=True)
     arguments = json.dumps([str(directory), rows, config or {"loss": {"name": "ap"}}, fail])
-    subprocess.run([sys.executable, "-c", script, arguments], cwd=ROOT, check=not fail, env=os.environ, capture_output=True)
+    command = [sys.executable, "-c", script, arguments]
+    subprocess.run(command, cwd=ROOT, check=not fail, env=os.environ, capture_output=True)
 
 
 def test_rows_of_a_step_are_joined_and_numbers_survive(tmp_path):
     nan = float("nan")
-    rows = [[1, {"loss": 0.1 + 0.2}], [2, {"loss": 1e-30}], [2, {"AP": 12.345678901234567, "AP/a b": nan}], [3, {"loss": math.inf}]]
+    values = {"AP": 12.345678901234567, "AP/a b": nan}
+    rows = [[1, {"loss": 0.1 + 0.2}], [2, {"loss": 1e-30}], [2, values], [3, {"loss": math.inf}]]
     log_run(tmp_path / "run1", rows, {"loss": {"name": "ap"}, "classes": ["a", "b"], "none": None})
     (run,) = read_runs(tmp_path)
     assert run.run_id == "run1" and run.finished
@@ -42,7 +43,8 @@ def test_rows_of_a_step_are_joined_and_numbers_survive(tmp_path):
 
 
 def test_a_resumed_run_is_one_run_whose_later_part_wins(tmp_path):
-    log_run(tmp_path / "run1", [[1, {"loss": 1.0}], [2, {"loss": 2.0, "AP": 5.0}], [3, {"loss": 3.0}], [4, {"loss": 4.0}]], fail=True)
+    first = [[1, {"loss": 1.0}], [2, {"loss": 2.0, "AP": 5.0}], [3, {"loss": 3.0}], [4, {"loss": 4.0}]]
+    log_run(tmp_path / "run1", first, fail=True)
     log_run(tmp_path / "run1", [[2, {"AP": 5.0}], [3, {"loss": 33.0}]])
     (run,) = read_runs(tmp_path)
     assert run.finished
@@ -53,7 +55,7 @@ def test_a_resumed_run_is_one_run_whose_later_part_wins(tmp_path):
 def test_failed_and_interrupted_runs_are_not_finished(tmp_path):
     log_run(tmp_path / "failed", [[1, {"loss": 1.0}]], fail=True)
     log_run(tmp_path / "cut", [[step, {"loss": 1.0, "filler": "x" * 100}] for step in range(600)])
-    (file,) = (tmp_path / "cut").glob("wandb/*/*.wandb")
+    (file,) = (tmp_path / "cut").glob("wandb/offline-run-*/*.wandb")
     file.write_bytes(file.read_bytes()[:50_000])
     cut, failed = read_runs(tmp_path)
     assert not failed.finished and len(failed.history) == 1

@@ -61,7 +61,7 @@ def test_difficult_and_crowd_boxes_are_not_trained_on(tmp_path):
 
 
 def test_inference_batches_hold_each_image_once_and_are_independent_of_batch_size(records):
-    transform = inference_transform(64, 100)
+    transform = inference_transform(32, 64, 100)
     whole = {}
     for batch_size in (1, 4):
         seen = {}
@@ -78,7 +78,8 @@ def test_inference_batches_hold_each_image_once_and_are_independent_of_batch_siz
 
 
 def test_shorter_side_gives_way_to_the_longer(records):
-    assert padded_size(100, 300, inference_transform(64, 96)) == (32, 96)
+    assert padded_size(100, 300, inference_transform(32, 64, 96)) == (32, 96)
+    assert padded_size(100, 300, inference_transform(64, None, 96)) == (64, 64)
 
 
 def test_broken_images_are_named(tmp_path, records):

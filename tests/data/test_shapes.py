@@ -8,11 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
+from src.config import resolve
 from src.data import shapes
 from src.data.records import DataError
 from src.data.shapes import ensure_shapes
 from src.data.shapes_drawing import MAX_OBJECTS, OUTLINES, draw_image
 from src.data.voc import read_voc, voc_classes
+from tests.conftest import make_config
 
 PROJECT = Path(__file__).parents[2]
 FEW = {"train": 5, "val": 2, "test": 3}
@@ -170,3 +172,7 @@ def test_two_processes_at_once(tmp_path):
         assert process.returncode == 0, errors.decode()
     assert [path.name for path in tmp_path.iterdir()] == ["shapes"]
     assert len(read_voc(tmp_path / "shapes", "all")) == 10
+
+
+def test_each_version_has_a_folder_of_its_own():
+    assert resolve(make_config("dataset=shapes")).dataset.root.endswith(f"shapes-{shapes.VERSION}")
