@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from src.errors import UserError
+
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Calls `write` with a temporary name beside `path`, and moves the file there once it is whole and on disk."""
@@ -34,7 +36,7 @@ def load_checkpoint(path: Path, parts: dict[str, Any]) -> dict[str, Any] | None:
     """Restores each part and all random states, and returns the plain values; None if there is no checkpoint.
 
     Raises:
-        ValueError: the file is damaged or belongs to another model.
+        UserError: the file is damaged or belongs to another model.
     """
     if not path.exists():
         return None
@@ -46,5 +48,5 @@ def load_checkpoint(path: Path, parts: dict[str, Any]) -> dict[str, Any] | None:
         if torch.cuda.is_available() and "cuda" in state["random"]:
             torch.cuda.set_rng_state_all(state["random"]["cuda"])
     except (RuntimeError, KeyError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path} cannot be resumed from: {error}. Delete it to start this run anew") from error
+        raise UserError(f"{path} cannot be resumed from: {error}. Delete it to start this run anew") from error
     return state["progress"]

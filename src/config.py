@@ -10,6 +10,8 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from src.errors import UserError
+
 Precision = Enum("Precision", ["fp32", "bf16", "fp16"])
 WandbMode = Enum("WandbMode", ["offline", "online", "disabled"])
 Format = Enum("Format", ["shapes", "voc", "coco"])
@@ -139,13 +141,13 @@ def resolve(config: DictConfig) -> DictConfig:
     """The configuration with every reference resolved and every choice a plain string.
 
     Raises:
-        ValueError: a key, which the message names, has no value or an impossible one.
+        UserError: a key, which the message names, has no value or an impossible one.
     """
     missing = OmegaConf.missing_keys(config)
     if missing:
-        raise ValueError(f"no value given for {', '.join(sorted(missing))}: add KEY=VALUE to the command line")
+        raise UserError(f"no value given for {', '.join(sorted(missing))}: add KEY=VALUE to the command line")
     if config.loss.name not in KNOBS:
-        raise ValueError(f"loss.name={config.loss.name}: no such loss; there are {', '.join(KNOBS)}")
+        raise UserError(f"loss.name={config.loss.name}: no such loss; there are {', '.join(KNOBS)}")
     schedule, data = config.schedule, config.dataset
     positive = {
         "batch_size": config.batch_size,
@@ -161,16 +163,16 @@ def resolve(config: DictConfig) -> DictConfig:
         positive["delta"] = config.delta
     for key, value in positive.items():
         if not value > 0:
-            raise ValueError(f"{key}={value} must be greater than 0")
+            raise UserError(f"{key}={value} must be greater than 0")
     if data.train_size % 32:
-        raise ValueError(f"dataset.train_size={data.train_size} must be a multiple of 32")
+        raise UserError(f"dataset.train_size={data.train_size} must be a multiple of 32")
     if data.test_shorter_side is not None and not 0 < data.test_shorter_side <= data.test_longer_side:
-        raise ValueError(
+        raise UserError(
             f"dataset.test_shorter_side={data.test_shorter_side} must be null, or greater than 0 and at most "
             f"dataset.test_longer_side={data.test_longer_side}"
         )
     if not all(0 < part <= 1 for part in schedule.decay_at):
-        raise ValueError(f"schedule.decay_at={list(schedule.decay_at)} must be parts of the training, between 0 and 1")
+        raise UserError(f"schedule.decay_at={list(schedule.decay_at)} must be parts of the training, between 0 and 1")
     return OmegaConf.create(OmegaConf.to_container(config, resolve=True, enum_to_str=True))
 
 

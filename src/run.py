@@ -19,6 +19,7 @@ from src.data.transforms import inference_transform, training_transform
 from src.detectors.inference import predict
 from src.detectors.retinanet import RetinaNet
 from src.drawing import draw_detections, spread
+from src.errors import UserError
 from src.evaluate import COCO_METRICS, evaluate_detections
 from src.tracking import Tracker, environment, read_summary, write_json
 from src.train import build_trainer, choose_device, train
@@ -87,7 +88,10 @@ def run(config: DictConfig) -> Path:
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
 def main(config: DictConfig) -> None:
-    run(config)
+    try:
+        run(config)
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None
 
 
 if __name__ == "__main__":

@@ -17,12 +17,13 @@ from src.checkpoint import load_checkpoint, save_checkpoint
 from src.data.loading import TrainingBatch
 from src.detectors.anchors import make_anchors
 from src.detectors.targets import assign_targets, box_loss
+from src.errors import UserError
 from src.tracking import Tracker
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class NonFiniteLoss(RuntimeError):
+class NonFiniteLoss(UserError):
     """Training diverged."""
 
 
@@ -205,7 +206,7 @@ def choose_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device={name}, but torch finds no GPU here; use device=auto or device=cpu")
+        raise UserError(f"device={name}, but torch finds no GPU here; use device=auto or device=cpu")
     return device
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from src.errors import UserError
 
-class DataError(ValueError):
+
+class DataError(UserError):
     """Something is wrong with the data on disk; the message names the file and what to do."""
 
 

@@ -14,6 +14,7 @@ from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from src.detectors.anchors import ANCHORS_PER_CELL
+from src.errors import UserError
 
 PRIOR = 0.01  # the probability of an object that all scores start from
 
@@ -30,7 +31,7 @@ class RetinaNet(nn.Module):
         channels: of the pyramid and the heads.
 
     Raises:
-        ValueError: the weights cannot be had, or do not fit the backbone.
+        UserError: the weights cannot be had, or do not fit the backbone.
     """
 
     def __init__(self, classes: int, backbone: str = "resnet50", weights: str | None = None, channels: int = 256):
@@ -40,7 +41,7 @@ class RetinaNet(nn.Module):
         self.body = IntermediateLayerGetter(body, {"layer2": "c3", "layer3": "c4", "layer4": "c5"})
         # From random weights, RetinaNet as published hardly begins to learn within hundreds of steps; what has no
         # normalisation of its own then gets one, as is usual for detectors trained from scratch.
-        norm = None if weights else partial(nn.GroupNorm, math.gcd(channels, 8))
+        norm = None if weights else partial(nn.GroupNorm, 1 if channels % 8 else channels // 8)
         self.pyramid = FeaturePyramidNetwork(widths, channels, LastLevelP6P7(widths[-1], channels), norm)
         self.classification = _head(channels, classes, norm, 0.01, bias=-math.log((1 - PRIOR) / PRIOR))
         self.regression = _head(channels, 4, norm, 0.001, bias=0.0)
@@ -89,11 +90,11 @@ def _build_backbone(name: str, weights: str | None) -> nn.Module:
     else:
         body = get_model(name, weights=None, norm_layer=FrozenBatchNorm2d)
         if not Path(weights).is_file():
-            raise ValueError(f"model.weights={weights}: no such file; give imagenet, a state dict's path, or null")
+            raise UserError(f"model.weights={weights}: no such file; give imagenet, a state dict's path, or null")
         try:
             body.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
         except Exception as error:
-            raise ValueError(f"model.weights={weights} is not a state dict of torchvision's {name}: {error}") from error
+            raise UserError(f"model.weights={weights} is not a state dict of torchvision's {name}: {error}") from error
     for part in (body.conv1, body.layer1):
         part.requires_grad_(False)
     return body

@@ -63,10 +63,9 @@ def test_objects(some, caplog):
     assert not caplog.records
     counts = [len(record.boxes) for record in records]
     assert min(counts) == 1 and max(counts) <= MAX_OBJECTS and max(counts) >= 8
-    assert counts.count(1) > counts.count(4) > counts.count(8)
     sides = torch.cat([record.boxes for record in records])
     sides = (sides[:, 2:] - sides[:, :2]).max(dim=1).values
-    assert sides.max() >= 10 * sides.min() and sides.max() <= 132
+    assert sides.max() >= 10 * sides.min() and sides.max() <= 142
     assert 0.25 < (sides < 32).float().mean() < 0.6
     difficult = torch.cat([record.difficult for record in records]).float().mean()
     truncated = [xml.read_text().count("<truncated>1") for xml in (some / "Annotations").iterdir()]
@@ -81,7 +80,7 @@ def test_images(some):
 
 
 def test_all_classes_in_train_and_test(some):
-    assert len(OUTLINES) == 12
+    assert len(OUTLINES) == 10
     assert voc_classes(some, "train") == voc_classes(some, "test") == sorted(OUTLINES)
 
 
