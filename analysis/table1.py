@@ -30,7 +30,12 @@ def build(runs: list[Run]) -> dict[str, pd.DataFrame]:
         if _fixed(run) not in settings:
             settings.append(_fixed(run))
     groups = [[run for run in chosen if _fixed(run) == setting] for setting in settings]
-    return dict(sorted(zip(_names(settings), map(_table, groups), strict=True)))
+    tables = {}
+    for name, group in sorted(zip(_names(settings), groups, strict=True)):
+        tables[name] = _table(group)
+        root = group[0].config.get("dataset.root") if group[0].config.get("dataset.format") != "shapes" else None
+        tables[name].attrs["overrides"] = name.replace(", ", " ") + (f" dataset.root={root}" if root else "")
+    return tables
 
 
 def _table(runs: list[Run]) -> pd.DataFrame:
@@ -80,7 +85,7 @@ def to_text(tables: dict[str, pd.DataFrame]) -> str:
             missing = [str(row["value"]) for row in rows.to_dict("records") if not row["seeds"]]
             if missing:
                 values = ",".join({"Yes": "true", "No": "false"}.get(value, value) for value in missing)
-                overrides = name.replace(", ", " ")
+                overrides = table.attrs.get("overrides", name)
                 lines += ["", f"Missing: `python -m src.run -m {overrides} loss=ap {block}={values}`"]
             lines.append("")
     lines.append(

@@ -1,7 +1,10 @@
 import json
 import random
+import re
 import shutil
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -10,7 +13,7 @@ import torch
 from analysis.runs import read_runs
 from src.run import run
 from src.train import NonFiniteLoss, learning_rate_factor
-from tests.conftest import call, make_config, start
+from tests.conftest import ROOT, call, make_config, start
 
 
 def weights(directory):
@@ -133,11 +136,15 @@ def test_learning_rate_schedule():
 
 
 def test_sweep_runs_each_run_once_and_table_1_shows_its_rows(tiny, tmp_path):
-    code, output = call("-m", "loss=ap,focal", "delta=0.5,1", *tiny)
+    code, output = call("-m", "loss=ap,focal", "delta=0.5,1", *tiny, "batch_size=8")
     assert code == 0, output
     runs = read_runs(tmp_path / "outputs")
-    assert sorted((r.config["loss.name"], r.config["delta"]) for r in runs if r.config["loss.name"] == "ap") == [
-        ("ap", 0.5), ("ap", 1.0),
-    ]  # fmt: skip
-    assert len(runs) == 3 and all(r.finished for r in runs)
-    assert "is finished" in output
+    assert all(r.finished for r in runs)
+    assert sorted(r.config["delta"] for r in runs if r.config["loss.name"] == "ap") == [0.5, 1.0]
+    assert len(runs) == 3 and output.count("is finished") == 1  # focal does not use delta
+
+    command = [sys.executable, "-m", "analysis", "table1", "--outputs", str(tmp_path / "outputs")]
+    table = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    block = table.split("| δ |")[1].split("| Interpolated |")[0]
+    rows = [line for line in block.splitlines() if re.match(r"\| [0-9]", line)]
+    assert ["missing" in row for row in rows] == [True, False, False, True, True]

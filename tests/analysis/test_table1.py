@@ -10,7 +10,8 @@ from analysis.table1 import build, to_text
 def make_run(ap, seed=0, finished=True, **changes):
     config = {
         "recipe": "mini", "loss.name": "ap", "delta": 1.0, "interpolated": True, "batch_size": 8, "seed": seed,
-        "schedule.epochs": 9, "dataset.name": "shapes", "environment.host": f"host{seed}", "outputs": f"o{seed}",
+        "schedule.epochs": 9, "dataset.name": "shapes", "dataset.format": "shapes",
+        "environment.host": f"host{seed}", "outputs": f"o{seed}",
     } | changes  # fmt: skip
     history = pd.DataFrame({"global_step": [1, 2, 3], "AP": [1.0, math.nan, ap], "AP50": [2.0, math.nan, 2 * ap]})
     return Run(f"{ap}-{seed}", config, history, finished)
@@ -51,6 +52,11 @@ def test_text_shows_what_is_missing_and_how_to_make_it():
     assert "| 4 | missing | missing | missing | – | 50.5 | 80.2 | 54.7 |" in text
     assert "`python -m src.run -m recipe=mini loss=ap delta=0.25,2,4`" in text
     assert "`python -m src.run -m recipe=mini loss=ap interpolated=false`" in text
+
+
+def test_commands_name_the_folder_of_data_that_is_not_built_in():
+    text = to_text(build([make_run(1.0, recipe="bccd", **{"dataset.root": "some/where", "dataset.format": "voc"})]))
+    assert "`python -m src.run -m recipe=bccd dataset.root=some/where loss=ap delta=0.25,0.5,2,4`" in text
 
 
 def test_without_runs_all_is_missing():
