@@ -24,7 +24,8 @@ def draw_detections(
     columns = min(4, len(records))
     rows = -(-len(records) // columns)
     figure = Figure(figsize=(4 * columns, 3.4 * rows), layout="tight", dpi=110)
-    colours = matplotlib.colormaps["tab20"].colors
+    pairs = matplotlib.colormaps["tab20"].colors
+    colours = pairs[::2] + pairs[1::2]  # the distinct ones first
     for position, (record, found) in enumerate(zip(records, detections, strict=True)):
         axes = figure.add_subplot(rows, columns, position + 1)
         axes.imshow(read_image(record).permute(1, 2, 0).numpy(), interpolation="lanczos")
