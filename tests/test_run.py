@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from analysis.runs import read_runs
+from src.data.voc import read_voc, voc_classes
 from src.run import run
 from src.train import NonFiniteLoss, learning_rate_factor
 from tests.conftest import ROOT, call, make_config, start
@@ -122,6 +123,32 @@ def test_an_unseen_folder_without_lists_trains_by_overrides_alone(tiny, tiny_dat
     summary = json.loads((directory / "summary.json").read_text())
     assert all(name.startswith("my ") for name in summary["data"]["classes"])
     assert summary["data"]["train"] > 0 and summary["data"]["test"] > 0
+
+
+def test_data_in_coco_layout_trains(tiny, tiny_data, tmp_path):
+    root = tmp_path / "coco"
+    (root / "annotations").mkdir(parents=True)
+    names = voc_classes(tiny_data, "trainval")
+    for split in ("trainval", "test"):
+        (root / split).mkdir()
+        images, annotations = [], []
+        for number, record in enumerate(read_voc(tiny_data, split, names)):
+            shutil.copy(record.path, root / split)
+            size = {"width": record.width, "height": record.height}
+            images.append({"id": number, "file_name": record.path.name, **size})
+            boxes, labels = record.training_objects()  # COCO does not know difficult ones
+            for (x1, y1, x2, y2), label in zip(boxes.tolist(), labels.tolist(), strict=True):
+                box = {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1), "iscrowd": 0}
+                annotations.append({"id": len(annotations), "image_id": number, "category_id": 7 * label + 1, **box})
+        categories = [{"id": 7 * label + 1, "name": name} for label, name in enumerate(names)]
+        content = {"images": images, "annotations": annotations, "categories": categories}
+        (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
+    overrides = ["dataset=coco", f"dataset.root={root}", "dataset.train=trainval", "dataset.test=test"]
+    coco = run(make_config(*tiny, *overrides, "wandb.mode=disabled"))
+    voc = run(make_config(*tiny, "wandb.mode=disabled"))
+    assert json.loads((coco / "summary.json").read_text())["data"]["classes"] == names
+    first, second = weights(coco), weights(voc)
+    assert all(torch.equal(first[key], second[key]) for key in first)  # the same data in either layout
 
 
 def test_mixed_precision_and_clipping_train(tiny):
