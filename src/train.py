@@ -74,15 +74,15 @@ class Trainer:
             self.scaler.scale(classification).backward()
 
         learning_rate = self.optimizer.param_groups[0]["lr"]
-        localisation = self.box_loss_weight * localisation
-        total = float(classification.detach() + localisation.detach())
+        weighted = self.box_loss_weight * localisation
+        total = float(classification.detach() + weighted.detach())
         if not math.isfinite(total):
             raise NonFiniteLoss(
                 f"the loss is {total} with learning rate {learning_rate:.3g}. Try a lower schedule.learning_rate, a "
                 "longer schedule.warmup_iterations, schedule.clip_gradient=10 or precision=fp32"
             )
         self.optimizer.zero_grad()
-        torch.autograd.backward([logits, self.scaler.scale(localisation)], [scores.grad, None])
+        torch.autograd.backward([logits, self.scaler.scale(weighted)], [scores.grad, None])
         if self.clip_gradient is not None:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_gradient)
