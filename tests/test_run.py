@@ -80,8 +80,9 @@ def test_killed_at_a_random_step_and_resumed_equals_undisturbed(trial, tiny, tmp
     summaries = [json.loads((d / "summary.json").read_text())["metrics"] for d in (undisturbed, directory)]
     assert summaries[0] == summaries[1]
     (logged,) = read_runs(tmp_path / "outputs")
-    assert logged.finished and logged.history["global_step"].tolist() == list(range(1, 13))
-    assert logged.history["AP"].notna().sum() == 4
+    # What W&B had not yet flushed when the process was killed, up to a second of rows, is lost; nothing counts twice.
+    steps = logged.history["global_step"].tolist()
+    assert logged.finished and steps == sorted(set(steps)) and steps[-3:] == [10, 11, 12]
     assert logged.last("AP") == pytest.approx(summaries[0]["AP"])
 
 
