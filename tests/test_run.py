@@ -45,11 +45,9 @@ def test_a_run_leaves_its_results_and_is_not_repeated(tiny, tmp_path):
     assert logged.history["AP"].notna().sum() == 2
     assert logged.last("AP50") == pytest.approx(summary["metrics"]["AP50"])
 
-    begun = time.time()
     before = (directory / "checkpoint.pt").stat().st_mtime
     code, output = call(*tiny, "workers=1")
     assert code == 0 and "is finished" in output and (directory / "checkpoint.pt").stat().st_mtime == before
-    assert time.time() - begun < 60
 
 
 def test_a_run_does_not_depend_on_workers(tiny, tmp_path):
