@@ -6,7 +6,9 @@ from torch import Tensor
 from src.losses.ranking import ranking_loss
 
 
-def ap_loss(logits: Tensor, targets: Tensor, *, delta: float = 1.0, interpolated: bool = True) -> Tensor:
+def ap_loss(
+    logits: Tensor, targets: Tensor, *, delta: float = 1.0, interpolated: bool = True, step: str = "piecewise"
+) -> Tensor:
     """AP-loss 1 − AP (Equation 5), optimised by the error-driven update (Algorithm 1).
 
     All entries are ranked together, whatever their image or class: pass what one mini-batch holds. Takes
@@ -15,8 +17,11 @@ def ap_loss(logits: Tensor, targets: Tensor, *, delta: float = 1.0, interpolated
     Args:
         logits: floating tensor of any shape and device, the raw scores s.
         targets: tensor of the same shape; 1 positive, 0 negative, −1 ignored.
-        delta: half width δ > 0 of the piecewise step function that stands for the Heaviside step (Equation 21).
+        delta: δ > 0, the half width of the piecewise step function (Equation 21), or twice the scale of the sigmoid.
         interpolated: whether precision is made monotone in the score (Section 3.4.3).
+        step: the function that stands for the step in Equation 3, "piecewise", "heaviside" or "sigmoid"; see
+            :func:`src.losses.step_function`. With "heaviside" a negative ranks above a positive of its score, and
+            of equal positives the later one ranks above the earlier.
 
     Returns:
         The scalar loss. ``backward()`` puts the update of Algorithm 1, not a derivative, into ``logits.grad``, times
@@ -25,7 +30,7 @@ def ap_loss(logits: Tensor, targets: Tensor, *, delta: float = 1.0, interpolated
 
     Raises:
         TypeError: logits are not floating.
-        ValueError: shapes or devices differ, delta ≤ 0, or targets hold anything else than 1, 0 and −1.
+        ValueError: shapes or devices differ, delta ≤ 0, no such step, or targets hold anything else than 1, 0 and −1.
     """
 
     def pair_weights(positives_above: Tensor, negatives_above: Tensor, _: int) -> tuple[Tensor, Tensor]:
@@ -34,4 +39,4 @@ def ap_loss(logits: Tensor, targets: Tensor, *, delta: float = 1.0, interpolated
         losses = miss.cummin(0).values if interpolated else miss  # lines 11 to 15
         return losses, torch.where(negatives_above > 0, losses / negatives_above, 0)
 
-    return ranking_loss(logits, targets, delta, pair_weights)
+    return ranking_loss(logits, targets, step, delta, pair_weights)

@@ -1,27 +1,116 @@
-"""Sums of the piecewise step function over all pairs of a positive and a negative, without forming the pairs.
+"""Sums of a step function over all pairs of a positive and a negative, without forming the pairs.
 
-With f of Equation 21, the ranking losses need Σ_j f(s_j − s_i) for every positive i, and their error-driven
-update needs Σ_i w_i f(s_j − s_i) for every negative j. Both are piecewise linear, with breakpoints at s_i − δ and
-s_i + δ: the 2|P| sorted breakpoints cut the score axis into cells, and in a cell a number and a sum of scores (or
-a slope and an intercept) say everything. The cost is that of placing each negative in its cell once, O(|N| +
-|P| log |P|), and the result is exact up to rounding in float64.
+The ranking losses need Σ_j f(s_j − s_i) for every positive i, and their error-driven update needs Σ_i w_i f(s_j − s_i)
+for every negative j. As a function of s, the sum Σ_i w_i f(s − s_i) is a polynomial of low degree in each of the cells
+into which a few breakpoints cut the score axis: a constant for the Heaviside step function, whose breakpoints are the
+s_i; a line for the piecewise one, with breakpoints s_i ± δ. So the update is one look-up and one polynomial a
+negative. Read the other way, a cell's number, sum, sum of squares, … of scores say all about the negatives in it. The
+cost is that of placing each negative in its cell once, O(|N| + |P| log |P|), and the result is exact up to rounding in
+float64.
 """
+
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
 
+from src.losses.cells import in_chunks
 
-class PairSums:
-    """The pairwise sums for one set of positives.
 
-    Args:
+class PairSums(ABC):
+    """The sums over pairs for one step function and one set of positives.
+
+    Attributes:
         positives: float64 [P], the scores of the positives in ascending order, P ≥ 1.
-        delta: half width δ > 0 of the piecewise step function.
+        breakpoints: float64 [M], ascending. A score's cell is the number of breakpoints that are at most the score.
+        degree: of the polynomials.
+        reach: f(x) = 0 for all x < −reach.
     """
 
+    positives: Tensor
+    breakpoints: Tensor
+    degree: int
+    reach: float
+
+    @abstractmethod
+    def over(self, moments: list[Tensor]) -> Tensor:
+        """Σ_j f(s_j − s_i) over the scores with these moments, for every positive i; float64 [P]."""
+
+    @abstractmethod
+    def polynomials(self, weights: Tensor) -> list[Tensor]:
+        """The coefficients of Σ_i w_i f(s − s_i) in each cell, from the constant on: degree + 1 float64 [M + 1].
+
+        Args:
+            weights: float64 [P], the w_i.
+        """
+
+    def argument(self, scores: Tensor, cells: Tensor) -> Tensor:
+        """What the polynomials are in: a coordinate of scores [n] in their cells, float64 [n]."""
+        return scores.double()
+
+    def moments(self, scores: Tensor, cells: Tensor) -> list[Tensor]:
+        """The sums of the powers 0 … degree of the scores' coordinates in each cell: degree + 1 float64 [M + 1]."""
+        size = len(self.breakpoints) + 1
+        sums = [self.breakpoints.new_zeros(size) for _ in range(self.degree + 1)]
+        for chunk, cell in in_chunks(scores, cells):
+            sums[0] += torch.bincount(cell, minlength=size)
+            if self.degree > 0:
+                argument = power = self.argument(chunk, cell)
+                for total in sums[1:-1]:
+                    total += torch.bincount(cell, power, minlength=size)
+                    power = power * argument
+                sums[-1] += torch.bincount(cell, power, minlength=size)
+        return sums
+
+    def over_positives(self) -> Tensor:
+        """Σ_k≠i f(s_k − s_i) over the positives, for every positive i; float64 [P]."""
+        return self.over(self.moments(self.positives, self.cells_of_positives())) - 0.5  # without k = i: f(0) = ½
+
+    def cells_of_positives(self) -> Tensor:
+        """The positives' own cells, int32 [P]."""
+        return torch.searchsorted(self.breakpoints, self.positives, right=True, out_int32=True)
+
+    def evaluate(self, polynomials: list[Tensor], scores: Tensor, cells: Tensor) -> Tensor:
+        """The values of the polynomials at scores [n] in their cells, float64 [n]."""
+        value = polynomials[-1].index_select(0, cells)
+        if self.degree > 0:
+            argument = self.argument(scores, cells)
+            for coefficient in reversed(polynomials[:-1]):
+                value = coefficient.index_select(0, cells).addcmul_(value, argument)
+        return value
+
+
+class HeavisideSums(PairSums):
+    """Sums of the Heaviside step function (Equation 4).
+
+    Ties are broken into a proper ranking (Section 3.1.2): a negative ranks above a positive of its score, as H(0) = 1
+    says, and of equal positives the later one ranks above the earlier.
+    """
+
+    degree = 0
+    reach = 0.0
+
+    def __init__(self, positives: Tensor):
+        self.positives = self.breakpoints = positives
+
+    def over(self, moments: list[Tensor]) -> Tensor:
+        return suffix_sums(moments[0])[1:]
+
+    def over_positives(self) -> Tensor:
+        above = torch.arange(len(self.positives) - 1, -1, -1, device=self.positives.device)
+        return above.to(self.positives.dtype)
+
+    def polynomials(self, weights: Tensor) -> list[Tensor]:
+        return [torch.cat([weights.new_zeros(1), weights.cumsum(0)])]
+
+
+class PiecewiseSums(PairSums):
+    """Sums of the piecewise step function (Equation 21)."""
+
+    degree = 1
+
     def __init__(self, positives: Tensor, delta: float):
-        self.positives = positives
-        self.delta = delta
+        self.positives, self.delta, self.reach = positives, delta, delta
         self.breakpoints, self.order = torch.cat([positives - delta, positives + delta]).sort()
         place = torch.empty_like(self.order)
         place[self.order] = torch.arange(len(place), device=place.device)
@@ -31,80 +120,25 @@ class PairSums:
         # between scores out of the cumulative sums, where they would swallow the digits of all the rest.
         self.sloped = self.width <= 2 * delta * (1 + 1e-9)
 
-    def over_positives(self) -> Tensor:
-        """Σ_k f(s_k − s_i) over all positives k, i itself included with f(0) = ½; float64 [P]."""
-        return self.over([(self.positives, torch.searchsorted(self.breakpoints, self.positives))])
-
-    def over(self, chunks: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """Σ_j f(s_j − s_i) over all scores j, which come in chunks of (scores, their cells); float64 [P]."""
-        size = len(self.breakpoints) + 1
-        count = sum(torch.bincount(cells, minlength=size) for _, cells in chunks)
-        total = sum(torch.bincount(cells, scores.double(), minlength=size) for scores, cells in chunks)
+    def over(self, moments: list[Tensor]) -> Tensor:
+        count, total = moments
         # Σ_j f(s_j − s_i) = 1/2δ ∫ N(t) dt over [s_i − δ, s_i + δ], where N(t) counts the scores above t.
-        above = _suffix_sums(count)[2:]
+        above = suffix_sums(count)[2:]
         integral = above * self.width + total[1:-1] - count[1:-1] * self.breakpoints[:-1]
-        integral = _suffix_sums(torch.where(self.sloped, integral, 0))
+        integral = suffix_sums(torch.where(self.sloped, integral, 0))
         integral = torch.cat([integral, integral.new_zeros(1)])
         return (integral[self.lower] - integral[self.upper]).clamp(min=0) / (2 * self.delta)
 
-    def lines(self, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Slope and intercept, in each cell, of Σ_i w_i f(s − s_i) as a function of s.
-
-        Args:
-            weights: float64 [P], the w_i.
-
-        Returns:
-            Two float64 tensors [2P + 1], to be indexed by cell.
-        """
+    def polynomials(self, weights: Tensor) -> list[Tensor]:
         rise = weights / (2 * self.delta)
         slope = torch.cat([rise, -rise])[self.order].cumsum(0)[:-1]
         slope = torch.where(self.sloped, slope, 0)
         zero = slope.new_zeros(1)
         value = torch.cat([zero, (slope * self.width).cumsum(0)])
         slope = torch.cat([slope, zero])
-        return torch.cat([zero, slope]), torch.cat([zero, value - slope * self.breakpoints])
+        return [torch.cat([zero, value - slope * self.breakpoints]), torch.cat([zero, slope])]
 
 
-def _suffix_sums(x: Tensor) -> Tensor:
+def suffix_sums(x: Tensor) -> Tensor:
+    """For each entry of x [n] the sum of it and all that follow."""
     return x.flip(0).cumsum(0).flip(0)
-
-
-class CellLookup:
-    """Finds the cell of each score: how many breakpoints lie below it.
-
-    A binary search for every score would cost more than all the rest of the loss. A uniform grid laid over the
-    breakpoints answers by one table look-up for all scores in grid intervals that hold no breakpoint, which are
-    nearly all; only the scores in the others are searched.
-
-    Args:
-        breakpoints: float64 [M], ascending.
-        dtype: float32 or float64, that of the scores to come.
-    """
-
-    def __init__(self, breakpoints: Tensor, dtype: torch.dtype):
-        self.breakpoints = breakpoints
-        self.size = min(max(32 * len(breakpoints), 2**10), 2**17)
-        nearest = breakpoints.to(dtype)
-        infinity = nearest.new_tensor(torch.inf)
-        below = torch.where(nearest > breakpoints, torch.nextafter(nearest, -infinity), nearest)
-        above = torch.where(nearest < breakpoints, torch.nextafter(nearest, infinity), nearest)
-        self.origin = below[0].item()
-        self.scale = self.size / max(above[-1].item() - self.origin, self.size * torch.finfo(dtype).tiny)
-        # Rounding keeps the interval a monotone function of the score. So a score outside the intervals from that of
-        # `below` to that of `above` is on the known side of the breakpoint, whatever was rounded.
-        first, last = self._intervals(below).long(), self._intervals(above).long()
-        intervals = self.size + 3
-        begun = torch.bincount(first, minlength=intervals).cumsum(0)
-        passed = torch.bincount(last + 1, minlength=intervals)[:intervals].cumsum(0)
-        self.table = torch.where(begun == passed, passed, -1).int()
-
-    def _intervals(self, scores: Tensor) -> Tensor:
-        # One is added before truncation so that every score below the origin falls into interval 0.
-        return (scores - self.origin).mul_(self.scale).add_(1).clamp_(0, self.size + 2).int()
-
-    def __call__(self, scores: Tensor, out: Tensor) -> None:
-        """Writes the cells of scores [n] into an int32 tensor [n]."""
-        torch.index_select(self.table, 0, self._intervals(scores), out=out)
-        unknown = (out < 0).nonzero().squeeze(1)
-        if len(unknown):
-            out[unknown] = torch.searchsorted(self.breakpoints, scores[unknown].double(), out_int32=True)

@@ -1,20 +1,73 @@
-"""What the ranking losses share: splitting a batch into positives and negatives, and the error-driven update."""
+"""What the ranking losses share: a batch as positives and negatives in cells, and the error-driven update."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from src.losses.pairwise import CellLookup, PairSums
+from src.losses.cells import CellLookup, in_chunks
+from src.losses.pairwise import HeavisideSums, PairSums, PiecewiseSums
+from src.losses.sigmoid import SigmoidSums
+from src.losses.steps import check_step
 
-# A CPU is fastest on chunks that stay in its cache, other devices on few large kernels.
-_CHUNK_ON_CPU, _CHUNK_ELSEWHERE = 2**17, 2**25
+
+@dataclass
+class Batch:
+    """The positives and negatives among logits [N]; dtypes other than float64 are taken as float32."""
+
+    pairs: PairSums
+    index: Tensor  # int64 [P]: the positives' places among the logits, in ascending order of score
+    negatives: int
+    scores: Tensor  # those of the negatives that may have a part in a sum, others among them far below
+    selected: Tensor | None  # int64: the places of `scores` among the logits; None for all
+    cells: Tensor  # int32: the cell of each of `scores`
+    moments: list[Tensor]
+
+    @classmethod
+    def of(cls, logits: Tensor, targets: Tensor, step: str, delta: float) -> "Batch | float":
+        """The batch, or the number that its loss is: 0 without positives, NaN if a score is not finite."""
+        logits, targets = compute_dtype(logits).flatten(), targets.flatten()
+        index = (targets == 1).nonzero().squeeze(1)
+        if len(index) == 0:
+            return 0.0
+        positives, order = logits[index].double().sort(stable=True)
+        negative = targets == 0
+        scores = torch.where(negative, logits, torch.finfo(logits.dtype).min)
+        if not (scores.amax() + positives.sum()).isfinite():
+            return torch.nan
+
+        pairs = _pair_sums(positives, step, delta)
+        # Negatives below s_min − δ are trivial: they enter no sum and get no update (Section 3.4.4).
+        nontrivial = scores >= positives[0] - pairs.reach
+        selected = None
+        if nontrivial.count_nonzero() < len(scores) // 4:
+            selected = nontrivial.nonzero().squeeze(1)
+            scores = scores[selected]
+        cells = torch.empty(scores.shape, dtype=torch.int32, device=scores.device)
+        lookup = CellLookup(pairs.breakpoints, scores.dtype)
+        for chunk, cell in in_chunks(scores, cells):
+            lookup(chunk, out=cell)
+        moments = pairs.moments(scores, cells)
+        return cls(pairs, index[order], int(negative.count_nonzero()), scores, selected, cells, moments)
+
+    @property
+    def large(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What autograd is to keep for the backward pass, and to let go after it."""
+        return self.scores, self.cells, self.selected
+
+
+def _pair_sums(positives: Tensor, step: str, delta: float) -> PairSums:
+    if step == "heaviside":
+        return HeavisideSums(positives)
+    return (SigmoidSums if step == "sigmoid" else PiecewiseSums)(positives, delta)
 
 
 def ranking_loss(
     logits: Tensor,
     targets: Tensor,
+    step: str,
     delta: float,
     pair_weights: Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]],
 ) -> Tensor:
@@ -25,88 +78,121 @@ def ranking_loss(
     Args:
         logits: floating tensor of any shape, raw scores.
         targets: tensor of the same shape; 1 positive, 0 negative, −1 ignored.
-        delta: half width δ > 0 of the piecewise step function (Equation 21).
+        step, delta: which step function f, see :func:`src.losses.step_function`.
         pair_weights: takes, for the positives in ascending order of score, Σ_k≠i f(s_k − s_i) over the positives and
             Σ_j f(s_j − s_i) over the negatives, both float64 [P], and |N|. Returns Σ_j L_ij and w_i, float64 [P].
 
     Returns:
         The mean of Σ_j L_ij over the positives, a scalar; 0 with a zero update if there are none.
     """
-    check_inputs(logits, targets, delta)
-    return _RankingLoss.apply(logits, targets, delta, pair_weights)
+    check_step(step, delta)
+    check_inputs(logits, targets)
+    return _RankingLoss.apply(logits, targets, step, delta, pair_weights)
 
 
 class _RankingLoss(torch.autograd.Function):
     """Forward finds the cell of each negative and each positive's L_ij; backward turns them into the update."""
 
     @staticmethod
-    def forward(ctx, logits, targets, delta, pair_weights) -> Tensor:
+    def forward(ctx, logits, targets, step, delta, pair_weights) -> Tensor:
         ctx.shape, ctx.dtype = logits.shape, logits.dtype
-        logits, targets = logits.flatten(), targets.flatten()
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        ctx.fill = None
-        index = (targets == 1).nonzero().squeeze(1)
-        if len(index) == 0:
-            ctx.fill = 0.0
-            return logits.new_zeros(())
-        positives, order = logits[index].double().sort()
-        negative = targets == 0
-        scores = torch.where(negative, logits, torch.finfo(logits.dtype).min)
-        if not (scores.amax() + positives.sum()).isfinite():
-            ctx.fill = torch.nan
-            return logits.new_tensor(torch.nan)
-
-        # Negatives below s_min − δ are trivial: they enter no sum and get no update (Section 3.4.4).
-        nontrivial = scores > positives[0] - delta
-        selected = None
-        if nontrivial.count_nonzero() < len(scores) // 4:
-            selected = nontrivial.nonzero().squeeze(1)
-            scores = scores[selected]
-        pairs = PairSums(positives, delta)
-        cells = torch.empty(scores.shape, dtype=torch.int32, device=scores.device)
-        lookup = CellLookup(pairs.breakpoints, scores.dtype)
-        for chunk, cell in _chunks(scores, cells):
-            lookup(chunk, out=cell)
-
-        positives_above = pairs.over_positives() - 0.5
-        negatives_above = pairs.over(_chunks(scores, cells))
-        losses, weights = pair_weights(positives_above, negatives_above, int(negative.count_nonzero()))
-        ctx.save_for_backward(scores, cells, *pairs.lines(weights / len(index)), selected, index[order], losses)
-        return losses.mean().to(logits.dtype)
+        batch = Batch.of(logits, targets, step, delta)
+        ctx.fill = batch if isinstance(batch, float) else None
+        if ctx.fill is not None:
+            return compute_dtype(logits).new_tensor(ctx.fill)
+        positives_above = batch.pairs.over_positives()
+        negatives_above = batch.pairs.over(batch.moments)
+        ctx.losses, weights = pair_weights(positives_above, negatives_above, batch.negatives)
+        ctx.pairs, ctx.index = batch.pairs, batch.index
+        ctx.polynomials = batch.pairs.polynomials(weights / len(batch.index))
+        ctx.save_for_backward(*batch.large)
+        return ctx.losses.mean().to(torch.promote_types(logits.dtype, torch.float32))
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx, gradient: Tensor):
         if ctx.fill is not None:
-            return gradient.new_full(ctx.shape, ctx.fill, dtype=ctx.dtype), None, None, None
-        scores, cells, slope, intercept, selected, index, losses = ctx.saved_tensors
+            return gradient.new_full(ctx.shape, ctx.fill, dtype=ctx.dtype), None, None, None, None
         # The incoming gradient is multiplied in before rounding: updates are about 1/|N|, too small for float16 until
         # a gradient scaler has had its say.
-        slope, intercept = slope * gradient, intercept * gradient
-        update = torch.empty(scores.shape, dtype=ctx.dtype, device=scores.device)
-        for chunk, cell, out in _chunks(scores, cells, update):
-            out.copy_(intercept.index_select(0, cell).addcmul_(slope.index_select(0, cell), chunk.double()))
-        if selected is not None:
-            update = update.new_zeros(ctx.shape).flatten().index_copy_(0, selected, update)
-        update[index] = (losses * (-gradient / len(index))).to(ctx.dtype)
-        return update.view(ctx.shape), None, None, None
+        polynomials = [coefficient * gradient for coefficient in ctx.polynomials]
+        update = _at_negatives(ctx, ctx.pairs, polynomials)
+        update[ctx.index] = (ctx.losses * (-gradient / len(ctx.index))).to(ctx.dtype)
+        return update.view(ctx.shape), None, None, None, None
 
 
-def _chunks(*tensors: Tensor) -> list[tuple[Tensor, ...]]:
-    size = _CHUNK_ON_CPU if tensors[0].is_cpu else _CHUNK_ELSEWHERE
-    return list(zip(*(tensor.split(size) for tensor in tensors), strict=True))
+def _at_negatives(ctx, pairs: PairSums, polynomials: list[Tensor]) -> Tensor:
+    """The values of the polynomials at the negatives and 0 elsewhere, for all logits in one dimension."""
+    scores, cells, selected = ctx.saved_tensors
+    values = torch.empty(scores.shape, dtype=ctx.dtype, device=scores.device)
+    for chunk, cell, out in in_chunks(scores, cells, values):
+        out.copy_(pairs.evaluate(polynomials, chunk, cell))
+    if selected is None:
+        return values
+    return values.new_zeros(ctx.shape).flatten().index_copy_(0, selected, values)
 
 
-def check_inputs(logits: Tensor, targets: Tensor, delta: float = 1.0) -> None:
+def smooth_ranks(logits: Tensor, targets: Tensor, delta: float) -> tuple[Tensor, Tensor]:
+    """How many positives and how many negatives rank above each positive, with the sigmoid for a step function.
+
+    Unlike the rest of this module this is a smooth function, and ``backward()`` gives its true gradient.
+
+    Returns:
+        Σ_k≠i f(s_k − s_i) over the positives and Σ_j f(s_j − s_i) over the negatives, in ascending order of s_i; both
+        float64 [P].
+    """
+    check_step("sigmoid", delta)
+    check_inputs(logits, targets)
+    return _SmoothRanks.apply(logits, targets, delta)
+
+
+class _SmoothRanks(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, logits, targets, delta) -> tuple[Tensor, Tensor]:
+        ctx.shape, ctx.dtype = logits.shape, logits.dtype
+        batch = Batch.of(logits, targets, "sigmoid", delta)
+        ctx.fill = batch if isinstance(batch, float) else None
+        if ctx.fill is not None:
+            sums = logits.new_full((int((targets == 1).sum()),), ctx.fill, dtype=torch.float64)
+            return sums, sums.clone()
+        ctx.pairs, ctx.index, ctx.moments = batch.pairs, batch.index, batch.moments
+        ctx.save_for_backward(*batch.large)
+        return batch.pairs.over_positives(), batch.pairs.over(batch.moments)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, by_positives: Tensor, by_negatives: Tensor):
+        if ctx.fill is not None:
+            return by_positives.new_full(ctx.shape, ctx.fill, dtype=ctx.dtype), None, None
+        slopes = ctx.pairs.derivative()
+        positives, cells = slopes.positives, slopes.cells_of_positives()
+        gradient = _at_negatives(ctx, slopes, slopes.polynomials(by_negatives))
+        # f'(s_i − s_i) is in the first line and in the last, and cancels.
+        at_positives = slopes.evaluate(slopes.polynomials(by_positives), positives, cells)
+        at_positives -= by_negatives * slopes.over(ctx.moments)
+        at_positives -= by_positives * slopes.over(slopes.moments(positives, cells))
+        gradient[ctx.index] = at_positives.to(ctx.dtype)
+        return gradient.view(ctx.shape), None, None
+
+
+def compute_dtype(x: Tensor) -> Tensor:
+    """The tensor in at least float32."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def check_inputs(logits: Tensor, targets: Tensor) -> None:
     """Raises a ValueError or TypeError that says what is wrong with the arguments of a loss."""
     if not logits.is_floating_point():
         raise TypeError(f"logits must be a floating tensor, not {logits.dtype}")
     if logits.shape != targets.shape:
         raise ValueError(f"logits and targets differ in shape: {tuple(logits.shape)} and {tuple(targets.shape)}")
+    check_targets(logits, targets)
+
+
+def check_targets(logits: Tensor, targets: Tensor) -> None:
+    """Raises a ValueError if the targets are not on the logits' device or hold anything else than 1, 0 and −1."""
     if logits.device != targets.device:
         raise ValueError(f"logits are on {logits.device}, targets on {targets.device}")
-    if not delta > 0:
-        raise ValueError(f"delta must be greater than 0, not {delta}")
     if targets.numel() and targets.dtype != torch.bool:
         low, high = targets.aminmax()
         whole = not targets.is_floating_point() or bool((targets == targets.round()).all())

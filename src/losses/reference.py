@@ -3,17 +3,15 @@
 import torch
 from torch import Tensor
 
+from src.losses.steps import step_function
+
 
 def ap_loss_reference(
-    logits: Tensor, targets: Tensor, *, delta: float = 1.0, interpolated: bool = True
+    logits: Tensor, targets: Tensor, *, delta: float = 1.0, interpolated: bool = True, step: str = "piecewise"
 ) -> tuple[Tensor, Tensor]:
     """Loss and update of Algorithm 1, by its loop over the positives, computed in float64.
 
-    Args:
-        logits: floating tensor of any shape, the raw scores s.
-        targets: tensor of the same shape; 1 positive, 0 negative, −1 ignored.
-        delta: half width δ > 0 of the piecewise step function (Equation 21).
-        interpolated: whether precision is made monotone in the score, as in lines 11–15.
+    Arguments as :func:`src.losses.ap_loss`.
 
     Returns:
         The scalar loss 1 − AP, the mean of Σ_j L_ij over the positives (Equation 5), and the update g of the
@@ -28,11 +26,14 @@ def ap_loss_reference(
     if len(P) == 0:
         return loss, g.reshape(logits.shape)
     s_min = s[P].min()  # line 4
-    N = N[s[N] > s_min - delta]  # line 5
-    for i in P[s[P].argsort()]:  # lines 6 and 7
+    N = N[s[N] >= s_min - {"piecewise": delta, "heaviside": 0, "sigmoid": torch.inf}[step]]  # line 5
+    P = P[s[P].argsort(stable=True)]  # line 6
+    for rank, i in enumerate(P):  # line 7
         x_P, x_N = s[P] - s[i], s[N] - s[i]  # line 8
-        f_P, f_N = step(x_P, delta), step(x_N, delta)
-        f_P[i == P] = 0  # the sum of Equation 3 runs over k ≠ i
+        f_P, f_N = step_function(x_P, step, delta), step_function(x_N, step, delta)
+        f_P[rank] = 0  # the sum of Equation 3 runs over k ≠ i
+        if step == "heaviside":
+            f_P[:rank] = 0  # equal positives are not above each other: the ranking is proper
         L = f_N / (1 + f_P.sum() + f_N.sum())  # line 9
         prec = 1 - L.sum()  # line 10
         if prec >= max_prec:  # line 11
@@ -43,8 +44,3 @@ def ap_loss_reference(
         g[N] += L  # line 17
         loss += L.sum()
     return loss / len(P), (g / len(P)).reshape(logits.shape)  # line 19
-
-
-def step(x: Tensor, delta: float) -> Tensor:
-    """The piecewise step function f of Equation 21."""
-    return (x / (2 * delta) + 0.5).clamp(0, 1)

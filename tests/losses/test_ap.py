@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from src.losses import ap_loss, auc_loss, focal_loss
-from src.losses.reference import ap_loss_reference, step
+from src.losses import ap_loss, auc_loss, focal_loss, step_function
+from src.losses.reference import ap_loss_reference
 from tests.losses.problems import KINDS, random_problem
 
 PROBLEMS = {kind: 60 for kind in KINDS} | {"thousands of positives": 3}  # whose reference takes seconds each
@@ -76,7 +76,7 @@ def test_auc_equals_its_definition():
         logits, targets, arguments = random_problem(seed)
         s = logits.double()
         P, N = (targets == 1).nonzero().flatten(), (targets == 0).nonzero().flatten()
-        L = step(s[N][None] - s[P][:, None], arguments["delta"]) / max(len(N), 1)
+        L = step_function(s[N][None] - s[P][:, None], delta=arguments["delta"]) / max(len(N), 1)
         expected = torch.zeros(len(s), dtype=torch.float64)
         expected[P], expected[N] = -L.sum(1) / max(len(P), 1), L.sum(0) / max(len(P), 1)
         loss, update = loss_and_update(auc_loss, logits, targets, delta=arguments["delta"])

@@ -1,0 +1,46 @@
+"""The error-driven update itself, for any activation function (Section 3.2)."""
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def error_driven(inputs: Tensor, outputs: Tensor, desired: Tensor) -> Tensor:
+    """The error of an activation function, whose ``backward()`` is the error-driven update and not a derivative.
+
+    The update Δx = L* − L of Equation 8 goes where a gradient would: −Δx is put into ``inputs.grad`` and propagated
+    further back by the chain rule, as Equation 13 says. Where an output does not count, let it be what is desired.
+
+    With the differences x_ij = s_j − s_i for inputs and the L_ij of Equation 3 for outputs, of which those with y_ij = 1
+    are desired to be 0, this gives |P| times the update of Algorithm 1 without interpolation, at the cost of the whole
+    matrix: :func:`src.losses.ap_loss` is the same without it. With the softmax for an activation function it gives the
+    gradient of the cross-entropy, with a step function at margin 1 that of the hinge loss (Observation 1).
+
+    Args:
+        inputs: floating tensor of any shape, the x.
+        outputs: tensor of that shape, L(x).
+        desired: tensor of that shape, L*.
+
+    Returns:
+        The sum of |L* − L|, a scalar.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if not inputs.shape == outputs.shape == desired.shape:
+        shapes = ", ".join(str(tuple(x.shape)) for x in (inputs, outputs, desired))
+        raise ValueError(f"inputs, outputs and desired differ in shape: {shapes}")
+    return _ErrorDriven.apply(inputs, (outputs - desired).detach())
+
+
+class _ErrorDriven(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, inputs, error) -> Tensor:
+        ctx.save_for_backward(error)
+        return error.abs().sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        (error,) = ctx.saved_tensors
+        return error * gradient, None

@@ -1,0 +1,34 @@
+"""The step functions that say how far one score is above another (Equations 4 and 21, Fig. 4)."""
+
+import torch
+from torch import Tensor
+
+STEPS = ("piecewise", "heaviside", "sigmoid")
+
+
+def step_function(x: Tensor, step: str = "piecewise", delta: float = 1.0) -> Tensor:
+    """f(x) for a difference of scores x = s_j − s_i, between 0 and 1.
+
+    Args:
+        x: floating tensor of any shape.
+        step: "piecewise", clamp(x/2δ + ½, 0, 1) (Equation 21); "heaviside", 1 for x ≥ 0 (Equation 4); or "sigmoid",
+            1/(1 + exp(−2x/δ)), whose slope at 0 is that of the piecewise step function with the same δ.
+        delta: δ > 0; the Heaviside step function has none.
+
+    Raises:
+        ValueError: there is no such step function, or delta ≤ 0.
+    """
+    check_step(step, delta)
+    if step == "heaviside":
+        return (x >= 0).to(x.dtype)
+    if step == "sigmoid":
+        return torch.sigmoid(x * (2 / delta))
+    return (x / (2 * delta) + 0.5).clamp(0, 1)
+
+
+def check_step(step: str, delta: float) -> None:
+    """Raises a ValueError if there is no such step function."""
+    if step not in STEPS:
+        raise ValueError(f"step must be one of {', '.join(STEPS)}, not {step!r}")
+    if not delta > 0 or delta == float("inf"):
+        raise ValueError(f"delta must be greater than 0 and finite, not {delta}")
