@@ -2,9 +2,11 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,8 +48,10 @@ def read_runs(outputs: Path) -> list[Run]:
     A file without a readable beginning is named in a warning and left out.
     """
     parts: dict[str, list[_Part]] = {}
-    for file in sorted(outputs.glob("*/wandb/*run-*/run-*.wandb")):
-        part = _read_part(file)
+    files = sorted(outputs.glob("*/wandb/*run-*/run-*.wandb"))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each file is read by a process of its own
+        read = list(pool.map(_read_part, files))
+    for file, part in zip(files, read, strict=True):
         if part.run_id:
             parts.setdefault(part.run_id, []).append(part)
         else:

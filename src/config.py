@@ -11,12 +11,14 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from src.errors import UserError
+from src.losses import STEPS
 
 Precision = Enum("Precision", ["fp32", "bf16", "fp16"])
 WandbMode = Enum("WandbMode", ["offline", "online", "disabled"])
 Format = Enum("Format", ["shapes", "voc", "coco"])
 Augmentation = Enum("Augmentation", ["ssd", "flip"])
 Backbone = Enum("Backbone", ["resnet18", "resnet50", "resnet101"])
+Step = Enum("Step", list(STEPS))
 
 
 def not_scientific(default: Any = MISSING) -> Any:
@@ -33,6 +35,21 @@ class Loss:
 class FocalLoss(Loss):
     alpha: float = MISSING
     gamma: float = MISSING
+
+
+@dataclass
+class OhemLoss(Loss):
+    negatives_per_positive: int = MISSING
+
+
+@dataclass
+class Method:
+    name: str = MISSING
+
+
+@dataclass
+class ApproximateGradient(Method):
+    epsilon: float = MISSING
 
 
 @dataclass
@@ -83,6 +100,8 @@ class Wandb:
 class Config:
     recipe: str = not_scientific()
     loss: Loss = field(default_factory=Loss)
+    method: Method = field(default_factory=Method, metadata={"neutral": {"name": "error_driven"}})
+    step: Step = field(default=MISSING, metadata={"neutral": "piecewise"})
     delta: float = MISSING
     interpolated: bool = MISSING
     batch_size: int = MISSING
@@ -98,15 +117,33 @@ class Config:
     wandb: Wandb = field(default_factory=Wandb, metadata={"scientific": False})
 
 
-# The top-level knobs that each loss takes; the others do not count for it.
-KNOBS = {"ap": ("delta", "interpolated"), "auc": ("delta",), "focal": ()}
-_ALL_KNOBS = {knob for knobs in KNOBS.values() for knob in knobs}
+# The top-level knobs that each loss and, for AP-loss, each method takes; the others do not count.
+LOSSES = {"ap": ("method", "step", "delta", "interpolated"), "auc": ("step", "delta"), "focal": (), "ohem": ()}
+METHODS = {
+    "error_driven": ("method", "step", "delta", "interpolated"),
+    "approximate_gradient": ("method", "delta"),
+    "structured_hinge": ("method",),
+}
 
 
-def loss_arguments(config: DictConfig) -> dict[str, Any]:
-    """The keyword arguments of the chosen loss function."""
-    arguments = {knob: config[knob] for knob in KNOBS[config.loss.name]}
-    return arguments | {key: value for key, value in config.loss.items() if key != "name"}
+def knobs(config: DictConfig | dict[str, Any]) -> list[str]:
+    """The top-level knobs that the chosen loss uses."""
+    used = LOSSES[config["loss"]["name"]]
+    if "method" in used:
+        used = [knob for knob in used if knob in METHODS[config["method"]["name"]]]
+    without_delta = "step" in used and str(config["step"]).removeprefix("Step.") == "heaviside"
+    return [knob for knob in used if knob != "delta" or not without_delta]
+
+
+def loss_function(config: DictConfig) -> tuple[str, dict[str, Any]]:
+    """The name in `src.losses` of the chosen loss, and its keyword arguments, from a resolved configuration."""
+    used = knobs(config)
+    arguments = {knob: config[knob] for knob in used if knob != "method"}
+    groups = [config.loss, config.method] if "method" in used else [config.loss]
+    for group in groups:
+        arguments |= {key: value for key, value in group.items() if key != "name"}
+    method = f"_{config.method.name}" if "method" in used and config.method.name != "error_driven" else ""
+    return f"{config.loss.name}{method}_loss", arguments
 
 
 def scientific(config: DictConfig) -> dict[str, Any]:
@@ -114,7 +151,9 @@ def scientific(config: DictConfig) -> dict[str, Any]:
     plain = OmegaConf.to_container(
         OmegaConf.masked_copy(config, [f.name for f in fields(Config)]), resolve=True, enum_to_str=True
     )
-    unused = _ALL_KNOBS - set(KNOBS.get(plain["loss"]["name"], ()))
+    # An unknown loss or method is for `resolve` to complain of.
+    known = plain["loss"]["name"] in LOSSES and plain["method"]["name"] in METHODS
+    unused = set(LOSSES["ap"]) - set(knobs(plain) if known else LOSSES["ap"])
     return {key: value for key, value in _scientific(plain, Config).items() if key not in unused}
 
 
@@ -126,15 +165,19 @@ def _scientific(plain: dict, schema: type) -> dict:
         # identity, so that the runs made before it keep theirs.
         neutral = "neutral" in f.metadata and value == f.metadata["neutral"]
         if f.metadata.get("scientific", True) and not neutral:
-            known = isinstance(value, dict) and f.name != "loss"
+            known = isinstance(value, dict) and f.name not in ("loss", "method")
             kept[f.name] = _scientific(value, f.default_factory) if known else value
     return kept
 
 
 def run_id(config: DictConfig) -> str:
     """The run's identity: ten hexadecimal digits that depend on :func:`scientific` alone."""
-    text = json.dumps(scientific(config), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
+    return digest(scientific(config))
+
+
+def digest(plain: dict[str, Any]) -> str:
+    """Ten hexadecimal digits that stand for plain values, whatever the order of the keys."""
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:10]
 
 
 def resolve(config: DictConfig) -> DictConfig:
@@ -146,8 +189,10 @@ def resolve(config: DictConfig) -> DictConfig:
     missing = OmegaConf.missing_keys(config)
     if missing:
         raise UserError(f"no value given for {', '.join(sorted(missing))}: add KEY=VALUE to the command line")
-    if config.loss.name not in KNOBS:
-        raise UserError(f"loss.name={config.loss.name}: no such loss; there are {', '.join(KNOBS)}")
+    if config.loss.name not in LOSSES:
+        raise UserError(f"loss.name={config.loss.name}: no such loss; there are {', '.join(LOSSES)}")
+    if config.method.name not in METHODS:
+        raise UserError(f"method.name={config.method.name}: no such method; there are {', '.join(METHODS)}")
     schedule, data = config.schedule, config.dataset
     positive = {
         "batch_size": config.batch_size,
@@ -159,11 +204,15 @@ def resolve(config: DictConfig) -> DictConfig:
         "model.channels": config.model.channels,
         "model.anchor_scale": config.model.anchor_scale,
     }
-    if "delta" in KNOBS[config.loss.name]:
+    if "delta" in knobs(config):
         positive["delta"] = config.delta
+    if config.loss.name == "ohem":
+        positive["loss.negatives_per_positive"] = config.loss.negatives_per_positive
     for key, value in positive.items():
         if not value > 0:
             raise UserError(f"{key}={value} must be greater than 0")
+    if config.method.name == "approximate_gradient" and not config.method.epsilon >= 0:
+        raise UserError(f"method.epsilon={config.method.epsilon} must be at least 0")
     if data.train_size % 32:
         raise UserError(f"dataset.train_size={data.train_size} must be a multiple of 32")
     if data.test_shorter_side is not None and not 0 < data.test_shorter_side <= data.test_longer_side:
@@ -178,8 +227,12 @@ def resolve(config: DictConfig) -> DictConfig:
 
 def describe(config: DictConfig) -> str:
     """A run's name for people: recipe, loss, the knobs that count, batch size and seed."""
-    knobs = [f"{knob}={config[knob]}" for knob in KNOBS[config.loss.name]]
-    return " ".join([config.recipe, config.loss.name, *knobs, f"batch_size={config.batch_size}", f"seed={config.seed}"])
+    neutral = {f.name: f.metadata["neutral"] for f in fields(Config) if "neutral" in f.metadata}
+    words = [config.recipe, config.loss.name]
+    for knob in knobs(config):
+        if config[knob] != neutral.get(knob):
+            words.append(f"{knob}={config.method.name if knob == 'method' else config[knob]}")
+    return " ".join([*words, f"batch_size={config.batch_size}", f"seed={config.seed}"])
 
 
 def register() -> None:
@@ -188,6 +241,9 @@ def register() -> None:
     store.store(name="schema", node=Config)
     store.store(group="schema/loss", name="loss", node=Loss)
     store.store(group="schema/loss", name="focal", node=FocalLoss)
+    store.store(group="schema/loss", name="ohem", node=OhemLoss)
+    store.store(group="schema/method", name="method", node=Method)
+    store.store(group="schema/method", name="approximate_gradient", node=ApproximateGradient)
     OmegaConf.register_new_resolver("run_id", lambda *, _root_: run_id(_root_), replace=True)
     OmegaConf.register_new_resolver("folder_name", _folder_name, replace=True)
 

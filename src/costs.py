@@ -1,19 +1,30 @@
-"""What a loss costs: time forward and backward beside that of others, in one run on one machine.
+"""What a loss costs: time forward and backward and peak memory beside those of others, in one run on one machine.
 
     python -m src.costs                        5.24 million logits, 1600 positives: VOC, batch 8 at 512 × 512
     python -m src.costs --device cuda
+    python -m src.costs --loop                 with the loop of Algorithm 1, which takes minutes
 """
 
 import argparse
+import contextlib
+import ctypes
+import gc
+import multiprocessing
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+import torchvision
 from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss
+from tqdm import tqdm
 
-from src.losses import ap_loss, auc_loss
+from src.losses import ap_approximate_gradient_loss, ap_loss, ap_structured_hinge_loss, auc_loss, ohem_loss
+from src.losses.bucketed import ap_loss_bucketed
 from src.losses.reference import ap_loss_reference
 from src.train import Stopwatch
 
@@ -24,83 +35,231 @@ STAGES = {
     "half-way": ((-5.0, 1.0), (-2.5, 1.2)),
     "late in training": ((-7.0, 1.0), (-1.5, 1.2)),
 }
+IMAGES, CLASSES = 8, 20
 
 
-def make_problem(logits: int, positives: int, stage: str, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-    """Random scores, float32 [logits], as in a stage of training, and their targets, int8 of the same shape."""
+@dataclass
+class Problem:
+    """Scores and targets of a batch, and what else some functions take, made before anything is measured."""
+
+    logits: Tensor  # float32 [8, A, 20]
+    targets: Tensor  # int8 [8, A, 20]
+    positive: Tensor  # float32 [8, A, 20]: the targets as sigmoid_focal_loss takes them
+    with_background: Tensor  # float32 [8, A, 21]: the logits after a background score, as ohem_loss takes them
+    source: Tensor  # float32: half as many bytes as logits, targets and update have together
+    destination: Tensor
+
+    def forget_updates(self) -> None:
+        self.logits.grad = self.with_background.grad = None
+
+
+def make_problem(logits: int, positives: int, stage: str, device: torch.device | str = "cpu") -> Problem:
+    """Random scores, a multiple of 8 · 20, as in a stage of training, with every positive at an anchor of its own."""
     generator = torch.Generator().manual_seed(0)
     negative, positive = STAGES[stage]
     scores = torch.randn(logits, generator=generator) * negative[1] + negative[0]
-    index = torch.randint(logits, (2 * positives,), generator=generator).unique()
-    index = index[torch.randperm(len(index), generator=generator)[:positives]]
-    scores[index] = torch.randn(len(index), generator=generator) * positive[1] + positive[0]
+    index = torch.randperm(logits // CLASSES, generator=generator)[:positives] * CLASSES
+    index += torch.randint(CLASSES, (positives,), generator=generator)
+    scores[index] = torch.randn(positives, generator=generator) * positive[1] + positive[0]
     targets = torch.zeros(logits, dtype=torch.int8)
     targets[index] = 1
-    return scores.to(device), targets.to(device)
+    scores = scores.view(IMAGES, -1, CLASSES).to(device)
+    targets = targets.view(IMAGES, -1, CLASSES).to(device)
+    # Beside a background score of 0 a class's softmax is close to its sigmoid, as long as the other classes are low.
+    with_background = torch.cat([torch.zeros_like(scores[..., :1]), scores], 2)
+    scores, with_background = scores.requires_grad_(), with_background.requires_grad_()
+    source = torch.ones(logits * 9 // 8, device=device)  # 4 + 1 + 4 bytes a logit, half of them to read
+    return Problem(scores, targets, targets.float(), with_background, source, source.clone())
 
 
-def seconds(function: Callable[[], None], device: torch.device, repeats: int) -> float:
-    """The median time of a call, after a first one that is not counted if there are several."""
-    if repeats > 1:
-        function()
-    times = []
-    for _ in range(repeats):
+def _backward(loss: Callable[[Problem], Tensor]) -> Callable[[Problem], None]:
+    return lambda problem: loss(problem).backward()
+
+
+FOCAL, BUCKETED = "sigmoid_focal_loss", "ap_loss_bucketed"
+FLOOR, LOOP = "memory-bandwidth floor", "loop of Algorithm 1"
+FUNCTIONS: dict[str, Callable[[Problem], None]] = {
+    FOCAL: _backward(lambda p: sigmoid_focal_loss(p.logits, p.positive, reduction="sum")),
+    "ap_loss": _backward(lambda p: ap_loss(p.logits, p.targets)),
+    "auc_loss": _backward(lambda p: auc_loss(p.logits, p.targets)),
+    "ap_loss step=heaviside": _backward(lambda p: ap_loss(p.logits, p.targets, step="heaviside")),
+    "ap_loss step=sigmoid": _backward(lambda p: ap_loss(p.logits, p.targets, step="sigmoid")),
+    "ap_approximate_gradient_loss": _backward(lambda p: ap_approximate_gradient_loss(p.logits, p.targets)),
+    "ap_structured_hinge_loss": _backward(lambda p: ap_structured_hinge_loss(p.logits, p.targets)),
+    "ohem_loss": _backward(lambda p: ohem_loss(p.with_background, p.targets)),
+    BUCKETED: _backward(lambda p: ap_loss_bucketed(p.logits, p.targets)),
+    FLOOR: lambda p: p.destination.copy_(p.source),
+    LOOP: lambda p: ap_loss_reference(p.logits, p.targets),
+}
+
+
+def seconds(
+    names: list[str], problems: dict[str, Problem], device: torch.device, repeats: int
+) -> dict[tuple[str, str], float]:
+    """The median time of each function on each problem, by their names; the loop is run once.
+
+    Every repeat goes through all functions and problems in turn, so that a machine that slows down does so for all.
+    """
+    in_turn = [(name, column) for column in problems for name in names if name != LOOP]
+    calls = in_turn * (repeats + (repeats > 1))  # a first round is not counted if there are several
+    calls += [(LOOP, column) for column in problems if LOOP in names]
+    times: dict[tuple[str, str], list[float]] = {}
+    for name, column in tqdm(calls, desc="time", unit="call", disable=None, leave=False):
+        problems[column].forget_updates()
         with Stopwatch(device) as watch:
-            function()
-        times.append(watch.seconds)
-    return statistics.median(times)
+            FUNCTIONS[name](problems[column])
+        times.setdefault((name, column), []).append(watch.seconds)
+    return {call: statistics.median(found[1:] if len(found) > 1 else found) for call, found in times.items()}
 
 
-def measure(
-    logits: int, positives: int, stage: str, device: torch.device, repeats: int, loop: bool
-) -> dict[str, float]:
-    """Seconds forward and backward of each loss on one problem; the loop of Algorithm 1 is run once."""
-    scores, targets = make_problem(logits, positives, stage, device)
-    scores.requires_grad_()
-    positive = targets.float()
+def bucketed_error(logits: Tensor, targets: Tensor, delta: float = 1.0) -> float:
+    """The norm of what the bucketed approximation's update lacks of the exact one, over the norm of the exact one."""
 
-    def call(loss: Callable[[], Tensor]) -> Callable[[], None]:
-        def forward_and_backward():
-            scores.grad = None
-            loss().backward()
+    def update(loss: Callable[..., Tensor], **arguments) -> Tensor:
+        scores = logits.detach().clone().requires_grad_()
+        loss(scores, targets, delta=delta, **arguments).backward()
+        return scores.grad.double()
 
-        return forward_and_backward
+    exact = update(ap_loss, interpolated=False)
+    return ((update(ap_loss_bucketed) - exact).norm() / exact.norm()).item()
 
-    functions = {
-        "sigmoid_focal_loss": call(lambda: sigmoid_focal_loss(scores, positive, reduction="sum")),
-        "ap_loss": call(lambda: ap_loss(scores, targets)),
-        "auc_loss": call(lambda: auc_loss(scores, targets)),
-    }
-    found = {name: seconds(function, device, repeats) for name, function in functions.items()}
-    if loop:
-        found["Algorithm 1's loop"] = seconds(lambda: ap_loss_reference(scores, targets), device, 1)
+
+def peak_memory(function: Callable[[], None], device: torch.device) -> int | None:
+    """Bytes a call takes at its peak beyond what was taken before; None where that cannot be told.
+
+    On a GPU these are the bytes allocated, on Linux's CPUs those resident; the latter only in a process whose
+    allocator returns at once what is freed, see `in_a_process_apart`.
+    """
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        function()
+        return torch.cuda.max_memory_allocated(device) - before
+    if device.type != "cpu":
+        return None
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")  # sets VmHWM, the highest VmRSS, to what it is now
+    except (AttributeError, OSError, TypeError):  # another C library; no such file, or not to be written; Windows
+        return None
+    before = _process_status("VmRSS")
+    function()
+    return _process_status("VmHWM") - before
+
+
+def _process_status(key: str) -> int:
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key + ":"))
+    return int(line.split()[1]) * 1024
+
+
+def in_a_process_apart() -> ProcessPoolExecutor:
+    """A fresh process in which `peak_memory` is repeatable."""
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _return_freed_memory_at_once)
+
+
+def _return_freed_memory_at_once() -> None:
+    # glibc keeps freed blocks below a threshold, which grows to 32 MiB as they are freed; what is resident would then
+    # depend on all that went before. With a fixed threshold every tensor above it is mapped and unmapped by itself.
+    mmap_threshold = -3
+    with contextlib.suppress(AttributeError, TypeError):  # as above
+        ctypes.CDLL(None).mallopt(mmap_threshold, 2**16)
+
+
+def memory_of(names: list[str], logits: int, positives: int, stage: str, device: torch.device) -> dict[str, int | None]:
+    """Peak memory of each function but the floor on one problem, in bytes."""
+    problem = make_problem(logits, positives, stage, device)
+    found = {}
+    for name in (name for name in names if name != FLOOR):
+        if name != LOOP:  # a first call also starts threads and loads kernels
+            FUNCTIONS[name](problem)
+        problem.forget_updates()
+        found[name] = peak_memory(lambda name=name: FUNCTIONS[name](problem), device)
     return found
 
 
+def print_stages(names: list[str], logits: int, positives: int, device: torch.device, repeats: int) -> None:
+    """A table of every function's time in each stage and of its peak memory, in itself and times focal loss's."""
+    problems = {stage: make_problem(logits, positives, stage, device) for stage in STAGES}
+    times = seconds(names, problems, device, repeats)
+    errors = {}
+    if BUCKETED in names:
+        errors = {stage: bucketed_error(problem.logits, problem.targets) for stage, problem in problems.items()}
+    memory: dict[str, list[int | None]] = {name: [] for name in names}
+    with in_a_process_apart() as process:
+        for stage in tqdm(STAGES, desc="memory", unit="stage", disable=None, leave=False):
+            for name, peak in process.submit(memory_of, names, logits, positives, stage, device).result().items():
+                memory[name].append(peak)
+    peaks = {name: max(found) for name, found in memory.items() if found and None not in found}
+
+    unknown = "" if peaks else "; – : peak memory cannot be told here"
+    print(f"\nMilliseconds forward and backward and peak extra memory (times {FOCAL}){unknown}\n")
+    rows = []
+    for name in names:
+        cells = [_cell(1e3 * times[name, s], 1e3 * times[FOCAL, s]) for s in STAGES]
+        if name == BUCKETED:
+            cells = [f"{cell}, error {100 * errors[s]:.2g}%" for cell, s in zip(cells, STAGES, strict=True)]
+        memory_cell = _cell(peaks[name] / 2**20, peaks[FOCAL] / 2**20) if name in peaks else "–"
+        rows.append([name, *cells, memory_cell])
+    _print_table(["function", *STAGES, "peak extra memory, MiB"], rows)
+
+
+def print_scaling(names: list[str], sizes: Iterable[tuple[int, int]], device: torch.device, repeats: int) -> None:
+    """A table of every function's time over numbers of logits and positives, and the ratio to the one before."""
+    stage = next(iter(STAGES))
+    columns = {f"{size:,} / {number:,}": make_problem(size, number, stage, device) for size, number in sizes}
+    times = seconds(names, columns, device, repeats)
+    print(f"\nMilliseconds over logits / positives, scores {stage} (times the column before)\n")
+    rows = []
+    for name in names:
+        found = [1e3 * times[name, column] for column in columns]
+        cells = [_cell(now, before) for before, now in zip(found, found[1:], strict=False)]
+        rows.append([name, f"{found[0]:,.1f}", *cells])
+    _print_table(["function", *columns], rows)
+
+
+def _cell(value: float, unit: float) -> str:
+    return f"{value:,.1f} ({value / unit if unit else torch.nan:.2f}×)"
+
+
+def _print_table(header: list[str], rows: list[list[str]]) -> None:
+    for row in (header, ["---"] * len(header), *rows):
+        print("| " + " | ".join(row) + " |", flush=True)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m src.costs", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m src.costs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--logits", type=int, default=5_240_000, help="number of scores (default: %(default)s)")
     parser.add_argument("--positives", type=int, default=1600, help="how many are positive (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=11, help="calls whose median counts (default: %(default)s)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, … (default: %(default)s)")
-    parser.add_argument("--no-loop", action="store_true", help="leave out the loop of Algorithm 1, which takes minutes")
+    parser.add_argument("--device", type=torch.device, default="cpu", help="cpu, cuda, … (default: %(default)s)")
+    parser.add_argument("--loop", action="store_true", help="also the loop of Algorithm 1, in the first table only")
+    parser.add_argument("--only", metavar="NAME[,NAME]", help="measure only these rows and focal loss")
     arguments = parser.parse_args()
-    device = torch.device(arguments.device)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    size = f"{arguments.logits:,} logits, {arguments.positives:,} positives"
-    print(f"{size}, float32, δ = 1, {name}, {time.strftime('%F')}")
-    print("Milliseconds forward and backward (times sigmoid_focal_loss)\n")
-    header = None
-    for stage in STAGES:
-        found = measure(
-            arguments.logits, arguments.positives, stage, device, arguments.repeats, loop=not arguments.no_loop
-        )
-        if header is None:
-            header = ["scores", *found]
-            print("| " + " | ".join(header) + " |\n" + "|" + " --- |" * len(header))
-        focal = found["sigmoid_focal_loss"]
-        cells = [f"{1e3 * value:,.1f} ({value / focal:.2f}×)" for value in found.values()]
-        print("| " + " | ".join([stage, *cells]) + " |", flush=True)
+    logits, positives, device = arguments.logits // 160 * 160, arguments.positives, arguments.device
+    most = logits // 4 // 160 * 160 // CLASSES  # one for each anchor of the smallest problem
+    if not 4 <= positives <= most:
+        parser.error(f"{logits:,} logits can have 4 to {most:,} positives, one for each anchor of a quarter of them")
+    if arguments.repeats < 1:
+        parser.error("--repeats must be at least 1")
+    chosen = [name for name in FUNCTIONS if name != LOOP]
+    if arguments.only:
+        only = arguments.only.split(",")
+        if unknown := set(only) - set(chosen):
+            parser.error(f"no such function: {', '.join(sorted(unknown))}; there are {', '.join(chosen)}")
+        chosen = [name for name in chosen if name in {FOCAL, *only}]
+
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # which is what a Stopwatch waits for
+    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    versions = f"torch {torch.__version__}, torchvision {torchvision.__version__}"
+    print(f"{logits:,} logits, {positives:,} positives, float32, δ = 1, median of {arguments.repeats}")
+    print(f"{machine}, {versions}, {time.strftime('%F')}")
+    print_stages(chosen + [LOOP] * arguments.loop, logits, positives, device, arguments.repeats)
+    print_scaling(chosen, [(logits // n // 160 * 160, positives) for n in (4, 2, 1)], device, arguments.repeats)
+    print_scaling(chosen, [(logits, 2 * positives // n) for n in (8, 4, 2, 1)], device, arguments.repeats)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src import losses
 from src.checkpoint import write_atomically
-from src.config import describe, loss_arguments, register, resolve, run_id
+from src.config import describe, loss_function, register, resolve, run_id
 from src.data import claim_data, read_data
 from src.data.loading import TrainingSet, inference_batches, training_batches
 from src.data.transforms import inference_transform, training_transform
@@ -52,18 +52,23 @@ def run(config: DictConfig) -> Path:
 
     torch.manual_seed(config.seed)
     device = choose_device(config.device)
-    detector = RetinaNet(len(classes), config.model.backbone, config.model.weights, config.model.channels)
+    softmax = config.loss.name == "ohem"  # which has an output for the background, too
+    scores = losses.softmax_scores if softmax else torch.sigmoid
+    outputs = len(classes) + int(softmax)
+    detector = RetinaNet(outputs, config.model.backbone, config.model.weights, config.model.channels)
     detector.to(device, memory_format=torch.channels_last)
-    loss = functools.partial(getattr(losses, f"{config.loss.name}_loss"), **loss_arguments(config))
+    function, arguments = loss_function(config)
+    loss = functools.partial(getattr(losses, function), **arguments)
     trainer = build_trainer(
         detector, loss, schedule.epochs * len(batches(epoch=0)), device, len(classes), config.model.anchor_scale,
-        config.batch_size, config.precision,
+        config.batch_size, config.precision, config.loss.name == "ap",
         **{key: value for key, value in schedule.items() if key not in ("epochs", "evaluate_every")},
     )  # fmt: skip
 
     def test(records):
         loader = inference_batches(records, resize, config.batch_size, config.workers)
-        return predict(detector, loader, records, device, config.model.anchor_scale, config.model.score_threshold)
+        thresholds = config.model.anchor_scale, config.model.score_threshold
+        return predict(detector, loader, records, device, *thresholds, scores)
 
     def evaluate():
         return evaluate_detections(test_records, test(test_records), classes)

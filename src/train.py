@@ -18,8 +18,10 @@ from src.data.loading import TrainingBatch
 from src.detectors.anchors import make_anchors
 from src.detectors.targets import assign_targets, box_loss
 from src.errors import UserError
+from src.losses import ap_loss
 from src.tracking import Tracker
 
+AP_LOSS_EVERY = 10  # steps; seldom, so that the time of the others is that of training alone
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -31,7 +33,8 @@ class NonFiniteLoss(UserError):
 class Trainer:
     """All that one step of training needs.
 
-    ``classification_loss`` maps logits [B, A, K] and targets of that shape to a scalar.
+    ``classification_loss`` maps logits [B, A, K], or as many as it wants, and targets [B, A, K] to a scalar.
+    ``log_ap_loss`` is for comparing what optimises AP-loss: at some steps AP-loss itself is measured and logged.
     """
 
     model: nn.Module
@@ -45,6 +48,7 @@ class Trainer:
     box_loss_weight: float = 1.0
     precision: str = "fp32"
     clip_gradient: float | None = None
+    log_ap_loss: bool = False
 
     def parts(self) -> dict[str, Any]:
         """What a checkpoint must hold for training to go on as if nothing had happened."""
@@ -81,6 +85,10 @@ class Trainer:
                 f"the loss is {total} with learning rate {learning_rate:.3g}. Try a lower schedule.learning_rate, a "
                 "longer schedule.warmup_iterations, schedule.clip_gradient=10 or precision=fp32"
             )
+        measured = {}
+        if self.log_ap_loss and self.scheduler.last_epoch % AP_LOSS_EVERY == 0:
+            with torch.no_grad():
+                measured["ap_loss"] = float(ap_loss(scores, targets.classes, step="heaviside", interpolated=False))
         self.optimizer.zero_grad()
         torch.autograd.backward([logits, self.scaler.scale(weighted)], [scores.grad, None])
         if self.clip_gradient is not None:
@@ -96,6 +104,7 @@ class Trainer:
             "learning_rate": learning_rate,
             "positives": len(targets.boxes),
             "loss_seconds": loss_time.seconds,
+            **measured,
         }
 
 
@@ -164,6 +173,7 @@ def build_trainer(
     anchor_scale: float,
     batch_size: int,
     precision: str,
+    log_ap_loss: bool,
     *,
     learning_rate: float,
     reference_batch_size: int,
@@ -190,7 +200,7 @@ def build_trainer(
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
     return Trainer(
         model, classification_loss, optimizer, scheduler, scaler, device, classes, anchor_scale, box_loss_weight,
-        precision, clip_gradient,
+        precision, clip_gradient, log_ap_loss,
     )  # fmt: skip
 
 

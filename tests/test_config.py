@@ -1,7 +1,10 @@
+import inspect
+
 import pytest
 from omegaconf import OmegaConf
 
-from src.config import KNOBS, describe, loss_arguments, resolve, run_id, scientific
+from src import losses
+from src.config import LOSSES, describe, loss_function, resolve, run_id, scientific
 from tests.conftest import ROOT, call, make_config
 
 RECIPES = sorted(path.stem for path in (ROOT / "conf/recipe").glob("*.yaml"))
@@ -9,16 +12,33 @@ NEED_ROOT = {"bccd", "folder", "voc", "coco"}
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-@pytest.mark.parametrize("loss", sorted(KNOBS))
+@pytest.mark.parametrize("loss", sorted(LOSSES))
 def test_every_recipe_composes_with_every_loss(recipe, loss):
     config = make_config(f"recipe={recipe}", f"loss={loss}", *(["dataset.root=data"] if recipe in NEED_ROOT else []))
     plain = resolve(config)
     assert plain.recipe == recipe and plain.loss.name == loss
     assert loss in describe(plain) and len(run_id(config)) == 10
-    assert set(loss_arguments(plain)) == {*KNOBS[loss], *(["alpha", "gamma"] if loss == "focal" else [])}
 
 
-@pytest.mark.parametrize("group", ["dataset", "schedule", "model", "loss"])
+@pytest.mark.parametrize(
+    ("overrides", "name", "arguments"),
+    [
+        (["loss=ap"], "ap_loss", {"step", "delta", "interpolated"}),
+        (["loss=ap", "step=heaviside"], "ap_loss", {"step", "interpolated"}),
+        (["method=approximate_gradient"], "ap_approximate_gradient_loss", {"delta", "epsilon"}),
+        (["method=structured_hinge"], "ap_structured_hinge_loss", set()),
+        (["loss=auc", "method=structured_hinge"], "auc_loss", {"step", "delta"}),
+        (["loss=focal"], "focal_loss", {"alpha", "gamma"}),
+        (["loss=ohem"], "ohem_loss", {"negatives_per_positive"}),
+    ],
+)
+def test_the_loss_function_takes_the_arguments_given(overrides, name, arguments):
+    chosen, given = loss_function(resolve(make_config(*overrides)))
+    assert chosen == name and set(given) == arguments
+    assert arguments <= set(inspect.signature(getattr(losses, name)).parameters)
+
+
+@pytest.mark.parametrize("group", ["dataset", "schedule", "model", "loss", "method"])
 def test_every_option_of_every_group_composes(group):
     for path in (ROOT / "conf" / group).glob("*.yaml"):
         config = make_config(f"{group}={path.stem}", *(["dataset.root=x"] if group == "dataset" else []))
@@ -39,7 +59,8 @@ def test_identity_is_that_of_the_science():
     other = [
         "delta=0.5", "interpolated=false", "batch_size=4", "seed=1", "loss=focal", "loss=auc", "precision=bf16",
         "schedule.epochs=1", "schedule.learning_rate=0.1", "dataset.train_size=64", "model.channels=32",
-        "dataset.name=other",
+        "dataset.name=other", "loss=ohem", "step=heaviside", "step=sigmoid", "method=approximate_gradient",
+        "method=structured_hinge",
     ]  # fmt: skip
     assert len({run_id(make_config(override)) for override in other} | {base}) == len(other) + 1
 
@@ -49,6 +70,22 @@ def test_knobs_that_the_loss_does_not_use_do_not_count():
     assert len({run_id(config) for config in focal}) == 1
     assert run_id(make_config("loss=auc", "interpolated=false")) == run_id(make_config("loss=auc"))
     assert run_id(make_config("loss=auc", "delta=2")) != run_id(make_config("loss=auc"))
+    for overrides in (["loss=ohem"], ["method=structured_hinge"], ["step=heaviside"]):
+        assert run_id(make_config(*overrides, "delta=2")) == run_id(make_config(*overrides))
+    methods = [make_config(f"loss={loss}", "method=structured_hinge", "step=sigmoid") for loss in ("focal", "ohem")]
+    assert [run_id(c) for c in methods] == [run_id(make_config(f"loss={loss}")) for loss in ("focal", "ohem")]
+    approximate, unused = "method=approximate_gradient", ["interpolated=false", "step=heaviside"]
+    assert run_id(make_config(approximate, *unused)) == run_id(make_config(approximate))
+    assert run_id(make_config(approximate, "delta=2")) != run_id(make_config(approximate))
+
+
+def test_new_knobs_leave_old_ids_as_they_were():
+    """Ids from before there were `method` and `step`."""
+    known = {
+        "loss=ap": "6028a9a63d", "delta=0.5": "20840be12e", "interpolated=false": "961ef0ac1d",
+        "loss=auc": "a2df5ff823", "loss=focal": "75812a45e7",
+    }  # fmt: skip
+    assert {override: run_id(make_config(override)) for override in known} == known
 
 
 def test_identity_is_the_same_before_and_after_resolution():
@@ -68,6 +105,11 @@ def test_identity_is_the_same_before_and_after_resolution():
         ("model.backbone=vgg", "vgg"),
         ("loss=hinge", "hinge"),
         ("batch_size=0", "batch_size=0 must be greater than 0"),
+        ("step=soft", "soft"),
+        ("method=hinge", "hinge"),
+        ("loss.negatives_per_positive=3", "negatives_per_positive"),
+        (["loss=ohem", "loss.negatives_per_positive=0"], "loss.negatives_per_positive=0 must be greater than 0"),
+        (["method=approximate_gradient", "method.epsilon=-1"], "method.epsilon=-1.0 must be at least 0"),
         ("delta=0", "delta=0.0 must be greater than 0"),
         ("dataset.train_size=100", "dataset.train_size=100 must be a multiple of 32"),
         ("schedule.decay_at=[60]", "schedule.decay_at"),
@@ -77,7 +119,7 @@ def test_identity_is_the_same_before_and_after_resolution():
 )
 def test_errors_name_the_key(override, message):
     with pytest.raises(Exception, match=message):
-        resolve(make_config(override))
+        resolve(make_config(*([override] if isinstance(override, str) else override)))
 
 
 def test_command_line_prints_the_error_and_fails(tmp_path):

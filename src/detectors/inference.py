@@ -1,6 +1,6 @@
 """From a detector's outputs to detections."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from src.detectors.targets import BOX_CODER
 
 
 def detect(
-    logits: Tensor,
+    scores: Tensor,
     offsets: Tensor,
     anchors: list[Tensor],
     image_size: tuple[int, int],
@@ -27,7 +27,7 @@ def detect(
     """The best detections of one image: per level the top candidates, then class-wise non-maximum suppression.
 
     Args:
-        logits: [A, K]; a score is its sigmoid.
+        scores: [A, K], from 0 to 1.
         offsets: [A, 4].
         anchors: the levels' anchors, A in all.
         image_size: (height, width) of the image without its padding, in pixels.
@@ -36,23 +36,23 @@ def detect(
         nms_iou: IoU above which the lower scored of two boxes of a class goes.
         detections: kept in all.
     """
-    boxes, scores, labels = [], [], []
+    boxes, best, labels = [], [], []
     start = 0
     for level, level_anchors in enumerate(anchors):
         stop = start + len(level_anchors)
-        level_scores = logits[start:stop].float().sigmoid().flatten()
+        level_scores = scores[start:stop].flatten()
         threshold = score_threshold if level < len(anchors) - 1 else 0.0
         keep = (level_scores > threshold).nonzero().squeeze(1)
         top, index = level_scores[keep].topk(min(candidates, len(keep)))
-        anchor, label = keep[index] // logits.shape[1], keep[index] % logits.shape[1]
+        anchor, label = keep[index] // scores.shape[1], keep[index] % scores.shape[1]
         boxes.append(BOX_CODER.decode_single(offsets[start:stop][anchor].float(), level_anchors[anchor]))
-        scores.append(top)
+        best.append(top)
         labels.append(label)
         start = stop
-    boxes, scores, labels = torch.cat(boxes), torch.cat(scores), torch.cat(labels)
+    boxes, best, labels = torch.cat(boxes), torch.cat(best), torch.cat(labels)
     boxes = clip_boxes_to_image(boxes, image_size)
-    keep = batched_nms(boxes, scores, labels, nms_iou)[:detections]
-    return Detections(boxes[keep].cpu(), scores[keep].cpu(), labels[keep].cpu())
+    keep = batched_nms(boxes, best, labels, nms_iou)[:detections]
+    return Detections(boxes[keep].cpu(), best[keep].cpu(), labels[keep].cpu())
 
 
 @torch.inference_mode()
@@ -63,15 +63,20 @@ def predict(
     device: torch.device,
     anchor_scale: float,
     score_threshold: float,
+    activation: Callable[[Tensor], Tensor] = torch.sigmoid,
 ) -> list[Detections]:
-    """The detections on every image of a test set, in the order and the coordinates of its records."""
+    """The detections on every image of a test set, in the order and the coordinates of its records.
+
+    `activation` makes scores [B, A, K] of the model's logits.
+    """
     model.eval()
     results: list[Detections | None] = [None] * len(records)
     for batch in batches:
         logits, offsets = model(batch.images.to(device, memory_format=torch.channels_last, non_blocking=True))
+        scores = activation(logits.float())
         anchors = make_anchors(*batch.images.shape[-2:], anchor_scale, device)
         for row, (index, size) in enumerate(zip(batch.indexes, batch.sizes, strict=True)):
-            found = detect(logits[row], offsets[row], anchors, size, score_threshold=score_threshold)
+            found = detect(scores[row], offsets[row], anchors, size, score_threshold=score_threshold)
             zoom = torch.tensor([records[index].width / size[1], records[index].height / size[0]] * 2)
             results[index] = Detections(found.boxes * zoom, found.scores, found.labels)
     return results

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from src.losses.ranking import ranking_loss
+from .ranking import ranking_loss
 
 
 def ap_loss(

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from src.losses.ranking import smooth_ranks
+from .ranking import smooth_ranks
 
 
 def ap_approximate_gradient_loss(

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from src.losses.ranking import ranking_loss
+from .ranking import ranking_loss
 
 
 def auc_loss(logits: Tensor, targets: Tensor, *, delta: float = 1.0, step: str = "piecewise") -> Tensor:

@@ -11,10 +11,10 @@ def error_driven(inputs: Tensor, outputs: Tensor, desired: Tensor) -> Tensor:
     The update Δx = L* − L of Equation 8 goes where a gradient would: −Δx is put into ``inputs.grad`` and propagated
     further back by the chain rule, as Equation 13 says. Where an output does not count, let it be what is desired.
 
-    With the differences x_ij = s_j − s_i for inputs and the L_ij of Equation 3 for outputs, of which those with y_ij = 1
-    are desired to be 0, this gives |P| times the update of Algorithm 1 without interpolation, at the cost of the whole
-    matrix: :func:`src.losses.ap_loss` is the same without it. With the softmax for an activation function it gives the
-    gradient of the cross-entropy, with a step function at margin 1 that of the hinge loss (Observation 1).
+    With the differences x_ij = s_j − s_i for inputs and the L_ij of Equation 3 for outputs, of which those with
+    y_ij = 1 are desired to be 0, this gives |P| times the update of Algorithm 1 without interpolation, at the cost of
+    the whole matrix: :func:`src.losses.ap_loss` is the same without it. With the softmax for an activation function it
+    gives the gradient of the cross-entropy, with a step function at margin 1 that of the hinge loss (Observation 1).
 
     Args:
         inputs: floating tensor of any shape, the x.

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from src.losses.ranking import check_targets, compute_dtype
+from .ranking import check_targets, compute_dtype
 
 
 def ohem_loss(logits: Tensor, targets: Tensor, *, negatives_per_positive: int = 3) -> Tensor:

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from src.losses.cells import in_chunks
+from .cells import in_chunks
 
 
 class PairSums(ABC):

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from src.losses.cells import CellLookup, in_chunks
-from src.losses.pairwise import HeavisideSums, PairSums, PiecewiseSums
-from src.losses.sigmoid import SigmoidSums
-from src.losses.steps import check_step
+from .cells import CellLookup, in_chunks
+from .pairwise import HeavisideSums, PairSums, PiecewiseSums
+from .sigmoid import SigmoidSums
+from .steps import check_step
 
 
 @dataclass

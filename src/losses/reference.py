@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from src.losses.steps import step_function
+from .steps import step_function
 
 
 def ap_loss_reference(

@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-from src.losses.pairwise import PairSums, suffix_sums
+from .pairwise import PairSums, suffix_sums
 
 _CELLS_PER_SCALE = 4
 _REACH = 37 * _CELLS_PER_SCALE  # cells on either side of a positive's own; exp(−37) < 2⁻⁵³
@@ -59,7 +59,8 @@ class SigmoidSums(PairSums):
         return other
 
     def argument(self, scores: Tensor, cells: Tensor) -> Tensor:
-        return (scores - self.centres.index_select(0, cells)).mul_(2 / self.width)
+        # Far from all positives the polynomials are constant, and a score there must not overflow.
+        return (scores - self.centres.index_select(0, cells)).mul_(2 / self.width).clamp_(-1, 1)
 
     def over(self, moments: list[Tensor]) -> Tensor:
         by_value = torch.stack(moments, 1) @ self.coefficients_from_values

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from src.losses.cells import Grid, in_chunks
-from src.losses.pairwise import suffix_sums
-from src.losses.ranking import check_inputs, compute_dtype
+from .cells import Grid, in_chunks
+from .pairwise import suffix_sums
+from .ranking import check_inputs, compute_dtype
 
 
 def ap_structured_hinge_loss(logits: Tensor, targets: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class _StructuredHinge(torch.autograd.Function):
         slope, value = negatives.positives_below(above)
         pairs = len(positives) * number
         slope *= 2 / pairs
-        slope[index] = (above * (-2 / pairs)).to(slope.dtype)
+        slope[index] = (above.double() * (-2 / pairs)).to(slope.dtype)
         ctx.save_for_backward(slope.view(logits.shape))
         rank = torch.arange(1, len(positives) + 1, device=flat.device)
         difference = 1 - (rank / (rank + above).double()).mean()

@@ -1,4 +1,3 @@
-import math
 
 import pytest
 import torch
@@ -69,25 +68,25 @@ def test_errors_of_weights_name_the_key(weights, tmp_path):
 
 
 def _outputs(anchors, scores, classes=2):
-    logits = torch.full((sum(len(level) for level in anchors), classes), -20.0)
+    given = torch.full((sum(len(level) for level in anchors), classes), 1e-9)
     for (anchor, label), score in scores.items():
-        logits[anchor, label] = math.log(score / (1 - score))
-    return logits, torch.zeros(len(logits), 4)
+        given[anchor, label] = score
+    return given, torch.zeros(len(given), 4)
 
 
 def test_detections_threshold_nms_and_clipping():
     anchors = [torch.tensor([[0, 0, 10, 10], [1, 0, 11, 10], [30, 30, 50, 50.0]]), torch.tensor([[60, 60, 90, 90.0]])]
-    logits, offsets = _outputs(anchors, {(0, 0): 0.9, (1, 0): 0.8, (1, 1): 0.7, (2, 0): 0.005, (3, 1): 0.005})
-    found = detect(logits, offsets, anchors, (80, 80))
+    scores, offsets = _outputs(anchors, {(0, 0): 0.9, (1, 0): 0.8, (1, 1): 0.7, (2, 0): 0.005, (3, 1): 0.005})
+    found = detect(scores, offsets, anchors, (80, 80))
     # The second box of class 0 is suppressed, that of class 1 is not; below the threshold only the last level speaks.
     assert found.scores[:3].tolist() == pytest.approx([0.9, 0.7, 0.005])
     assert found.labels[:3].tolist() == [0, 1, 1]
     assert found.boxes[2].tolist() == [60, 60, 80, 80]
-    assert len(detect(logits, offsets, anchors, (80, 80), detections=1).scores) == 1
-    assert len(detect(logits, offsets, anchors, (80, 80), score_threshold=0.001).scores) >= 4
+    assert len(detect(scores, offsets, anchors, (80, 80), detections=1).scores) == 1
+    assert len(detect(scores, offsets, anchors, (80, 80), score_threshold=0.001).scores) >= 4
 
 
 def test_candidates_are_limited_on_each_level():
     anchors = [torch.tensor([[20.0 * i, 0, 20.0 * i + 10, 10] for i in range(50)])] * 2
-    logits = torch.zeros(100, 1)
-    assert len(detect(logits, torch.zeros(100, 4), anchors, (2000, 2000), candidates=7, nms_iou=1.0).scores) == 14
+    scores = torch.full((100, 1), 0.5)
+    assert len(detect(scores, torch.zeros(100, 4), anchors, (2000, 2000), candidates=7, nms_iou=1.0).scores) == 14

@@ -46,3 +46,28 @@ KINDS = [
     "any", "ties", "all scores equal", "one positive", "thousands of positives", "no negatives", "no positives",
     "far apart", "well ranked", "few positives", "spread by delta",
 ]
+
+
+def loss_and_update(function, logits, targets, **arguments):
+    logits = logits.clone().requires_grad_()
+    loss = function(logits, targets, **arguments)
+    loss.backward()
+    return loss.detach(), logits.grad
+
+
+def relative_error(actual, expected):
+    difference = (actual.double() - expected.double()).norm()
+    return (difference / expected.norm().clamp(min=1e-30)).item() if difference > 0 else 0.0
+
+
+def small_problem(seed: int) -> tuple[Tensor, Tensor]:
+    """Logits float64 and targets of up to 4 positives, 5 negatives and 2 ignored, in any order, often with ties."""
+    generator = torch.Generator().manual_seed(seed)
+    counts = [int(torch.randint(0, most + 1, (), generator=generator)) for most in (5, 4, 2)]
+    targets = torch.tensor([0] * counts[0] + [1] * counts[1] + [-1] * counts[2], dtype=torch.int64)
+    targets = targets[torch.randperm(len(targets), generator=generator)]
+    logits = torch.randn(len(targets), generator=generator, dtype=torch.float64)
+    logits *= 10 ** (torch.rand((), generator=generator) * 3 - 1.5)
+    if seed % 3 == 0:
+        logits = (2 * logits).round() / 2
+    return logits, targets

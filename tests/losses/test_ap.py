@@ -1,23 +1,11 @@
 import pytest
 import torch
 
-from src.losses import ap_loss, auc_loss, focal_loss, step_function
+from src.losses import ap_loss
 from src.losses.reference import ap_loss_reference
-from tests.losses.problems import KINDS, random_problem
+from tests.losses.problems import KINDS, loss_and_update, random_problem, relative_error
 
 PROBLEMS = {kind: 60 for kind in KINDS} | {"thousands of positives": 3}  # whose reference takes seconds each
-
-
-def loss_and_update(function, logits, targets, **arguments):
-    logits = logits.clone().requires_grad_()
-    loss = function(logits, targets, **arguments)
-    loss.backward()
-    return loss.detach(), logits.grad
-
-
-def relative_error(actual, expected):
-    difference = (actual.double() - expected.double()).norm()
-    return (difference / expected.norm().clamp(min=1e-30)).item() if difference > 0 else 0.0
 
 
 @pytest.mark.parametrize("kind", range(len(KINDS)), ids=KINDS)
@@ -71,30 +59,6 @@ def test_reference_by_hand():
     assert update.tolist() == pytest.approx([-0.75 / 1.75, 0.75 / 1.75])
 
 
-def test_auc_equals_its_definition():
-    for seed in range(100):
-        logits, targets, arguments = random_problem(seed)
-        s = logits.double()
-        P, N = (targets == 1).nonzero().flatten(), (targets == 0).nonzero().flatten()
-        L = step_function(s[N][None] - s[P][:, None], delta=arguments["delta"]) / max(len(N), 1)
-        expected = torch.zeros(len(s), dtype=torch.float64)
-        expected[P], expected[N] = -L.sum(1) / max(len(P), 1), L.sum(0) / max(len(P), 1)
-        loss, update = loss_and_update(auc_loss, logits, targets, delta=arguments["delta"])
-        assert relative_error(update, expected) < 1e-6, seed
-        assert loss.item() == pytest.approx(L.sum().item() / max(len(P), 1), rel=1e-6, abs=1e-12), seed
-
-
-@pytest.mark.parametrize("function", [ap_loss, auc_loss])
-def test_update_sums_to_zero_and_scales_with_the_incoming_gradient(function):
-    logits, targets, _ = random_problem(0, torch.float64)
-    _, update = loss_and_update(function, logits, targets)
-    assert abs(update.sum().item()) < 1e-12
-    assert update.abs().sum() > 0
-    scaled = logits.clone().requires_grad_()
-    (3 * function(scaled, targets)).backward()
-    torch.testing.assert_close(scaled.grad, 3 * update)
-
-
 def test_backward_twice_and_any_shape_and_strides():
     logits, targets, _ = random_problem(11 * 7)
     size = len(logits) // 6 * 6
@@ -143,30 +107,3 @@ def test_not_finite_scores_are_not_hidden():
     assert loss.isnan() and update.isnan().all()
     loss, _ = loss_and_update(ap_loss, logits, torch.tensor([1, -1, 0]))
     assert loss.isfinite()
-
-
-@pytest.mark.parametrize("function", [ap_loss, auc_loss, focal_loss])
-def test_errors_say_what_is_wrong(function):
-    logits = torch.randn(4)
-    with pytest.raises(ValueError, match=r"differ in shape: \(4,\) and \(2, 2\)"):
-        function(logits, torch.zeros(2, 2))
-    with pytest.raises(ValueError, match="targets must be 1"):
-        function(logits, torch.tensor([0, 1, 2, 0]))
-    with pytest.raises(ValueError, match="targets must be 1"):
-        function(logits, torch.tensor([0, 0.5, 1, 0]))
-    with pytest.raises(TypeError, match="floating tensor, not torch.int64"):
-        function(torch.arange(4), torch.zeros(4))
-    if function is not focal_loss:
-        for delta in (0, -1, float("nan")):
-            with pytest.raises(ValueError, match="delta must be greater than 0"):
-                function(logits, torch.zeros(4), delta=delta)
-
-
-def test_focal_loss_by_hand_and_ignores():
-    logits = torch.tensor([1.0, -2.0, 5.0], requires_grad=True)
-    loss = focal_loss(logits, torch.tensor([1, 0, -1]), alpha=0.25, gamma=2.0)
-    p = torch.sigmoid(torch.tensor([1.0, -2.0]))
-    expected = -0.25 * (1 - p[0]) ** 2 * p[0].log() - 0.75 * p[1] ** 2 * (1 - p[1]).log()
-    torch.testing.assert_close(loss.detach(), expected)
-    loss.backward()
-    assert logits.grad[2] == 0 and logits.grad[0] < 0 < logits.grad[1]

@@ -1,0 +1,101 @@
+"""Proposition 1 as one can run it: a linear model learns to rank. `python -m src.linear --help` tells the knobs."""
+
+import functools
+import logging
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from src import losses
+from src.checkpoint import write_atomically
+from src.errors import UserError
+from src.linear_config import check, linear_run_id, register, scientific
+from src.linear_problems import LinearProblem, local_optimum, random_problem
+from src.tracking import Tracker, environment, read_summary, write_json
+
+logger = logging.getLogger(__name__)
+register()
+
+def build_problem(name: str, **knobs: Any) -> LinearProblem:
+    return random_problem(**knobs) if name == "random" else local_optimum()
+
+
+def build_loss(name: str, step: str, delta: float) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss of (scores, targets) whose ``backward()`` is the method's update."""
+    if name == "error_driven":
+        return functools.partial(losses.ap_loss, interpolated=False, step=step, delta=delta)
+    if name == "approximate_gradient":
+        return functools.partial(losses.ap_approximate_gradient_loss, delta=delta)
+    return losses.ap_structured_hinge_loss
+
+
+def descend(
+    problem: LinearProblem, loss: Callable[[Tensor, Tensor], Tensor], learning_rate: float, steps: int
+) -> Iterator[dict[str, float]]:
+    """The update w ← w − learning_rate · gradient, in float64, until the AP-loss is exactly 0 or the steps are done.
+
+    Yields:
+        At the start and after each step the true AP-loss 1 − AP (Equation 5 with the Heaviside step function, a tie
+        counted as an error), as `ap_loss`, and what is optimised, as `loss`.
+
+    Raises:
+        UserError: the weights are no longer finite.
+    """
+    weights = problem.start.clone().requires_grad_()
+    for step in range(steps + 1):
+        scores = problem.points @ weights
+        if not scores.isfinite().all():
+            raise UserError(f"scores are not finite after step {step}: try a smaller method.learning_rate")
+        objective = loss(scores, problem.targets)
+        true = losses.ap_loss(scores.detach(), problem.targets, interpolated=False, step="heaviside").item()
+        yield {"ap_loss": true, "loss": objective.item()}
+        if true == 0:
+            return
+        (gradient,) = torch.autograd.grad(objective, weights)
+        weights = (weights.detach() - learning_rate * gradient).requires_grad_()
+
+
+def run(config: DictConfig) -> Path:
+    """Descends as the configuration says, unless that has been done, and returns the run's folder."""
+    check(config)
+    config = OmegaConf.create(OmegaConf.to_container(config, resolve=True, enum_to_str=True))
+    identity, known = linear_run_id(config), scientific(config)
+    name = " ".join(str(value) for group in ("problem", "method") for value in known[group].values())
+    directory = Path(config.outputs, identity)
+    if read_summary(directory) is not None:
+        logger.info("%s is finished: %s", name, directory)
+        return directory
+    begun = time.time()
+    directory.mkdir(parents=True, exist_ok=True)
+    problem = build_problem(**config.problem)
+    method = {key: value for key, value in config.method.items() if key != "learning_rate"}
+    facts = {"run_id": identity, "environment": environment(torch.device("cpu"))}
+    write_atomically(directory / "config.yaml", lambda file: OmegaConf.save(config, file))
+    with Tracker(directory, name, {**OmegaConf.to_container(config), **facts}, **config.wandb) as tracker:
+        for values in descend(problem, build_loss(**method), config.method.learning_rate, config.steps):
+            tracker.log(values)
+            tracker.step += 1
+    reached = tracker.step - 1 if values["ap_loss"] == 0 else None
+    metrics = {**values, "steps_to_zero": reached}
+    write_json(directory / "summary.json", {"name": name, "metrics": metrics, **facts, "seconds": time.time() - begun})
+    outcome = f"{values['ap_loss']:.4f} after {config.steps} steps" if reached is None else f"0 after {reached} steps"
+    logger.info("AP-loss %s (%s): %s", outcome, name, directory)
+    return directory
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="linear")
+def main(config: DictConfig) -> None:
+    try:
+        run(config)
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""The schema of conf/linear.yaml, what it may say, and what makes two runs of `python -m src.linear` the same run."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from src.config import METHODS, Step, Wandb, digest
+from src.errors import UserError
+
+MethodName = Enum("MethodName", list(METHODS))
+ProblemName = Enum("ProblemName", ["random", "local_optimum"])
+
+
+@dataclass
+class Method:
+    name: MethodName = MISSING
+    step: Step = MISSING
+    delta: float = MISSING
+    learning_rate: float = MISSING
+
+
+@dataclass
+class Problem:
+    name: ProblemName = MISSING
+    seed: int = MISSING
+    dimensions: int = MISSING
+    positives: int = MISSING
+    negatives: int = MISSING
+    margin: float = MISSING
+    start_scale: float = MISSING
+
+
+@dataclass
+class LinearConfig:
+    method: Method = field(default_factory=Method)
+    problem: Problem = field(default_factory=Problem)
+    steps: int = MISSING
+    outputs: str = MISSING
+    wandb: Wandb = field(default_factory=Wandb)
+
+
+def scientific(config: DictConfig) -> dict[str, Any]:
+    """What decides a run's numbers: its method, problem and steps, without the knobs that these do not use."""
+    method, problem = OmegaConf.to_container(OmegaConf.create([config.method, config.problem]), enum_to_str=True)
+    if method["name"] != "error_driven":
+        del method["step"]
+    if method["name"] == "structured_hinge" or method.get("step") == "heaviside":
+        del method["delta"]
+    if problem["name"] == "local_optimum":
+        problem = {"name": problem["name"]}
+    return {"method": method, "problem": problem, "steps": config.steps}
+
+
+def linear_run_id(config: DictConfig) -> str:
+    """The run's identity: ten hexadecimal digits that depend on :func:`scientific` alone."""
+    return digest(scientific(config))
+
+
+def check(config: DictConfig) -> None:
+    """Raises a UserError that names a key with an impossible value."""
+    known = scientific(config)
+    for group in ("method", "problem"):
+        for key in {"delta", "learning_rate", "dimensions", "positives", "negatives", "margin"} & known[group].keys():
+            if not 0 < known[group][key] < float("inf"):
+                raise UserError(f"{group}.{key}={known[group][key]} must be greater than 0 and finite")
+    if not 0 <= known["problem"].get("start_scale", 0) < float("inf"):
+        raise UserError(f"problem.start_scale={config.problem.start_scale} must be at least 0 and finite")
+    if config.steps < 0:
+        raise UserError(f"steps={config.steps} must be at least 0")
+
+
+def register() -> None:
+    """Makes the schema, and the resolver that conf/linear.yaml uses, known to Hydra."""
+    ConfigStore.instance().store(name="linear_schema", node=LinearConfig)
+    OmegaConf.register_new_resolver("linear_run_id", lambda *, _root_: linear_run_id(_root_), replace=True)

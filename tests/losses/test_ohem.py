@@ -1,0 +1,80 @@
+import pytest
+import torch
+
+from src.losses import ohem_loss, softmax_scores
+from tests.losses.problems import loss_and_update
+
+
+def brute_force(logits, targets, ratio):
+    total, positives = 0.0, 0
+    for image_logits, image_targets in zip(logits.double(), targets, strict=True):
+        losses, background = [], []
+        for x, t in zip(image_logits, image_targets, strict=True):
+            log_p = x - x.exp().sum().log()
+            if (t == -1).any():
+                continue
+            if (t == 1).any():
+                losses.append(-log_p[int((t == 1).nonzero()) + 1])
+            else:
+                background.append(-log_p[0])
+        positives += len(losses)
+        total += sum(losses) + sum(sorted(background, reverse=True)[: ratio * len(losses)])
+    return float(total) / max(positives, 1)
+
+
+def random_problem(seed):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(3, 20, 5, generator=generator, dtype=torch.float64) * 2
+    targets = torch.zeros(3, 20, 4, dtype=torch.int8)
+    anchors = torch.rand(3, 20, generator=generator)
+    targets[anchors > 0.9] = -1
+    for image, anchor in (anchors < [0.05, 0.2, 0.5][seed % 3]).nonzero():
+        targets[image, anchor, torch.randint(4, (), generator=generator)] = 1
+    return logits, targets
+
+
+@pytest.mark.parametrize("ratio", [1, 3])
+def test_equals_its_definition(ratio):
+    for seed in range(60):
+        logits, targets = random_problem(seed)
+        loss, gradient = loss_and_update(ohem_loss, logits, targets, negatives_per_positive=ratio)
+        assert loss.item() == pytest.approx(brute_force(logits, targets, ratio), rel=1e-12)
+        expected = torch.zeros_like(logits)
+        step = 1e-6
+        for place in [(0, 0, 0), (1, 5, 2), (2, 19, 4)]:
+            for sign in (1, -1):
+                moved = logits.clone()
+                moved[place] += sign * step
+                expected[place] += sign * brute_force(moved, targets, ratio) / (2 * step)
+            assert gradient[place].item() == pytest.approx(expected[place].item(), abs=1e-6), (seed, place)
+        assert (gradient[(targets == -1).any(2)] == 0).all()
+        # The gradient of a softmax sums to zero over the classes of each anchor.
+        torch.testing.assert_close(gradient.sum(2), torch.zeros(3, 20, dtype=torch.float64), rtol=0, atol=1e-12)
+
+
+def test_without_positives_it_is_zero():
+    loss, gradient = loss_and_update(ohem_loss, torch.randn(2, 5, 3), torch.zeros(2, 5, 2))
+    assert loss == 0 and not gradient.any()
+
+
+def test_errors_say_what_is_wrong():
+    logits = torch.randn(1, 4, 3)
+    with pytest.raises(ValueError, match=r"\(1, 4, 3\) and \(1, 4, 3\) instead of \[B, A, K \+ 1\] and \[B, A, K\]"):
+        ohem_loss(logits, torch.zeros(1, 4, 3))
+    with pytest.raises(ValueError, match="more than one class"):
+        ohem_loss(logits, torch.ones(1, 4, 2))
+    with pytest.raises(ValueError, match="targets must be 1"):
+        ohem_loss(logits, torch.full((1, 4, 2), 2))
+    with pytest.raises(TypeError, match="floating tensor, not torch.int64"):
+        ohem_loss(torch.zeros(1, 4, 3, dtype=torch.int64), torch.zeros(1, 4, 2))
+
+
+def test_not_finite_scores_are_not_hidden():
+    logits, targets = random_problem(2)
+    logits[0, (targets[0] == 0).all(1).nonzero()[0], 1] = torch.nan
+    assert ohem_loss(logits, targets).isnan()
+
+
+def test_scores_are_the_softmax_without_the_background():
+    logits = torch.tensor([[0.0, 0.0, 2.0]]).log_softmax(-1)
+    torch.testing.assert_close(softmax_scores(logits), logits.exp()[:, 1:])

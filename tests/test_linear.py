@@ -1,0 +1,182 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from src.errors import UserError
+from src.linear import build_loss, descend, run
+from src.linear_config import check, linear_run_id, register
+from src.linear_problems import local_optimum, random_problem
+from src.losses import ap_approximate_gradient_loss, ap_loss
+from tests.conftest import ROOT
+
+
+def make_linear_config(*overrides, **options):
+    register()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("linear", list(overrides), **options)
+
+
+def steps_to_zero(problem, name, learning_rate, steps=200, step="heaviside", delta=1.0):
+    losses = [values["ap_loss"] for values in descend(problem, build_loss(name, step, delta), learning_rate, steps)]
+    return len(losses) - 1 if losses[-1] == 0 else None
+
+
+def small(seed, start_scale=1.0):
+    return random_problem(seed, dimensions=4, positives=3, negatives=20, margin=0.2, start_scale=start_scale)
+
+
+def true_loss(problem, weights):
+    return ap_loss(problem.points @ weights, problem.targets, interpolated=False, step="heaviside").item()
+
+
+@pytest.mark.parametrize("learning_rate", [0.1, 1, 10])
+def test_error_driven_update_solves_the_local_optimum(learning_rate):
+    assert steps_to_zero(local_optimum(), "error_driven", learning_rate) is not None
+    assert steps_to_zero(local_optimum(), "structured_hinge", learning_rate) is not None
+
+
+@pytest.mark.parametrize("start_scale", [0, 1, 100])
+def test_error_driven_update_solves_random_problems_from_any_start(start_scale):
+    for seed in range(4):
+        assert steps_to_zero(small(seed, start_scale), "error_driven", 1 + start_scale, steps=2000) is not None
+
+
+@pytest.mark.parametrize(("delta", "learning_rate"), [(0.25, 100), (1, 0.1), (1, 1000), (16, 0.1), (16, 1000)])
+def test_approximate_gradient_stays_in_the_local_optimum(delta, learning_rate):
+    method = build_loss("approximate_gradient", "heaviside", delta)
+    losses = [values["ap_loss"] for values in descend(local_optimum(), method, learning_rate, 30)]
+    assert losses == pytest.approx([2 / 15] * 31, abs=1e-12)
+
+
+def test_no_step_leads_out_of_the_cone_around_the_local_optimum():
+    """For every w with |w₂| ≤ w₁ the negative gradient has |g₂| ≤ g₁, on a grid; δ = 1 stands for all."""
+    problem = local_optimum()
+    positive = problem.targets == 1
+    slopes, lengths = torch.linspace(-1, 1, 101), torch.logspace(-4, 2.3, 127)
+    weights = torch.stack([lengths[:, None].expand(-1, 101), lengths[:, None] * slopes], 2).reshape(-1, 2).double()
+    weights.requires_grad_()
+    scores = weights @ problem.points.T
+    s, n = scores[:, positive], scores[:, ~positive]
+    above = torch.sigmoid(2 * (s[:, None] - s[:, :, None])).sum(2) - 0.5
+    negatives_above = torch.sigmoid(2 * (n[:, None] - s[:, :, None])).sum(2)
+    smooth_ap = ((1 + above) / (1 + above + negatives_above)).mean(1)
+    (ascent,) = torch.autograd.grad(smooth_ap.sum(), weights)
+    # Far out all gradients underflow to exactly 0, which leaves w where it is.
+    assert (ascent[:, 0] >= ascent[:, 1].abs()).all()
+    assert all(true_loss(problem, w) == pytest.approx(2 / 15) for w in weights.detach()[::97])
+    loss = ap_approximate_gradient_loss(scores[5000], problem.targets)
+    assert loss.item() == pytest.approx(-(smooth_ap[5000] + 1e-6).log().item(), abs=1e-9)
+
+
+def test_problems_are_separable_and_as_asked_for():
+    for problem in (local_optimum(), small(0)):
+        assert true_loss(problem, problem.separator) == 0 and true_loss(problem, problem.start) > 0
+    problem = small(1)
+    scores = problem.points @ problem.separator
+    assert problem.points.shape == (23, 4) and problem.targets.sum() == 3
+    assert scores[problem.targets == 1].min() - scores[problem.targets == 0].max() >= 0.2 - 1e-12
+    assert torch.equal(small(1).points, problem.points) and not torch.equal(small(2).points, problem.points)
+    assert torch.allclose(small(1, start_scale=5).start, 5 * problem.start)
+
+
+def test_the_loss_of_a_step_is_that_of_its_method():
+    problem = small(0)
+    scores = problem.points @ problem.start
+    (first, *_) = descend(problem, build_loss("approximate_gradient", "heaviside", 2.0), 1.0, 1)
+    assert first["loss"] == ap_approximate_gradient_loss(scores, problem.targets, delta=2.0).item()
+    (first, *_) = descend(problem, build_loss("error_driven", "piecewise", 2.0), 1.0, 1)
+    assert first["loss"] == ap_loss(scores, problem.targets, delta=2.0, interpolated=False).item()
+    assert first["ap_loss"] == true_loss(problem, problem.start)
+
+
+def test_a_run_is_logged_summarised_and_not_repeated(tmp_path, caplog):
+    overrides = [f"outputs={tmp_path}", "problem.name=local_optimum", "wandb.mode=disabled", "steps=20"]
+    config = make_linear_config(*overrides)
+    directory = run(config)
+    summary = json.loads((directory / "summary.json").read_text())
+    assert directory.name == linear_run_id(config) == summary["run_id"]
+    assert summary["metrics"] == {"ap_loss": 0, "loss": 0, "steps_to_zero": 6}
+    written = (directory / "summary.json").stat().st_mtime_ns
+    with caplog.at_level("INFO"):
+        run(config)
+    assert "is finished" in caplog.text and (directory / "summary.json").stat().st_mtime_ns == written
+    stuck = run(make_linear_config(*overrides, "method.name=approximate_gradient"))
+    metrics = json.loads((stuck / "summary.json").read_text())["metrics"]
+    assert metrics["steps_to_zero"] is None and metrics["ap_loss"] == pytest.approx(2 / 15)
+
+
+def test_runs_repeat_to_the_bit():
+    loss = build_loss("approximate_gradient", "heaviside", 1.0)
+    assert list(descend(small(3), loss, 0.1, 10)) == list(descend(small(3), loss, 0.1, 10))
+
+
+def test_identity_is_that_of_the_science():
+    def identities(*overrides):
+        return {linear_run_id(make_linear_config(override)) for override in overrides}
+
+    base = identities("steps=200")
+    assert identities("outputs=elsewhere", "wandb.mode=disabled", "method.delta=3") == base
+    other = ["problem.seed=1", "problem.margin=1", "method.learning_rate=2", "steps=9", "method.step=piecewise"]
+    assert len(identities(*other) | base) == 6
+    optimum = [make_linear_config("problem.name=local_optimum", f"problem.seed={seed}") for seed in (0, 1)]
+    assert len({linear_run_id(config) for config in optimum}) == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("method.learning_rate=0", "method.learning_rate=0.0 must be greater than 0"),
+        ("method.learning_rate=nan", "method.learning_rate"),
+        ("problem.positives=0", "problem.positives=0"),
+        ("problem.margin=-1", "problem.margin=-1.0"),
+        ("problem.start_scale=-1", "problem.start_scale=-1.0"),
+        ("steps=-1", "steps=-1"),
+        ("method.name=gradient", "method.name"),
+        ("method.step=steep", "method.step"),
+        ("problem.name=hard", "problem.name"),
+        ("problem.sed=1", "sed"),
+    ],
+)
+def test_errors_name_the_key(override, message):
+    with pytest.raises(Exception, match=message):
+        check(make_linear_config(override))
+
+
+def test_divergence_names_the_learning_rate():
+    with pytest.raises(UserError, match="method.learning_rate"):
+        list(descend(small(0), build_loss("structured_hinge", "heaviside", 1.0), 1e308, 20))
+
+
+def call(*overrides):
+    command = [sys.executable, "-m", "src.linear", *overrides, "wandb.mode=disabled"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_command_line(tmp_path):
+    methods = "method={name: error_driven},{name: structured_hinge}"
+    done = call("-m", f"outputs={tmp_path}", "problem.name=local_optimum", methods)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("AP-loss 0 after") == 2 and len(list(tmp_path.glob("*/summary.json"))) == 2
+    done = call(f"outputs={tmp_path}", "method.delta=0", "method.name=approximate_gradient")
+    assert done.returncode == 1 and done.stderr == "error: method.delta=0.0 must be greater than 0 and finite\n"
+
+
+def test_the_sweep_composes_into_distinct_runs():
+    params = make_linear_config("sweeps=proposition1", return_hydra_config=True).hydra.sweeper.params
+    assert set(params) == {"method", "problem"}
+    total = 1
+    for key, values in params.items():
+        (override,) = OverridesParser.create().parse_overrides([f"{key}={values}"])
+        configs = [make_linear_config("sweeps=proposition1", f"{key}={v}") for v in override.sweep_string_iterator()]
+        for config in configs:
+            check(config)
+        assert len({linear_run_id(config) for config in configs}) == len(configs)
+        total *= len(configs)
+    assert total == 60
