@@ -150,6 +150,25 @@ def test_data_in_coco_layout_trains(tiny, tiny_data, tmp_path):
     assert all(torch.equal(first[key], second[key]) for key in first)  # the same data in either layout
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["loss=auc"], ["loss=focal"], ["loss=ohem"], ["method=approximate_gradient"], ["method=structured_hinge"],
+        ["step=heaviside"], ["step=sigmoid", "precision=bf16"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_every_loss_and_method_trains(overrides, tiny, tmp_path):
+    directory = run(make_config(*tiny, *overrides, "schedule.learning_rate=0.05", "schedule.warmup_iterations=0"))
+    assert all(value.isfinite().all() for value in weights(directory).values())
+    (logged,) = read_runs(tmp_path / "outputs")
+    losses = logged.history["classification_loss"].dropna()
+    assert logged.finished and len(losses) == 6 and (losses > 0).all() and losses.min() < losses.iloc[0]
+    # What optimises AP-loss is compared by AP-loss itself.
+    measured = logged.history["ap_loss"].dropna() if "ap_loss" in logged.history else []
+    assert len(measured) == (logged.config["loss.name"] == "ap") and all(0 < value < 1 for value in measured)
+
+
 def test_mixed_precision_and_clipping_train(tiny):
     directory = run(make_config(*tiny, "precision=bf16", "schedule.clip_gradient=1", "wandb.mode=disabled", "seed=5"))
     assert all(value.isfinite().all() for value in weights(directory).values())
