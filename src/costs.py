@@ -3,6 +3,8 @@
     python -m src.costs                        5.24 million logits, 1600 positives: VOC, batch 8 at 512 × 512
     python -m src.costs --device cuda
     python -m src.costs --loop                 with the loop of Algorithm 1, which takes minutes
+
+ohem_loss has an output more for each anchor, 21 for 20 classes; the bucketed approximation sorts all scores.
 """
 
 import argparse
@@ -167,7 +169,7 @@ def _return_freed_memory_at_once() -> None:
 
 
 def memory_of(names: list[str], logits: int, positives: int, stage: str, device: torch.device) -> dict[str, int | None]:
-    """Peak memory of each function but the floor on one problem, in bytes."""
+    """Peak memory of each function but the floor, which takes none, on one problem, in bytes."""
     problem = make_problem(logits, positives, stage, device)
     found = {}
     for name in (name for name in names if name != FLOOR):
@@ -178,48 +180,58 @@ def memory_of(names: list[str], logits: int, positives: int, stage: str, device:
     return found
 
 
-def print_stages(names: list[str], logits: int, positives: int, device: torch.device, repeats: int) -> None:
-    """A table of every function's time in each stage and of its peak memory, in itself and times focal loss's."""
-    problems = {stage: make_problem(logits, positives, stage, device) for stage in STAGES}
-    times = seconds(names, problems, device, repeats)
-    errors = {}
-    if BUCKETED in names:
-        errors = {stage: bucketed_error(problem.logits, problem.targets) for stage, problem in problems.items()}
-    memory: dict[str, list[int | None]] = {name: [] for name in names}
+def measure(
+    names: list[str], columns: dict[str, tuple[int, int, str]], device: torch.device, repeats: int
+) -> tuple[dict[str, Problem], dict[tuple[str, str], float], dict[tuple[str, str], float | None]]:
+    """Milliseconds and MiB of each function in each column, which is so many logits and positives in a stage."""
+    problems = {column: make_problem(*size, device) for column, size in columns.items()}
+    times = {call: 1e3 * found for call, found in seconds(names, problems, device, repeats).items()}
+    memory = {(FLOOR, column): None for column in columns}
     with in_a_process_apart() as process:
-        for stage in tqdm(STAGES, desc="memory", unit="stage", disable=None, leave=False):
-            for name, peak in process.submit(memory_of, names, logits, positives, stage, device).result().items():
-                memory[name].append(peak)
-    peaks = {name: max(found) for name, found in memory.items() if found and None not in found}
+        for column, size in tqdm(columns.items(), desc="memory", unit="column", disable=None, leave=False):
+            for name, peak in process.submit(memory_of, names, *size, device).result().items():
+                memory[name, column] = None if peak is None else peak / 2**20
+    return problems, times, memory
 
-    unknown = "" if peaks else "; – : peak memory cannot be told here"
-    print(f"\nMilliseconds forward and backward and peak extra memory (times {FOCAL}){unknown}\n")
-    rows = []
-    for name in names:
-        cells = [_cell(1e3 * times[name, s], 1e3 * times[FOCAL, s]) for s in STAGES]
-        if name == BUCKETED:
-            cells = [f"{cell}, error {100 * errors[s]:.2g}%" for cell, s in zip(cells, STAGES, strict=True)]
-        memory_cell = _cell(peaks[name] / 2**20, peaks[FOCAL] / 2**20) if name in peaks else "–"
-        rows.append([name, *cells, memory_cell])
-    _print_table(["function", *STAGES, "peak extra memory, MiB"], rows)
+
+def print_stages(names: list[str], logits: int, positives: int, device: torch.device, repeats: int) -> None:
+    """Tables of every function's time and peak memory in each stage, in itself and times focal loss's."""
+    columns = {stage: (logits, positives, stage) for stage in STAGES}
+    problems, times, memory = measure(names, columns, device, repeats)
+    rows = [[name, *(_cell(times[name, s], times[FOCAL, s]) for s in STAGES)] for name in names]
+    if BUCKETED in names:
+        (row,) = (row for row in rows if row[0] == BUCKETED)
+        errors = [bucketed_error(problem.logits, problem.targets) for problem in problems.values()]
+        row[1:] = [f"{cell}, error {100 * error:.2g}%" for cell, error in zip(row[1:], errors, strict=True)]
+    print(f"\nMilliseconds forward and backward (times {FOCAL})\n")
+    _print_table(["function", *STAGES], rows)
+    print(f"\nPeak extra memory, MiB (times {FOCAL}){_unknown(memory)}\n")
+    rows = [[name, *(_cell(memory[name, s], memory[FOCAL, s]) for s in STAGES)] for name in names if name != FLOOR]
+    _print_table(["function", *STAGES], rows)
 
 
 def print_scaling(names: list[str], sizes: Iterable[tuple[int, int]], device: torch.device, repeats: int) -> None:
-    """A table of every function's time over numbers of logits and positives, and the ratio to the one before."""
+    """Tables of every function's time and peak memory over numbers of logits and positives, and their growth."""
     stage = next(iter(STAGES))
-    columns = {f"{size:,} / {number:,}": make_problem(size, number, stage, device) for size, number in sizes}
-    times = seconds(names, columns, device, repeats)
-    print(f"\nMilliseconds over logits / positives, scores {stage} (times the column before)\n")
-    rows = []
-    for name in names:
-        found = [1e3 * times[name, column] for column in columns]
-        cells = [_cell(now, before) for before, now in zip(found, found[1:], strict=False)]
-        rows.append([name, f"{found[0]:,.1f}", *cells])
-    _print_table(["function", *columns], rows)
+    columns = {f"{size:,} / {number:,}": (size, number, stage) for size, number in sizes}
+    _, times, memory = measure(names, columns, device, repeats)
+    for what, found in (("Milliseconds", times), (f"Peak extra memory, MiB{_unknown(memory)},", memory)):
+        print(f"\n{what} over logits / positives, scores {stage} (times the column before)\n")
+        rows = []
+        for name in (name for name in names if name != FLOOR or found is times):
+            values = [found[name, column] for column in columns]
+            rows.append([name, *(_cell(now, before) for before, now in zip([None, *values], values, strict=False))])
+        _print_table(["function", *columns], rows)
 
 
-def _cell(value: float, unit: float) -> str:
-    return f"{value:,.1f} ({value / unit if unit else torch.nan:.2f}×)"
+def _unknown(memory: dict[tuple[str, str], float | None]) -> str:
+    return " (cannot be told here)" if memory[FOCAL, next(column for _, column in memory)] is None else ""
+
+
+def _cell(value: float | None, unit: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.1f}" if unit is None else f"{value:,.1f} ({value / unit if unit else torch.nan:.2f}×)"
 
 
 def _print_table(header: list[str], rows: list[list[str]]) -> None:
