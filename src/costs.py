@@ -169,12 +169,11 @@ def _return_freed_memory_at_once() -> None:
 
 
 def memory_of(names: list[str], logits: int, positives: int, stage: str, device: torch.device) -> dict[str, int | None]:
-    """Peak memory of each function but the floor, which takes none, on one problem, in bytes."""
+    """Peak memory of each function on one problem, in bytes."""
     problem = make_problem(logits, positives, stage, device)
     found = {}
-    for name in (name for name in names if name != FLOOR):
-        if name != LOOP:  # a first call also starts threads and loads kernels
-            FUNCTIONS[name](problem)
+    for name in names:
+        FUNCTIONS[name](problem)  # a first call also starts threads and loads kernels
         problem.forget_updates()
         found[name] = peak_memory(lambda name=name: FUNCTIONS[name](problem), device)
     return found
@@ -186,10 +185,10 @@ def measure(
     """Milliseconds and MiB of each function in each column, which is so many logits and positives in a stage."""
     problems = {column: make_problem(*size, device) for column, size in columns.items()}
     times = {call: 1e3 * found for call, found in seconds(names, problems, device, repeats).items()}
-    memory = {(FLOOR, column): None for column in columns}
+    memory = {}
     with in_a_process_apart() as process:
         for column, size in tqdm(columns.items(), desc="memory", unit="column", disable=None, leave=False):
-            for name, peak in process.submit(memory_of, names, *size, device).result().items():
+            for name, peak in process.submit(memory_of, _with_memory(names), *size, device).result().items():
                 memory[name, column] = None if peak is None else peak / 2**20
     return problems, times, memory
 
@@ -206,7 +205,7 @@ def print_stages(names: list[str], logits: int, positives: int, device: torch.de
     print(f"\nMilliseconds forward and backward (times {FOCAL})\n")
     _print_table(["function", *STAGES], rows)
     print(f"\nPeak extra memory, MiB (times {FOCAL}){_unknown(memory)}\n")
-    rows = [[name, *(_cell(memory[name, s], memory[FOCAL, s]) for s in STAGES)] for name in names if name != FLOOR]
+    rows = [[name, *(_cell(memory[name, s], memory[FOCAL, s]) for s in STAGES)] for name in _with_memory(names)]
     _print_table(["function", *STAGES], rows)
 
 
@@ -218,10 +217,15 @@ def print_scaling(names: list[str], sizes: Iterable[tuple[int, int]], device: to
     for what, found in (("Milliseconds", times), (f"Peak extra memory, MiB{_unknown(memory)},", memory)):
         print(f"\n{what} over logits / positives, scores {stage} (times the column before)\n")
         rows = []
-        for name in (name for name in names if name != FLOOR or found is times):
+        for name in names if found is times else _with_memory(names):
             values = [found[name, column] for column in columns]
             rows.append([name, *(_cell(now, before) for before, now in zip([None, *values], values, strict=False))])
         _print_table(["function", *columns], rows)
+
+
+def _with_memory(names: list[str]) -> list[str]:
+    """Without the floor, which takes none, and the loop, which takes minutes."""
+    return [name for name in names if name not in (FLOOR, LOOP)]
 
 
 def _unknown(memory: dict[tuple[str, str], float | None]) -> str:

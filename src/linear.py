@@ -22,7 +22,9 @@ from src.tracking import Tracker, environment, read_summary, write_json
 logger = logging.getLogger(__name__)
 register()
 
+
 def build_problem(name: str, **knobs: Any) -> LinearProblem:
+    """The problem of that name; `local_optimum` uses no knobs."""
     return random_problem(**knobs) if name == "random" else local_optimum()
 
 

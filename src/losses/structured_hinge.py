@@ -87,12 +87,12 @@ class _NegativesInBins:
 
     def __init__(self, scores: Tensor, number: int, low: float, high: float):
         self.scores, self.number = scores, number
-        self.grid = Grid(low, high, min(max(len(scores) // 32, 2**4), 2**17), scores.dtype)
+        # Fine bins are more to look up, coarse ones more to sort.
+        self.grid = Grid(low, high, min(max(len(scores) // 16, 2**4), 2**18), scores.dtype)
         self.bins = torch.empty(scores.shape, dtype=torch.int32, device=scores.device)
-        self.counts = torch.zeros(self.grid.intervals, dtype=torch.int64, device=scores.device)
         for chunk, bins in in_chunks(scores, self.bins):
             bins.copy_(self.grid(chunk))
-            self.counts += torch.bincount(bins, minlength=self.grid.intervals)
+        self.counts = torch.bincount(self.bins, minlength=self.grid.intervals)
         self.at_least = suffix_sums(self.counts)  # scores in a bin and in those above it
         # Lower bounds of the bins. A tenth of a bin is more than the rounding of a score's place in the grid.
         edges = torch.arange(self.grid.intervals + 1, dtype=torch.float64, device=scores.device)
