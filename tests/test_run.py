@@ -16,6 +16,9 @@ from src.run import run
 from src.train import NonFiniteLoss, learning_rate_factor
 from tests.conftest import ROOT, call, make_config, start
 
+# At 64 pixels P6 is one cell, and there torch's own bfloat16 convolution has, on some CPUs, NaN in its weight gradient.
+BF16 = ["precision=bf16", "dataset.train_size=96"]
+
 
 def weights(directory):
     return torch.load(directory / "checkpoint.pt", weights_only=True)["model"]
@@ -154,7 +157,7 @@ def test_data_in_coco_layout_trains(tiny, tiny_data, tmp_path):
     "overrides",
     [
         ["loss=auc"], ["loss=focal"], ["loss=ohem"], ["method=approximate_gradient"], ["method=structured_hinge"],
-        ["step=heaviside"], ["step=sigmoid", "precision=bf16"],
+        ["step=heaviside"], ["step=sigmoid", *BF16],
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -170,7 +173,7 @@ def test_every_loss_and_method_trains(overrides, tiny, tmp_path):
 
 
 def test_mixed_precision_and_clipping_train(tiny):
-    directory = run(make_config(*tiny, "precision=bf16", "schedule.clip_gradient=1", "wandb.mode=disabled", "seed=5"))
+    directory = run(make_config(*tiny, *BF16, "schedule.clip_gradient=1", "wandb.mode=disabled", "seed=5"))
     assert all(value.isfinite().all() for value in weights(directory).values())
 
 
