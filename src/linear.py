@@ -14,8 +14,9 @@ from torch import Tensor
 
 from src import losses
 from src.checkpoint import write_atomically
+from src.config import loss_function
 from src.errors import UserError
-from src.linear_config import check, linear_run_id, register, scientific
+from src.linear_config import as_experiment, check, linear_run_id, register, scientific
 from src.linear_problems import LinearProblem, local_optimum, random_problem
 from src.tracking import Tracker, environment, read_summary, write_json
 
@@ -30,11 +31,8 @@ def build_problem(name: str, **knobs: Any) -> LinearProblem:
 
 def build_loss(name: str, step: str, delta: float) -> Callable[[Tensor, Tensor], Tensor]:
     """The loss of (scores, targets) whose ``backward()`` is the method's update."""
-    if name == "error_driven":
-        return functools.partial(losses.ap_loss, interpolated=False, step=step, delta=delta)
-    if name == "approximate_gradient":
-        return functools.partial(losses.ap_approximate_gradient_loss, delta=delta)
-    return losses.ap_structured_hinge_loss
+    function, arguments = loss_function(as_experiment(name, step, delta))
+    return functools.partial(getattr(losses, function), **arguments)
 
 
 def descend(

@@ -7,7 +7,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from src.config import METHODS, Step, Wandb, digest
+from src.config import METHODS, Step, Wandb, digest, knobs
 from src.errors import UserError
 
 MethodName = Enum("MethodName", list(METHODS))
@@ -42,13 +42,18 @@ class LinearConfig:
     wandb: Wandb = field(default_factory=Wandb)
 
 
+def as_experiment(name: str, step: str, delta: float) -> DictConfig:
+    """A method as the configuration of `src.run` has it, for :mod:`src.config` to say what it uses."""
+    return OmegaConf.create(
+        {"loss": {"name": "ap"}, "method": {"name": name}, "step": step, "delta": delta, "interpolated": False}
+    )
+
+
 def scientific(config: DictConfig) -> dict[str, Any]:
     """What decides a run's numbers: its method, problem and steps, without the knobs that these do not use."""
     method, problem = OmegaConf.to_container(OmegaConf.create([config.method, config.problem]), enum_to_str=True)
-    if method["name"] != "error_driven":
-        del method["step"]
-    if method["name"] == "structured_hinge" or method.get("step") == "heaviside":
-        del method["delta"]
+    unused = {"step", "delta"} - set(knobs(as_experiment(method["name"], method["step"], method["delta"])))
+    method = {key: value for key, value in method.items() if key not in unused}
     if problem["name"] == "local_optimum":
         problem = {"name": problem["name"]}
     return {"method": method, "problem": problem, "steps": config.steps}

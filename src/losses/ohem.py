@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from .ranking import check_targets, compute_dtype
+from .ranking import check_values, compute_dtype
 
 
 def ohem_loss(logits: Tensor, targets: Tensor, *, negatives_per_positive: int = 3) -> Tensor:
@@ -27,14 +27,12 @@ def ohem_loss(logits: Tensor, targets: Tensor, *, negatives_per_positive: int = 
         ValueError: shapes do not fit or devices differ, an anchor has two classes, or targets hold anything else than
             1, 0 and −1.
     """
-    if not logits.is_floating_point():
-        raise TypeError(f"logits must be a floating tensor, not {logits.dtype}")
     if logits.dim() != 3 or logits.shape[:2] != targets.shape[:2] or logits.shape[2] != targets.shape[2] + 1:
         raise ValueError(
             f"logits and targets differ in shape: {tuple(logits.shape)} and {tuple(targets.shape)} instead of "
             "[B, A, K + 1] and [B, A, K]"
         )
-    check_targets(logits, targets)
+    check_values(logits, targets)
     is_class = targets == 1
     positive = is_class.any(2)
     if is_class.sum() != positive.sum():

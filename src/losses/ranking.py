@@ -182,15 +182,15 @@ def compute_dtype(x: Tensor) -> Tensor:
 
 def check_inputs(logits: Tensor, targets: Tensor) -> None:
     """Raises a ValueError or TypeError that says what is wrong with the arguments of a loss."""
-    if not logits.is_floating_point():
-        raise TypeError(f"logits must be a floating tensor, not {logits.dtype}")
     if logits.shape != targets.shape:
         raise ValueError(f"logits and targets differ in shape: {tuple(logits.shape)} and {tuple(targets.shape)}")
-    check_targets(logits, targets)
+    check_values(logits, targets)
 
 
-def check_targets(logits: Tensor, targets: Tensor) -> None:
-    """Raises a ValueError if the targets are not on the logits' device or hold anything else than 1, 0 and −1."""
+def check_values(logits: Tensor, targets: Tensor) -> None:
+    """As :func:`check_inputs`, for logits and targets whose shapes differ."""
+    if not logits.is_floating_point():
+        raise TypeError(f"logits must be a floating tensor, not {logits.dtype}")
     if logits.device != targets.device:
         raise ValueError(f"logits are on {logits.device}, targets on {targets.device}")
     if targets.numel() and targets.dtype != torch.bool:
