@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from analysis import figure4, proposition1, table1
 from analysis.runs import read_runs
-from src.checkpoint import write_atomically
+from src.files import write_atomically
 
 # Each has build(runs) and to_text(artefact); a figure also has draw(artefact).
 ARTEFACTS = {"figure4": figure4, "proposition1": proposition1, "table1": table1}

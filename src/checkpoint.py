@@ -1,26 +1,15 @@
-"""Writing files so that a killed process leaves the last good one, and checkpoints made of all that a run needs."""
+"""Checkpoints made of all that a run needs to go on as if nothing had happened."""
 
-import os
-import pickle
-from collections.abc import Callable
+import logging
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from src.errors import UserError
+from src.files import write_atomically
 
-
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Calls `write` with a temporary name beside `path`, and moves the file there once it is whole and on disk."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(temporary)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+logger = logging.getLogger(__name__)
 
 
 def save_checkpoint(path: Path, parts: dict[str, Any], progress: dict[str, Any]) -> None:
@@ -35,18 +24,28 @@ def save_checkpoint(path: Path, parts: dict[str, Any], progress: dict[str, Any])
 def load_checkpoint(path: Path, parts: dict[str, Any]) -> dict[str, Any] | None:
     """Restores each part and all random states, and returns the plain values; None if there is no checkpoint.
 
+    A file that is not whole is set aside, with a warning, as if there were none: what it held can be made again.
+
     Raises:
-        UserError: the file is damaged or belongs to another model.
+        UserError: the file cannot be read, or belongs to another model.
     """
     if not path.exists():
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    except Exception as error:  # unpickling what is damaged may raise anything
+        aside = path.with_name(f"{path.stem}.damaged{path.suffix}")
+        path.rename(aside)
+        logger.warning("%s is damaged (%s). It is now %s, and the run starts anew", path, error, aside.name)
+        return None
+    try:
         for name, part in parts.items():
             part.load_state_dict(state[name])
         torch.set_rng_state(state["random"]["cpu"])
         if torch.cuda.is_available() and "cuda" in state["random"]:
             torch.cuda.set_rng_state_all(state["random"]["cuda"])
-    except (RuntimeError, KeyError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path} cannot be resumed from: {error}. Delete it to start this run anew") from error
-    return state["progress"]
+        return state["progress"]
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise UserError(f"{path} belongs to another model: {error}. Delete it to start this run anew") from error

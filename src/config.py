@@ -11,14 +11,15 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from src.errors import UserError
-from src.losses import STEPS
+from src.started import number_of_processes
 
 Precision = Enum("Precision", ["fp32", "bf16", "fp16"])
 WandbMode = Enum("WandbMode", ["offline", "online", "disabled"])
 Format = Enum("Format", ["shapes", "voc", "coco"])
 Augmentation = Enum("Augmentation", ["ssd", "flip"])
 Backbone = Enum("Backbone", ["resnet18", "resnet50", "resnet101"])
-Step = Enum("Step", list(STEPS))
+Ranking = Enum("Ranking", ["global", "per_process"])
+Step = Enum("Step", ["piecewise", "heaviside", "sigmoid"])  # those of src.losses, which needs torch
 
 
 def not_scientific(default: Any = MISSING) -> Any:
@@ -107,22 +108,31 @@ class Config:
     batch_size: int = MISSING
     seed: int = MISSING
     precision: Precision = MISSING
+    ranking: Ranking = field(default=MISSING, metadata={"neutral": "global"})
+    processes: int = not_scientific()
     model: Model = field(default_factory=Model)
     dataset: Dataset = field(default_factory=Dataset)
     schedule: Schedule = field(default_factory=Schedule)
     outputs: str = not_scientific()
     device: str = not_scientific()
     workers: int = not_scientific()
+    checkpoint_minutes: float = not_scientific()
+    retry: bool = not_scientific()
     images_logged: int = not_scientific()
     wandb: Wandb = field(default_factory=Wandb, metadata={"scientific": False})
 
 
 # The top-level knobs that each loss and, for AP-loss, each method takes; the others do not count.
-LOSSES = {"ap": ("method", "step", "delta", "interpolated"), "auc": ("step", "delta"), "focal": (), "ohem": ()}
+LOSSES = {
+    "ap": ("method", "step", "delta", "interpolated", "ranking"),
+    "auc": ("step", "delta", "ranking"),
+    "focal": (),
+    "ohem": (),
+}
 METHODS = {
-    "error_driven": ("method", "step", "delta", "interpolated"),
-    "approximate_gradient": ("method", "delta"),
-    "structured_hinge": ("method",),
+    "error_driven": ("method", "step", "delta", "interpolated", "ranking"),
+    "approximate_gradient": ("method", "delta", "ranking"),
+    "structured_hinge": ("method", "ranking"),
 }
 
 
@@ -138,7 +148,7 @@ def knobs(config: DictConfig | dict[str, Any]) -> list[str]:
 def loss_function(config: DictConfig) -> tuple[str, dict[str, Any]]:
     """The name in `src.losses` of the chosen loss, and its keyword arguments, from a resolved configuration."""
     used = knobs(config)
-    arguments = {knob: config[knob] for knob in used if knob != "method"}
+    arguments = {knob: config[knob] for knob in used if knob not in ("method", "ranking")}
     groups = [config.loss, config.method] if "method" in used else [config.loss]
     for group in groups:
         arguments |= {key: value for key, value in group.items() if key != "name"}
@@ -148,13 +158,20 @@ def loss_function(config: DictConfig) -> tuple[str, dict[str, Any]]:
 
 def scientific(config: DictConfig) -> dict[str, Any]:
     """What decides a run's numbers: the resolved configuration without paths, logging, workers and unused knobs."""
-    plain = OmegaConf.to_container(
-        OmegaConf.masked_copy(config, [f.name for f in fields(Config)]), resolve=True, enum_to_str=True
-    )
+    plain = {f.name: _plain(config[f.name]) for f in fields(Config)}
+    # One process ranks what it has, which is all.
+    if plain["ranking"] == "per_process":
+        plain["ranking"] = f"per_process of {plain['processes']}" if plain["processes"] > 1 else "global"
     # An unknown loss or method is for `resolve` to complain of.
     known = plain["loss"]["name"] in LOSSES and plain["method"]["name"] in METHODS
     unused = set(LOSSES["ap"]) - set(knobs(plain) if known else LOSSES["ap"])
     return {key: value for key, value in _scientific(plain, Config).items() if key not in unused}
+
+
+def _plain(value: Any) -> Any:
+    if OmegaConf.is_config(value):
+        return OmegaConf.to_container(value, resolve=True, enum_to_str=True)
+    return value.name if isinstance(value, Enum) else value
 
 
 def _scientific(plain: dict, schema: type) -> dict:
@@ -196,6 +213,8 @@ def resolve(config: DictConfig) -> DictConfig:
     schedule, data = config.schedule, config.dataset
     positive = {
         "batch_size": config.batch_size,
+        "processes": config.processes,
+        "checkpoint_minutes": config.checkpoint_minutes,
         "schedule.epochs": schedule.epochs,
         "schedule.evaluate_every": schedule.evaluate_every,
         "schedule.learning_rate": schedule.learning_rate,
@@ -211,6 +230,8 @@ def resolve(config: DictConfig) -> DictConfig:
     for key, value in positive.items():
         if not value > 0:
             raise UserError(f"{key}={value} must be greater than 0")
+    if config.batch_size % config.processes:
+        raise UserError(f"batch_size={config.batch_size} must be a multiple of processes={config.processes}")
     if config.method.name == "approximate_gradient" and not config.method.epsilon >= 0:
         raise UserError(f"method.epsilon={config.method.epsilon} must be at least 0")
     if data.train_size % 32:
@@ -232,6 +253,8 @@ def describe(config: DictConfig) -> str:
     for knob in knobs(config):
         if config[knob] != neutral.get(knob):
             words.append(f"{knob}={config.method.name if knob == 'method' else config[knob]}")
+    if "ranking=per_process" in words:
+        words.append(f"processes={config.processes}")
     return " ".join([*words, f"batch_size={config.batch_size}", f"seed={config.seed}"])
 
 
@@ -245,6 +268,7 @@ def register() -> None:
     store.store(group="schema/method", name="method", node=Method)
     store.store(group="schema/method", name="approximate_gradient", node=ApproximateGradient)
     OmegaConf.register_new_resolver("run_id", lambda *, _root_: run_id(_root_), replace=True)
+    OmegaConf.register_new_resolver("processes", number_of_processes, replace=True)
     OmegaConf.register_new_resolver("folder_name", _folder_name, replace=True)
 
 

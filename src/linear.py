@@ -7,18 +7,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import hydra
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from src import losses
-from src.checkpoint import write_atomically
+from src.cli import command
 from src.config import loss_function
+from src.distributed import Processes
 from src.errors import UserError
-from src.linear_config import as_experiment, check, linear_run_id, register, scientific
+from src.files import write_atomically, write_json
+from src.lifecycle import Hold, attempt
+from src.linear_config import as_experiment, linear_run_id, register, resolve, scientific
 from src.linear_problems import LinearProblem, local_optimum, random_problem
-from src.tracking import Tracker, environment, read_summary, write_json
+from src.tracking import Tracker, environment
 
 logger = logging.getLogger(__name__)
 register()
@@ -63,22 +65,26 @@ def descend(
 
 def run(config: DictConfig) -> Path:
     """Descends as the configuration says, unless that has been done, and returns the run's folder."""
-    check(config)
-    config = OmegaConf.create(OmegaConf.to_container(config, resolve=True, enum_to_str=True))
-    identity, known = linear_run_id(config), scientific(config)
+    config = resolve(config)
+    directory, known = Path(config.outputs, linear_run_id(config)), scientific(config)
     name = " ".join(str(value) for group in ("problem", "method") for value in known[group].values())
-    directory = Path(config.outputs, identity)
-    if read_summary(directory) is not None:
+    if (directory / "summary.json").exists():
         logger.info("%s is finished: %s", name, directory)
-        return directory
+    else:
+        attempt(directory, name, functools.partial(work, config, directory, name), Processes(), config.retry)
+    return directory
+
+
+def work(config: DictConfig, directory: Path, name: str, hold: Hold) -> None:
+    """The run itself, from a resolved configuration."""
     begun = time.time()
-    directory.mkdir(parents=True, exist_ok=True)
     problem = build_problem(**config.problem)
     method = {key: value for key, value in config.method.items() if key != "learning_rate"}
-    facts = {"run_id": identity, "environment": environment(torch.device("cpu"))}
+    facts = {"run_id": directory.name, "environment": environment(torch.device("cpu"))}
     write_atomically(directory / "config.yaml", lambda file: OmegaConf.save(config, file))
     with Tracker(directory, name, {**OmegaConf.to_container(config), **facts}, **config.wandb) as tracker:
         for values in descend(problem, build_loss(**method), config.method.learning_rate, config.steps):
+            hold.check()
             tracker.log(values)
             tracker.step += 1
     reached = tracker.step - 1 if values["ap_loss"] == 0 else None
@@ -86,16 +92,9 @@ def run(config: DictConfig) -> Path:
     write_json(directory / "summary.json", {"name": name, "metrics": metrics, **facts, "seconds": time.time() - begun})
     outcome = f"{values['ap_loss']:.4f} after {config.steps} steps" if reached is None else f"0 after {reached} steps"
     logger.info("AP-loss %s (%s): %s", outcome, name, directory)
-    return directory
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="linear")
-def main(config: DictConfig) -> None:
-    try:
-        run(config)
-    except UserError as error:
-        raise SystemExit(f"error: {error}") from None
-
+main = command(run, resolve, "linear")
 
 if __name__ == "__main__":
     main()

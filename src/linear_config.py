@@ -38,6 +38,7 @@ class LinearConfig:
     method: Method = field(default_factory=Method)
     problem: Problem = field(default_factory=Problem)
     steps: int = MISSING
+    retry: bool = MISSING
     outputs: str = MISSING
     wandb: Wandb = field(default_factory=Wandb)
 
@@ -64,8 +65,12 @@ def linear_run_id(config: DictConfig) -> str:
     return digest(scientific(config))
 
 
-def check(config: DictConfig) -> None:
-    """Raises a UserError that names a key with an impossible value."""
+def resolve(config: DictConfig) -> DictConfig:
+    """The configuration with every reference resolved and every choice a plain string.
+
+    Raises:
+        UserError: a key, which the message names, has an impossible value.
+    """
     known = scientific(config)
     for group in ("method", "problem"):
         for key in {"delta", "learning_rate", "dimensions", "positives", "negatives", "margin"} & known[group].keys():
@@ -75,6 +80,7 @@ def check(config: DictConfig) -> None:
         raise UserError(f"problem.start_scale={config.problem.start_scale} must be at least 0 and finite")
     if config.steps < 0:
         raise UserError(f"steps={config.steps} must be at least 0")
+    return OmegaConf.create(OmegaConf.to_container(config, resolve=True, enum_to_str=True))
 
 
 def register() -> None:

@@ -5,23 +5,24 @@ import logging
 import time
 from pathlib import Path
 
-import hydra
 import torch
-import wandb
 from omegaconf import DictConfig, OmegaConf
 
 from src import losses
-from src.checkpoint import write_atomically
+from src.cli import command
 from src.config import describe, loss_function, register, resolve, run_id
 from src.data import claim_data, read_data
 from src.data.loading import TrainingSet, inference_batches, training_batches
 from src.data.transforms import inference_transform, training_transform
 from src.detectors.inference import predict
 from src.detectors.retinanet import RetinaNet
+from src.distributed import Processes, connect, mean_over_processes, synchronise_batch_norms
 from src.drawing import draw_detections, spread
 from src.errors import UserError
 from src.evaluate import COCO_METRICS, evaluate_detections
-from src.tracking import Tracker, environment, read_summary, write_json
+from src.files import read_json, write_atomically, write_json
+from src.lifecycle import Hold, attempt
+from src.tracking import Tracker, environment
 from src.train import build_trainer, choose_device, train
 
 logger = logging.getLogger(__name__)
@@ -31,24 +32,31 @@ register()
 def run(config: DictConfig) -> Path:
     """Trains and tests what the configuration says, unless that has been done, and returns the run's folder."""
     config = resolve(config)
-    identity, name = run_id(config), describe(config)
-    directory = Path(config.outputs, identity)
-    data, schedule = config.dataset, config.schedule
-    summary = read_summary(directory)
-    if summary is not None and summary["data"]["root"] == data.root:
+    processes = connect()
+    if config.processes != processes.size:
+        started = f"torchrun --nproc-per-node {config.processes} -m src.run … or a preset of slurm/"
+        raise UserError(f"processes={config.processes}, but there is {processes.size}; start them with {started}")
+    directory, name = Path(config.outputs, run_id(config)), describe(config)
+    summary = processes.share(read_json(directory / "summary.json"))
+    if summary is None:
+        work = functools.partial(train_and_test, config, directory, name, processes)
+        attempt(directory, name, work, processes, config.retry)
+    else:
+        if summary["data"]["root"] != config.dataset.root:
+            claim_data(directory, config.dataset.root, *_read(config))
         logger.info("%s is finished: %s", name, directory)
-        return directory
-    begun = time.time()
-    directory.mkdir(parents=True, exist_ok=True)
+    return directory
 
-    train_records, test_records, classes = read_data(data.format, data.root, data.train, data.test, data.classes)
-    facts = {"data": claim_data(directory, data.root, train_records, test_records, classes)}
-    if summary is not None:
-        logger.info("%s is finished, on the same data at %s: %s", name, summary["data"]["root"], directory)
-        return directory
+
+def train_and_test(config: DictConfig, directory: Path, name: str, processes: Processes, hold: Hold) -> None:
+    """The run itself, from a resolved configuration; goes on from a checkpoint if there is one."""
+    begun = time.time()
+    data, schedule = config.dataset, config.schedule
+    train_records, test_records, classes = _read(config)
     train_set = TrainingSet(train_records, training_transform(data.train_size, data.augmentation))
     resize = inference_transform(data.train_size, data.test_shorter_side, data.test_longer_side)
-    batches = functools.partial(training_batches, train_set, config.batch_size, config.seed, workers=config.workers)
+    part = {"workers": config.workers, "part": processes.rank, "parts": processes.size}
+    batches = functools.partial(training_batches, train_set, config.batch_size, config.seed, **part)
 
     torch.manual_seed(config.seed)
     device = choose_device(config.device)
@@ -56,48 +64,65 @@ def run(config: DictConfig) -> Path:
     scores = losses.softmax_scores if softmax else torch.sigmoid
     outputs = len(classes) + int(softmax)
     detector = RetinaNet(outputs, config.model.backbone, config.model.weights, config.model.channels)
+    if processes.size > 1:
+        detector = synchronise_batch_norms(detector, device)
     detector.to(device, memory_format=torch.channels_last)
     function, arguments = loss_function(config)
     loss = functools.partial(getattr(losses, function), **arguments)
+    if config.ranking == "per_process" and config.loss.name in ("ap", "auc"):
+        loss = mean_over_processes(loss, processes)
+    else:
+        loss = functools.partial(loss, process_group=processes.group)
     trainer = build_trainer(
         detector, loss, schedule.epochs * len(batches(epoch=0)), device, len(classes), config.model.anchor_scale,
-        config.batch_size, config.precision, config.loss.name == "ap",
+        config.batch_size, config.precision, config.loss.name == "ap", processes,
         **{key: value for key, value in schedule.items() if key not in ("epochs", "evaluate_every")},
     )  # fmt: skip
 
-    def test(records):
-        loader = inference_batches(records, resize, config.batch_size, config.workers)
+    def test(records, **part):
+        loader = inference_batches(records, resize, config.batch_size, config.workers, **part)
+        interruptible = (hold.check() or batch for batch in loader)
         thresholds = config.model.anchor_scale, config.model.score_threshold
-        return predict(detector, loader, records, device, *thresholds, scores)
+        return predict(detector, interruptible, records, device, *thresholds, scores)
 
     def evaluate():
-        return evaluate_detections(test_records, test(test_records), classes)
+        parts = processes.gather(test(test_records, part=processes.rank, parts=processes.size))
+        found = {index: detections for part in parts for index, detections in part.items()}
+        metrics = None
+        if processes.first:
+            metrics = evaluate_detections(test_records, [found[i] for i in range(len(test_records))], classes)
+        return processes.share(metrics)
 
-    write_atomically(directory / "config.yaml", lambda file: OmegaConf.save(config, file))
-    facts |= {"run_id": identity, "environment": environment(device)}
-    with Tracker(directory, name, {**OmegaConf.to_container(config), **facts}, **config.wandb) as tracker:
+    facts = {"run_id": directory.name, "environment": environment(device)}
+    if processes.first:
+        facts["data"] = claim_data(directory, data.root, train_records, test_records, classes)
+        write_atomically(directory / "config.yaml", lambda file: OmegaConf.save(config, file))
+    logged = config.wandb if processes.first else {**config.wandb, "mode": "disabled"}
+    with Tracker(directory, name, {**OmegaConf.to_container(config), **facts}, **logged) as tracker:
         metrics = train(
-            trainer, batches, schedule.epochs, evaluate, schedule.evaluate_every, directory / "checkpoint.pt", tracker,
-            name,
+            trainer, batches, schedule.epochs, evaluate, schedule.evaluate_every, directory / "checkpoint.pt",
+            config.checkpoint_minutes, tracker, hold, name,
         )  # fmt: skip
         sample = spread(test_records, config.images_logged)
-        if sample:
-            figure = draw_detections(sample, test(sample), classes)
+        if sample and processes.first:
+            found = test(sample)
+            figure = draw_detections(sample, [found[i] for i in range(len(sample))], classes)
             write_atomically(directory / "detections.png", lambda file: figure.savefig(file, format="png"))
-            tracker.log({"detections": wandb.Image(str(directory / "detections.png"))})
-    write_json(directory / "summary.json", {"name": name, "metrics": metrics, **facts, "seconds": time.time() - begun})
-    headline = ", ".join(f"{key} {metrics[key]:.1f}" for key in COCO_METRICS[:3])
-    logger.info("%s on %s of %s (%s). Pictures, log and weights: %s", headline, data.test, data.name, name, directory)
-    return directory
+            tracker.log_image("detections", directory / "detections.png")
+    if processes.first:
+        hold.check_claim()
+        report = {"name": name, "metrics": metrics, **facts, "seconds": time.time() - begun}
+        write_json(directory / "summary.json", report)
+        headline = ", ".join(f"{key} {metrics[key]:.1f}" for key in COCO_METRICS[:3])
+        logger.info("%s on %s of %s (%s). Pictures, log, weights: %s", headline, data.test, data.name, name, directory)
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
-def main(config: DictConfig) -> None:
-    try:
-        run(config)
-    except UserError as error:
-        raise SystemExit(f"error: {error}") from None
+def _read(config: DictConfig):
+    data = config.dataset
+    return read_data(data.format, data.root, data.train, data.test, data.classes)
 
+
+main = command(run, resolve, "config")
 
 if __name__ == "__main__":
     main()

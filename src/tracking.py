@@ -1,19 +1,19 @@
 """What a run leaves behind: its W&B log, its resolved configuration and, last of all, its summary."""
 
 import importlib.metadata
-import json
 import os
 import platform
-import subprocess
+import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
 import torch
 import wandb
 
-from src.checkpoint import write_atomically
+from src.version import code_version
 
-ROOT = Path(__file__).parent.parent
+RECENT = 15.0  # seconds, well above the interval at which W&B writes
 
 
 class Tracker:
@@ -29,18 +29,39 @@ class Tracker:
     def __init__(
         self, directory: Path, name: str, config: dict[str, Any], *, mode: str, project: str, entity: str | None
     ):
-        # A killed process loses what W&B has not flushed; by default it waits up to 15 seconds.
-        os.environ.setdefault("WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL", "1")
+        os.environ.setdefault("WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL", "1")  # seconds; by default up to 15
         settings = wandb.Settings(silent=True, console="off")
         self.step = 0
+        self._recent: deque[tuple[float, dict[str, Any]]] = deque()
         self.run = wandb.init(
             id=directory.name, dir=directory, name=name, config=config, mode=mode, project=project, entity=entity,
             resume="allow", settings=settings,
         )  # fmt: skip
 
     def log(self, values: dict[str, Any]) -> None:
-        """Logs values under the run's own step, on which the parts of a resumed run are joined."""
-        self.run.log({"global_step": self.step, **values})
+        """Logs numbers under the run's own step, on which the parts of a resumed run are joined."""
+        self._log({"global_step": self.step, **values})
+
+    def log_image(self, key: str, file: Path) -> None:
+        """Logs an image file under the run's own step."""
+        self.run.log({"global_step": self.step, key: wandb.Image(str(file))})
+
+    def recent(self) -> list[dict[str, Any]]:
+        """The last rows, which W&B loses if the process is killed now. A checkpoint keeps them."""
+        return [row for _, row in self._recent]
+
+    def resume(self, step: int, rows: list[dict[str, Any]]) -> None:
+        """Goes on at a step, with the rows that a checkpoint kept; rows of equal step count once."""
+        self.step = step
+        for row in rows:
+            self._log(row)
+
+    def _log(self, row: dict[str, Any]) -> None:
+        self.run.log(row)
+        now = time.monotonic()
+        self._recent.append((now, row))
+        while len(self._recent) > 2 and now - self._recent[0][0] > RECENT:
+            self._recent.popleft()
 
     def __enter__(self) -> "Tracker":
         return self
@@ -49,43 +70,15 @@ class Tracker:
         self.run.finish(exit_code=0 if error is None else 1)
 
 
-def read_summary(directory: Path) -> dict[str, Any] | None:
-    """The summary in a run's folder, which is the last thing a run writes; None before."""
-    file = directory / "summary.json"
-    return json.loads(file.read_text()) if file.exists() else None
-
-
 def environment(device: torch.device) -> dict[str, Any]:
     """Where a run takes place: code, versions, host and device."""
     packages = ["torch", "torchvision", "hydra-core", "pycocotools", "wandb", "numpy", "pillow"]
     gpu = device.type == "cuda"
     return {
-        "git_commit": _git("rev-parse", "HEAD"),
-        "git_dirty": bool(_git("status", "--porcelain")),
+        **code_version(),
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in packages},
         "host": platform.node(),
         "device": torch.cuda.get_device_name(device) if gpu else f"{platform.machine()} CPU",
         "threads": torch.get_num_threads(),
     }
-
-
-def _git(*arguments: str) -> str | None:
-    try:
-        return subprocess.run(
-            ["git", "-C", ROOT, *arguments], capture_output=True, text=True, check=True, timeout=30
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes JSON atomically; NaN is written as null, which JSON has."""
-    text = json.dumps(_without_nan(value), indent=2) + "\n"
-    write_atomically(path, lambda file: file.write_text(text))
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    return None if isinstance(value, float) and value != value else value

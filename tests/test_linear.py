@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from src.errors import UserError
 from src.linear import build_loss, descend, run
-from src.linear_config import check, linear_run_id, register
+from src.linear_config import linear_run_id, register, resolve
 from src.linear_problems import local_optimum, random_problem
 from src.losses import ap_approximate_gradient_loss, ap_loss
 from tests.conftest import ROOT
@@ -146,7 +146,7 @@ def test_identity_is_that_of_the_science():
 )
 def test_errors_name_the_key(override, message):
     with pytest.raises(Exception, match=message):
-        check(make_linear_config(override))
+        resolve(make_linear_config(override))
 
 
 def test_divergence_names_the_learning_rate():
@@ -176,7 +176,7 @@ def test_the_sweep_composes_into_distinct_runs():
         (override,) = OverridesParser.create().parse_overrides([f"{key}={values}"])
         configs = [make_linear_config("sweeps=proposition1", f"{key}={v}") for v in override.sweep_string_iterator()]
         for config in configs:
-            check(config)
+            resolve(config)
         assert len({linear_run_id(config) for config in configs}) == len(configs)
         total *= len(configs)
     assert total == 60

@@ -94,12 +94,27 @@ def test_a_divergent_run_stops_with_the_step_and_keeps_the_last_checkpoint(tiny,
     assert not list(tmp_path.glob("outputs/*/summary.json"))
 
 
-def test_a_damaged_checkpoint_is_named(tiny, tmp_path):
-    directory = run(make_config(*tiny, "wandb.mode=disabled"))
+def test_a_damaged_checkpoint_is_set_aside_and_the_run_starts_anew(tiny, caplog):
+    directory = run(make_config(*tiny))
+    expected = weights(directory)
     (directory / "summary.json").unlink()
     checkpoint = directory / "checkpoint.pt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"checkpoint\.pt cannot be resumed from"):
+    run(make_config(*tiny))
+    assert "checkpoint.pt is damaged" in caplog.text and (directory / "checkpoint.damaged.pt").stat().st_size == 1000
+    assert all(torch.equal(expected[key], value) for key, value in weights(directory).items())
+    (logged,) = read_runs(directory.parent)
+    assert logged.finished and logged.history["global_step"].tolist() == list(range(1, 7))
+
+
+def test_a_checkpoint_of_another_model_is_refused(tiny):
+    directory = run(make_config(*tiny, "wandb.mode=disabled"))
+    (directory / "summary.json").unlink()
+    checkpoint = directory / "checkpoint.pt"
+    state = torch.load(checkpoint, weights_only=True)
+    state["model"].popitem()
+    torch.save(state, checkpoint)
+    with pytest.raises(ValueError, match=r"checkpoint\.pt belongs to another model"):
         run(make_config(*tiny, "wandb.mode=disabled"))
 
 
@@ -189,7 +204,7 @@ def test_sweep_runs_each_run_once_and_table_1_shows_its_rows(tiny, tmp_path):
     runs = read_runs(tmp_path / "outputs")
     assert all(r.finished for r in runs)
     assert sorted(r.config["delta"] for r in runs if r.config["loss.name"] == "ap") == [0.5, 1.0]
-    assert len(runs) == 3 and output.count("is finished") == 1  # focal does not use delta
+    assert len(runs) == 3 and "4 combinations are 3 different runs" in output  # focal does not use delta
 
     command = [sys.executable, "-m", "analysis", "table1", "--outputs", str(tmp_path / "outputs")]
     table = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout

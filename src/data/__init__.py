@@ -6,11 +6,11 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from src.checkpoint import write_atomically
 from src.data.coco import coco_classes, read_coco
 from src.data.records import DataError, ImageRecord
 from src.data.shapes import ensure_shapes
 from src.data.voc import read_voc, voc_classes
+from src.files import write_atomically
 
 logger = logging.getLogger(__name__)
 

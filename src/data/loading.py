@@ -14,6 +14,7 @@ from torchvision.transforms import v2
 
 from src.data.records import DataError, ImageRecord
 from src.data.transforms import pad_image, padded_size
+from src.interruption import ignore_signals
 
 
 @dataclass(frozen=True)
@@ -83,19 +84,23 @@ class _InferenceSet(Dataset):
 
 
 class _EpochSampler:
-    """Batches of (index, seed) for one epoch, decided by the run's seed and the epoch alone."""
+    """Batches of (index, seed) for one epoch, decided by the run's seed and the epoch alone.
 
-    def __init__(self, size: int, batch_size: int, seed: int, epoch: int):
-        self.size, self.batch_size, self.seed, self.epoch = size, batch_size, seed, epoch
+    Of `parts` processes, number `part` gets its share of each batch; together, in their order, they have the batch.
+    """
+
+    def __init__(self, size: int, batch_size: int, seed: int, epoch: int, skip: int, part: int, parts: int):
+        self.size, self.batch_size, self.seed, self.epoch, self.skip = size, batch_size, seed, epoch, skip
+        self.part, self.parts = part, parts
 
     def __len__(self) -> int:
-        return max(self.size // self.batch_size, 1)
+        return max(self.size // self.batch_size, 1) - self.skip
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         order = torch.randperm(self.size, generator=torch.Generator().manual_seed(derive_seed(self.seed, self.epoch)))
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            batch = order[start : start + self.batch_size].tolist()
-            yield [(index, derive_seed(self.seed, self.epoch, index)) for index in batch]
+        for batch in order.split(self.batch_size)[self.skip : self.skip + len(self)]:
+            share = batch.tensor_split(self.parts)[self.part].tolist()
+            yield [(index, derive_seed(self.seed, self.epoch, index)) for index in share]
 
 
 def derive_seed(*numbers: int) -> int:
@@ -104,23 +109,45 @@ def derive_seed(*numbers: int) -> int:
 
 
 def training_batches(
-    dataset: TrainingSet, batch_size: int, seed: int, epoch: int, workers: int
+    dataset: TrainingSet,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    workers: int,
+    skip: int = 0,
+    part: int = 0,
+    parts: int = 1,
 ) -> DataLoader[TrainingBatch]:
-    """The batches of one epoch; the images that do not fill a last batch wait for another epoch."""
-    sampler = _EpochSampler(len(dataset), batch_size, seed, epoch)
-    return DataLoader(dataset, batch_sampler=sampler, num_workers=workers, collate_fn=_collate_training)
+    """The batches of one epoch; the images that do not fill a last batch wait for another epoch.
+
+    Args:
+        skip: leaves out so many batches at the beginning.
+        part, parts: gives only this part of each batch; the parts in their order are the batch.
+    """
+    sampler = _EpochSampler(len(dataset), batch_size, seed, epoch, skip, part, parts)
+    return _loader(dataset, sampler, workers, _collate_training)
 
 
 def inference_batches(
-    records: list[ImageRecord], transform: v2.Transform, batch_size: int, workers: int
+    records: list[ImageRecord], transform: v2.Transform, batch_size: int, workers: int, part: int = 0, parts: int = 1
 ) -> DataLoader[InferenceBatch]:
-    """All images once, in batches of one padded size each, so that a result does not depend on its batch."""
+    """All images once, in batches of one padded size each, so that a result does not depend on its batch.
+
+    Of `parts` processes, number `part` gets every so many batches.
+    """
     groups = defaultdict(list)
     for index, record in enumerate(records):
         groups[padded_size(record.height, record.width, transform)].append(index)
     batches = [group[i : i + batch_size] for group in groups.values() for i in range(0, len(group), batch_size)]
-    dataset = _InferenceSet(records, transform)
-    return DataLoader(dataset, batch_sampler=batches, num_workers=workers, collate_fn=_collate_test)
+    return _loader(_InferenceSet(records, transform), batches[part::parts], workers, _collate_test)
+
+
+def _loader(dataset: Dataset, batches, workers: int, collate) -> DataLoader:
+    # With a generator of its own it leaves torch's alone, so that resuming amid an epoch changes no random number.
+    return DataLoader(
+        dataset, batch_sampler=batches, num_workers=workers, collate_fn=collate, worker_init_fn=ignore_signals,
+        generator=torch.Generator(),
+    )  # fmt: skip
 
 
 def _collate_training(items: list[tuple[Tensor, Tensor, Tensor]]) -> TrainingBatch:

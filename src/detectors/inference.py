@@ -64,13 +64,13 @@ def predict(
     anchor_scale: float,
     score_threshold: float,
     activation: Callable[[Tensor], Tensor] = torch.sigmoid,
-) -> list[Detections]:
-    """The detections on every image of a test set, in the order and the coordinates of its records.
+) -> dict[int, Detections]:
+    """The detections on every image in the batches, by its place among the records and in its own coordinates.
 
     `activation` makes scores [B, A, K] of the model's logits.
     """
     model.eval()
-    results: list[Detections | None] = [None] * len(records)
+    results = {}
     for batch in batches:
         logits, offsets = model(batch.images.to(device, memory_format=torch.channels_last, non_blocking=True))
         scores = activation(logits.float())

@@ -2,12 +2,19 @@
 
 import torch
 from torch import Tensor
+from torch.distributed import ProcessGroup
 
 from .ranking import ranking_loss
 
 
 def ap_loss(
-    logits: Tensor, targets: Tensor, *, delta: float = 1.0, interpolated: bool = True, step: str = "piecewise"
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    delta: float = 1.0,
+    interpolated: bool = True,
+    step: str = "piecewise",
+    process_group: ProcessGroup | None = None,
 ) -> Tensor:
     """AP-loss 1 − AP (Equation 5), optimised by the error-driven update (Algorithm 1).
 
@@ -22,6 +29,13 @@ def ap_loss(
         step: the function that stands for the step in Equation 3, "piecewise", "heaviside" or "sigmoid"; see
             :func:`src.losses.step_function`. With "heaviside" a negative ranks above a positive of its score, and
             of equal positives the later one ranks above the earlier.
+        process_group: a group of torch.distributed, such as its ``group.WORLD``. The loss is then that of the logits
+            of all its processes together, as if concatenated in the order of ranks, and every process returns it.
+            Each has its own part of the update put into its ``logits.grad``, so that gradients of shared parameters
+            are to be summed over the processes; torch's DistributedDataParallel averages them, and with it the loss
+            has to be multiplied by their number. Shapes may differ from process to process, and a process may have no
+            logits; dtypes and all other arguments must not. What is exchanged, in the forward pass alone, does not
+            grow with the number of negatives. An error raised on one process alone leaves the others waiting.
 
     Returns:
         The scalar loss. ``backward()`` puts the update of Algorithm 1, not a derivative, into ``logits.grad``, times
@@ -39,4 +53,4 @@ def ap_loss(
         losses = miss.cummin(0).values if interpolated else miss  # lines 11 to 15
         return losses, torch.where(negatives_above > 0, losses / negatives_above, 0)
 
-    return ranking_loss(logits, targets, step, delta, pair_weights)
+    return ranking_loss(logits, targets, step, delta, process_group, pair_weights)

@@ -2,12 +2,18 @@
 
 import torch
 from torch import Tensor
+from torch.distributed import ProcessGroup
 
 from .ranking import smooth_ranks
 
 
 def ap_approximate_gradient_loss(
-    logits: Tensor, targets: Tensor, *, delta: float = 1.0, epsilon: float = 1e-6
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    delta: float = 1.0,
+    epsilon: float = 1e-6,
+    process_group: ProcessGroup | None = None,
 ) -> Tensor:
     """−log(AP + ε) of a smooth AP, with its true gradient (Henderson and Ferrari 2016, Song et al. 2016).
 
@@ -21,6 +27,7 @@ def ap_approximate_gradient_loss(
         targets: tensor of the same shape; 1 positive, 0 negative, −1 ignored.
         delta: δ > 0, twice the scale of the sigmoid.
         epsilon: ε ≥ 0.
+        process_group: see :func:`src.losses.ap_loss`.
 
     Returns:
         The scalar loss; 0 with a zero gradient without positives, NaN if a positive or negative is not finite.
@@ -31,7 +38,7 @@ def ap_approximate_gradient_loss(
     """
     if not epsilon >= 0:
         raise ValueError(f"epsilon must be at least 0, not {epsilon}")
-    positives_above, negatives_above = smooth_ranks(logits, targets, delta)
+    positives_above, negatives_above = smooth_ranks(logits, targets, delta, process_group)
     precision = (1 + positives_above) / (1 + positives_above + negatives_above)
     loss = -(precision.mean() + epsilon).log() if len(precision) else precision.sum()
     return loss.to(torch.promote_types(logits.dtype, torch.float32))

@@ -2,11 +2,19 @@
 
 import torch
 from torch import Tensor
+from torch.distributed import ProcessGroup
 
 from .ranking import ranking_loss
 
 
-def auc_loss(logits: Tensor, targets: Tensor, *, delta: float = 1.0, step: str = "piecewise") -> Tensor:
+def auc_loss(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    delta: float = 1.0,
+    step: str = "piecewise",
+    process_group: ProcessGroup | None = None,
+) -> Tensor:
     """AUC-loss, the mean of f(s_j − s_i) over all pairs of a positive i and a negative j (Equation 7).
 
     Arguments, update, cost and errors are those of :func:`src.losses.ap_loss`.
@@ -16,4 +24,4 @@ def auc_loss(logits: Tensor, targets: Tensor, *, delta: float = 1.0, step: str =
         weight = 1 / max(negatives, 1)
         return negatives_above * weight, torch.full_like(negatives_above, weight)
 
-    return ranking_loss(logits, targets, step, delta, pair_weights)
+    return ranking_loss(logits, targets, step, delta, process_group, pair_weights)

@@ -2,12 +2,21 @@
 
 import torch
 from torch import Tensor
+from torch.distributed import ProcessGroup
 from torchvision.ops import sigmoid_focal_loss
 
+from .exchange import Exchange
 from .ranking import check_inputs
 
 
-def focal_loss(logits: Tensor, targets: Tensor, *, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+def focal_loss(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+    process_group: ProcessGroup | None = None,
+) -> Tensor:
     """Focal loss, summed over all entries that count and divided by the number of positives (at least 1).
 
     Args:
@@ -15,6 +24,7 @@ def focal_loss(logits: Tensor, targets: Tensor, *, alpha: float = 0.25, gamma: f
         targets: tensor of the same shape; 1 positive, 0 negative, −1 ignored.
         alpha: weight of the positives, in [0, 1]; that of the negatives is 1 − alpha.
         gamma: focusing exponent ≥ 0.
+        process_group: see :func:`src.losses.ap_loss`; entries and positives are those of all its processes.
 
     Raises:
         TypeError, ValueError: as :func:`src.losses.ap_loss` does.
@@ -23,4 +33,5 @@ def focal_loss(logits: Tensor, targets: Tensor, *, alpha: float = 0.25, gamma: f
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     positive = (targets == 1).to(logits.dtype)
     loss = sigmoid_focal_loss(logits, positive, alpha=alpha, gamma=gamma, reduction="none")
-    return torch.where(targets == -1, 0, loss).sum() / positive.sum().clamp(min=1)
+    exchange = Exchange(process_group, logits.device)
+    return exchange.sum(torch.where(targets == -1, 0, loss).sum()) / exchange.sum(positive.sum()).clamp(min=1)

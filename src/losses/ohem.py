@@ -2,12 +2,20 @@
 
 import torch
 from torch import Tensor
+from torch.distributed import ProcessGroup
 from torch.nn.functional import cross_entropy
 
+from .exchange import Exchange
 from .ranking import check_values, compute_dtype
 
 
-def ohem_loss(logits: Tensor, targets: Tensor, *, negatives_per_positive: int = 3) -> Tensor:
+def ohem_loss(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    negatives_per_positive: int = 3,
+    process_group: ProcessGroup | None = None,
+) -> Tensor:
     """Softmax cross-entropy over all positive anchors and the hardest negative ones of each image.
 
     An anchor is positive for the one class whose target is 1. Of an image's negative anchors those that believe least
@@ -18,6 +26,7 @@ def ohem_loss(logits: Tensor, targets: Tensor, *, negatives_per_positive: int = 
         logits: floating tensor [B, A, K + 1], the raw scores of B images with A anchors each; output 0 is background.
         targets: tensor [B, A, K]; 1 positive, 0 negative, −1 ignored. An anchor with a −1 is ignored.
         negatives_per_positive: how many negative anchors for each positive one.
+        process_group: see :func:`src.losses.ap_loss`; the batch is then the images of all its processes.
 
     Returns:
         The scalar loss; 0 with a zero gradient without positives.
@@ -47,7 +56,9 @@ def ohem_loss(logits: Tensor, targets: Tensor, *, negatives_per_positive: int = 
         for image, number in enumerate(wanted.tolist()):
             counted[image, background_loss[image].topk(number).indices] = True
     labels = torch.where(positive, is_class.int().argmax(2) + 1, 0)
-    return cross_entropy(logits[counted], labels[counted], reduction="sum") / positive.sum().clamp(min=1)
+    exchange = Exchange(process_group, logits.device)
+    total = exchange.sum(cross_entropy(logits[counted], labels[counted], reduction="sum"))
+    return total / exchange.sum(positive.sum()).clamp(min=1)
 
 
 def softmax_scores(logits: Tensor) -> Tensor:

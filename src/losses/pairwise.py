@@ -33,7 +33,7 @@ class PairSums(ABC):
     reach: float
 
     @abstractmethod
-    def over(self, moments: list[Tensor]) -> Tensor:
+    def over(self, moments: Tensor) -> Tensor:
         """Σ_j f(s_j − s_i) over the scores with these moments, for every positive i; float64 [P]."""
 
     @abstractmethod
@@ -48,10 +48,10 @@ class PairSums(ABC):
         """What the polynomials are in: a coordinate of scores [n] in their cells, float64 [n]."""
         return scores.double()
 
-    def moments(self, scores: Tensor, cells: Tensor) -> list[Tensor]:
-        """The sums of the powers 0 … degree of the scores' coordinates in each cell: degree + 1 float64 [M + 1]."""
+    def moments(self, scores: Tensor, cells: Tensor) -> Tensor:
+        """The sums of the powers 0 … degree of the scores' coordinates in each cell: float64 [degree + 1, M + 1]."""
         size = len(self.breakpoints) + 1
-        sums = [self.breakpoints.new_zeros(size) for _ in range(self.degree + 1)]
+        sums = self.breakpoints.new_zeros(self.degree + 1, size)
         for chunk, cell in in_chunks(scores, cells):
             sums[0] += torch.bincount(cell, minlength=size)
             if self.degree > 0:
@@ -93,7 +93,7 @@ class HeavisideSums(PairSums):
     def __init__(self, positives: Tensor):
         self.positives = self.breakpoints = positives
 
-    def over(self, moments: list[Tensor]) -> Tensor:
+    def over(self, moments: Tensor) -> Tensor:
         return suffix_sums(moments[0])[1:]
 
     def over_positives(self) -> Tensor:
@@ -120,7 +120,7 @@ class PiecewiseSums(PairSums):
         # between scores out of the cumulative sums, where they would swallow the digits of all the rest.
         self.sloped = self.width <= 2 * delta * (1 + 1e-9)
 
-    def over(self, moments: list[Tensor]) -> Tensor:
+    def over(self, moments: Tensor) -> Tensor:
         count, total = moments
         # Σ_j f(s_j − s_i) = 1/2δ ∫ N(t) dt over [s_i − δ, s_i + δ], where N(t) counts the scores above t.
         above = suffix_sums(count)[2:]

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.distributed import ProcessGroup
 
 from .cells import CellLookup, in_chunks
+from .exchange import Exchange
 from .pairwise import HeavisideSums, PairSums, PiecewiseSums
 from .sigmoid import SigmoidSums
 from .steps import check_step
@@ -15,27 +17,32 @@ from .steps import check_step
 
 @dataclass
 class Batch:
-    """The positives and negatives among logits [N]; dtypes other than float64 are taken as float32."""
+    """The positives and negatives among logits [N]; dtypes other than float64 are taken as float32.
+
+    Of the processes of a group each has the same pairs, moments and number of negatives, and the rest for its logits.
+    """
 
     pairs: PairSums
-    index: Tensor  # int64 [P]: the positives' places among the logits, in ascending order of score
+    index: Tensor  # int64 [p]: the positives' places among the logits, in ascending order of score
+    among_all: Tensor | slice  # an index: the places of the same positives among those of all processes, [P]
     negatives: int
     scores: Tensor  # those of the negatives that may have a part in a sum, others among them far below
     selected: Tensor | None  # int64: the places of `scores` among the logits; None for all
     cells: Tensor  # int32: the cell of each of `scores`
-    moments: list[Tensor]
+    moments: Tensor
 
     @classmethod
-    def of(cls, logits: Tensor, targets: Tensor, step: str, delta: float) -> "Batch | float":
+    def of(cls, logits: Tensor, targets: Tensor, step: str, delta: float, exchange: Exchange) -> "Batch | float":
         """The batch, or the number that its loss is: 0 without positives, NaN if a score is not finite."""
         logits, targets = compute_dtype(logits).flatten(), targets.flatten()
         index = (targets == 1).nonzero().squeeze(1)
-        if len(index) == 0:
+        positives, order, among_all = exchange.sort(logits[index].double())
+        if len(positives) == 0:
             return 0.0
-        positives, order = logits[index].double().sort(stable=True)
         negative = targets == 0
-        scores = torch.where(negative, logits, torch.finfo(logits.dtype).min)
-        if not (scores.amax() + positives.sum()).isfinite():
+        lowest = torch.finfo(logits.dtype).min
+        scores = torch.where(negative, logits, lowest)
+        if not (exchange.extreme(scores, torch.amax, lowest) + positives.sum()).isfinite():
             return torch.nan
 
         pairs = _pair_sums(positives, step, delta)
@@ -49,8 +56,9 @@ class Batch:
         lookup = CellLookup(pairs.breakpoints, scores.dtype)
         for chunk, cell in in_chunks(scores, cells):
             lookup(chunk, out=cell)
-        moments = pairs.moments(scores, cells)
-        return cls(pairs, index[order], int(negative.count_nonzero()), scores, selected, cells, moments)
+        moments = exchange.sum(pairs.moments(scores, cells))
+        (negatives,) = exchange.totals(int(negative.count_nonzero()))
+        return cls(pairs, index[order], among_all, negatives, scores, selected, cells, moments)
 
     @property
     def large(self) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -69,6 +77,7 @@ def ranking_loss(
     targets: Tensor,
     step: str,
     delta: float,
+    process_group: ProcessGroup | None,
     pair_weights: Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]],
 ) -> Tensor:
     """A loss that is a weighted sum of f(s_j − s_i) over pairs, with the update of Equation 14 as its gradient.
@@ -79,6 +88,7 @@ def ranking_loss(
         logits: floating tensor of any shape, raw scores.
         targets: tensor of the same shape; 1 positive, 0 negative, −1 ignored.
         step, delta: which step function f, see :func:`src.losses.step_function`.
+        process_group: see :func:`src.losses.ap_loss`. The positives and negatives are those of all its processes.
         pair_weights: takes, for the positives in ascending order of score, Σ_k≠i f(s_k − s_i) over the positives and
             Σ_j f(s_j − s_i) over the negatives, both float64 [P], and |N|. Returns Σ_j L_ij and w_i, float64 [P].
 
@@ -87,24 +97,24 @@ def ranking_loss(
     """
     check_step(step, delta)
     check_inputs(logits, targets)
-    return _RankingLoss.apply(logits, targets, step, delta, pair_weights)
+    return _RankingLoss.apply(logits, targets, step, delta, process_group, pair_weights)
 
 
 class _RankingLoss(torch.autograd.Function):
     """Forward finds the cell of each negative and each positive's L_ij; backward turns them into the update."""
 
     @staticmethod
-    def forward(ctx, logits, targets, step, delta, pair_weights) -> Tensor:
+    def forward(ctx, logits, targets, step, delta, process_group, pair_weights) -> Tensor:
         ctx.shape, ctx.dtype = logits.shape, logits.dtype
-        batch = Batch.of(logits, targets, step, delta)
+        batch = Batch.of(logits, targets, step, delta, Exchange(process_group, logits.device))
         ctx.fill = batch if isinstance(batch, float) else None
         if ctx.fill is not None:
             return compute_dtype(logits).new_tensor(ctx.fill)
         positives_above = batch.pairs.over_positives()
         negatives_above = batch.pairs.over(batch.moments)
         ctx.losses, weights = pair_weights(positives_above, negatives_above, batch.negatives)
-        ctx.pairs, ctx.index = batch.pairs, batch.index
-        ctx.polynomials = batch.pairs.polynomials(weights / len(batch.index))
+        ctx.pairs, ctx.index, ctx.among_all = batch.pairs, batch.index, batch.among_all
+        ctx.polynomials = batch.pairs.polynomials(weights / len(weights))
         ctx.save_for_backward(*batch.large)
         return ctx.losses.mean().to(torch.promote_types(logits.dtype, torch.float32))
 
@@ -112,13 +122,13 @@ class _RankingLoss(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, gradient: Tensor):
         if ctx.fill is not None:
-            return gradient.new_full(ctx.shape, ctx.fill, dtype=ctx.dtype), None, None, None, None
+            return gradient.new_full(ctx.shape, ctx.fill, dtype=ctx.dtype), None, None, None, None, None
         # The incoming gradient is multiplied in before rounding: updates are about 1/|N|, too small for float16 until
         # a gradient scaler has had its say.
         polynomials = [coefficient * gradient for coefficient in ctx.polynomials]
         update = _at_negatives(ctx, ctx.pairs, polynomials)
-        update[ctx.index] = (ctx.losses * (-gradient / len(ctx.index))).to(ctx.dtype)
-        return update.view(ctx.shape), None, None, None, None
+        update[ctx.index] = (ctx.losses * (-gradient / len(ctx.losses))).to(ctx.dtype)[ctx.among_all]
+        return update.view(ctx.shape), None, None, None, None, None
 
 
 def _at_negatives(ctx, pairs: PairSums, polynomials: list[Tensor]) -> Tensor:
@@ -132,30 +142,34 @@ def _at_negatives(ctx, pairs: PairSums, polynomials: list[Tensor]) -> Tensor:
     return values.new_zeros(ctx.shape).flatten().index_copy_(0, selected, values)
 
 
-def smooth_ranks(logits: Tensor, targets: Tensor, delta: float) -> tuple[Tensor, Tensor]:
+def smooth_ranks(
+    logits: Tensor, targets: Tensor, delta: float, process_group: ProcessGroup | None
+) -> tuple[Tensor, Tensor]:
     """How many positives and how many negatives rank above each positive, with the sigmoid for a step function.
 
     Unlike the rest of this module this is a smooth function, and ``backward()`` gives its true gradient.
 
     Returns:
         Σ_k≠i f(s_k − s_i) over the positives and Σ_j f(s_j − s_i) over the negatives, in ascending order of s_i; both
-        float64 [P].
+        float64 [P]. With a group, positives and negatives are those of all its processes; each is to go on alike.
     """
     check_step("sigmoid", delta)
     check_inputs(logits, targets)
-    return _SmoothRanks.apply(logits, targets, delta)
+    return _SmoothRanks.apply(logits, targets, delta, process_group)
 
 
 class _SmoothRanks(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, logits, targets, delta) -> tuple[Tensor, Tensor]:
+    def forward(ctx, logits, targets, delta, process_group) -> tuple[Tensor, Tensor]:
         ctx.shape, ctx.dtype = logits.shape, logits.dtype
-        batch = Batch.of(logits, targets, "sigmoid", delta)
+        exchange = Exchange(process_group, logits.device)
+        batch = Batch.of(logits, targets, "sigmoid", delta, exchange)
         ctx.fill = batch if isinstance(batch, float) else None
         if ctx.fill is not None:
-            sums = logits.new_full((int((targets == 1).sum()),), ctx.fill, dtype=torch.float64)
+            (positives,) = exchange.totals(int((targets == 1).sum()))
+            sums = logits.new_full((positives,), ctx.fill, dtype=torch.float64)
             return sums, sums.clone()
-        ctx.pairs, ctx.index, ctx.moments = batch.pairs, batch.index, batch.moments
+        ctx.pairs, ctx.index, ctx.among_all, ctx.moments = batch.pairs, batch.index, batch.among_all, batch.moments
         ctx.save_for_backward(*batch.large)
         return batch.pairs.over_positives(), batch.pairs.over(batch.moments)
 
@@ -163,7 +177,7 @@ class _SmoothRanks(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, by_positives: Tensor, by_negatives: Tensor):
         if ctx.fill is not None:
-            return by_positives.new_full(ctx.shape, ctx.fill, dtype=ctx.dtype), None, None
+            return by_positives.new_full(ctx.shape, ctx.fill, dtype=ctx.dtype), None, None, None
         slopes = ctx.pairs.derivative()
         positives, cells = slopes.positives, slopes.cells_of_positives()
         gradient = _at_negatives(ctx, slopes, slopes.polynomials(by_negatives))
@@ -171,8 +185,8 @@ class _SmoothRanks(torch.autograd.Function):
         at_positives = slopes.evaluate(slopes.polynomials(by_positives), positives, cells)
         at_positives -= by_negatives * slopes.over(ctx.moments)
         at_positives -= by_positives * slopes.over(slopes.moments(positives, cells))
-        gradient[ctx.index] = at_positives.to(ctx.dtype)
-        return gradient.view(ctx.shape), None, None
+        gradient[ctx.index] = at_positives.to(ctx.dtype)[ctx.among_all]
+        return gradient.view(ctx.shape), None, None, None
 
 
 def compute_dtype(x: Tensor) -> Tensor:

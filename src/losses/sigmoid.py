@@ -71,8 +71,8 @@ class SigmoidSums(PairSums):
         # Far from all positives the polynomials are constant, and a score there must not overflow.
         return (scores - self.centres.index_select(0, cells)).mul_(2 / self.width).clamp_(-1, 1)
 
-    def over(self, moments: list[Tensor]) -> Tensor:
-        by_value = torch.stack(moments, 1) @ self.coefficients_from_values
+    def over(self, moments: Tensor) -> Tensor:
+        by_value = moments.T.contiguous() @ self.coefficients_from_values
         sums = torch.cat([by_value[cells].flatten(1) @ self.f for cells in self._surroundings()])
         if self.constant_beyond:
             sums += suffix_sums(moments[0])[self.first + _CELLS, None]

@@ -5,13 +5,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.distributed import ProcessGroup
 
 from .cells import Grid, in_chunks
+from .exchange import Exchange
 from .pairwise import suffix_sums
 from .ranking import check_inputs, compute_dtype
 
 
-def ap_structured_hinge_loss(logits: Tensor, targets: Tensor) -> Tensor:
+def ap_structured_hinge_loss(logits: Tensor, targets: Tensor, *, process_group: ProcessGroup | None = None) -> Tensor:
     """The structured hinge loss of AP, with its subgradient (Yue et al. 2007, Mohapatra et al. 2018).
 
     max over all rankings R of Δ(R) + F(s, R) − F(s, R*), where Δ(R) is 1 − AP of that ranking, R* ranks every positive
@@ -23,6 +25,8 @@ def ap_structured_hinge_loss(logits: Tensor, targets: Tensor) -> Tensor:
     Args:
         logits: floating tensor of any shape and device, the raw scores s.
         targets: tensor of the same shape; 1 positive, 0 negative, −1 ignored.
+        process_group: see :func:`src.losses.ap_loss`. Exchanged are also the numbers of scores in at most 2¹⁸ bins,
+            and the negatives that have to be sorted.
 
     Returns:
         The scalar loss, at least 1 − AP; 0 with a zero gradient without positives or without negatives, NaN if a
@@ -33,37 +37,41 @@ def ap_structured_hinge_loss(logits: Tensor, targets: Tensor) -> Tensor:
         ValueError: shapes or devices differ, or targets hold anything else than 1, 0 and −1.
     """
     check_inputs(logits, targets)
-    return _StructuredHinge.apply(logits, targets)
+    return _StructuredHinge.apply(logits, targets, process_group)
 
 
 class _StructuredHinge(torch.autograd.Function):
     """Forward finds the most violated ranking, in which the loss is linear in the scores; backward is its slope."""
 
     @staticmethod
-    def forward(ctx, logits, targets) -> Tensor:
+    def forward(ctx, logits, targets, process_group) -> Tensor:
         ctx.dtype = logits.dtype
+        exchange = Exchange(process_group, logits.device)
         flat, targets = compute_dtype(logits).flatten(), targets.flatten()
         index = (targets == 1).nonzero().squeeze(1)
-        positives, order = flat[index].double().sort(descending=True, stable=True)
+        positives, order, among_all = exchange.sort(flat[index].double(), descending=True)
         index = index[order]
         negative = targets == 0
-        number = int(negative.count_nonzero())
-        if len(index) == 0 or number == 0:
+        number, total = exchange.totals(int(negative.count_nonzero()), len(flat))
+        if len(positives) == 0 or number == 0:
             ctx.save_for_backward(torch.zeros_like(flat).view(logits.shape))
             return flat.new_zeros(())
-        lowest = torch.finfo(flat.dtype).min
+        lowest, highest = torch.finfo(flat.dtype).min, torch.finfo(flat.dtype).max
         scores = torch.where(negative, flat, lowest)
-        low, high = torch.where(negative, flat, torch.finfo(flat.dtype).max).amin(), scores.amax()
+        low = exchange.extreme(torch.where(negative, flat, highest), torch.amin, highest)
+        high = exchange.extreme(scores, torch.amax, lowest)
         if not (low + high + positives.sum()).isfinite():
             ctx.save_for_backward(torch.full_like(flat, torch.nan).view(logits.shape))
             return flat.new_tensor(torch.nan)
 
-        negatives = _NegativesInBins(scores, number, low.item(), high.item())
+        # Fine bins are more to look up, coarse ones more to sort.
+        grid = Grid(low.item(), high.item(), min(max(total // 16, 2**4), 2**18), flat.dtype)
+        negatives = _NegativesInBins(scores, number, grid, exchange)
         above = negatives.above_each_positive(positives)
         slope, value = negatives.positives_below(above)
         pairs = len(positives) * number
         slope *= 2 / pairs
-        slope[index] = (above.double() * (-2 / pairs)).to(slope.dtype)
+        slope[index] = (above.double() * (-2 / pairs)).to(slope.dtype)[among_all]
         ctx.save_for_backward(slope.view(logits.shape))
         rank = torch.arange(1, len(positives) + 1, device=flat.device)
         difference = 1 - (rank / (rank + above).double()).mean()
@@ -71,9 +79,9 @@ class _StructuredHinge(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
         (slope,) = ctx.saved_tensors
-        return (slope * gradient).to(ctx.dtype), None
+        return (slope * gradient).to(ctx.dtype), None, None
 
 
 class _NegativesInBins:
@@ -81,22 +89,21 @@ class _NegativesInBins:
 
     Args:
         scores: float [n]; of the negatives, all others being the dtype's lowest number.
-        number: of negatives.
-        low, high: the lowest and the highest negative.
+        number: of negatives, on all processes.
+        grid: from the lowest to the highest negative of all processes.
+        exchange: the processes.
     """
 
-    def __init__(self, scores: Tensor, number: int, low: float, high: float):
-        self.scores, self.number = scores, number
-        # Fine bins are more to look up, coarse ones more to sort.
-        self.grid = Grid(low, high, min(max(len(scores) // 16, 2**4), 2**18), scores.dtype)
+    def __init__(self, scores: Tensor, number: int, grid: Grid, exchange: Exchange):
+        self.scores, self.number, self.grid, self.exchange = scores, number, grid, exchange
         self.bins = torch.empty(scores.shape, dtype=torch.int32, device=scores.device)
         for chunk, bins in in_chunks(scores, self.bins):
             bins.copy_(self.grid(chunk))
-        self.counts = torch.bincount(self.bins, minlength=self.grid.intervals)
+        self.counts = exchange.sum(torch.bincount(self.bins, minlength=self.grid.intervals))
         self.at_least = suffix_sums(self.counts)  # scores in a bin and in those above it
         # Lower bounds of the bins. A tenth of a bin is more than the rounding of a score's place in the grid.
         edges = torch.arange(self.grid.intervals + 1, dtype=torch.float64, device=scores.device)
-        self.edges = low + (edges - 1) / self.grid.scale
+        self.edges = self.grid.low + (edges - 1) / self.grid.scale
         self.slack = 0.1 / self.grid.scale
 
     def bin_of(self, rank: Tensor) -> Tensor:
@@ -135,7 +142,7 @@ class _NegativesInBins:
         self.is_sorted = sort.cumsum(0)[:-1] > 0
         chosen = [self.is_sorted.index_select(0, bins) for (bins,) in in_chunks(self.bins)]
         self.sorted_index = torch.cat(chosen).nonzero().squeeze(1)
-        self.sorted_scores, order = self.scores[self.sorted_index].sort(descending=True, stable=True)
+        self.sorted_scores, order, self.among_all = self.exchange.sort(self.scores[self.sorted_index], descending=True)
         self.sorted_index = self.sorted_index[order]
         before = suffix_sums(torch.where(self.is_sorted, self.counts, 0))
         # What is to be taken from a rank for its place among the sorted.
@@ -147,7 +154,12 @@ class _NegativesInBins:
         return self.sorted_scores[place.clamp(0, len(self.sorted_scores) - 1)].double()
 
     def positives_below(self, above: Tensor) -> tuple[Tensor, Tensor]:
-        """How many positives are below each negative, in the scores' dtype, and the dot product with the scores."""
+        """How many positives are below each negative, and the sum of that times the score over all processes.
+
+        Returns:
+            The scores' dtype [n], 0 for those that are not negatives; float64 scalar.
+        """
+
         def below(rank: Tensor) -> Tensor:
             return (len(above) - torch.searchsorted(above, rank)).to(torch.float64)
 
@@ -158,10 +170,10 @@ class _NegativesInBins:
         for bins, out in in_chunks(self.bins, number):
             out.copy_(table.index_select(0, bins))
         bins = self.bins[self.sorted_index]
-        rank = torch.arange(1, len(bins) + 1, device=bins.device) + self.offset[bins]
+        rank = torch.arange(1, len(self.sorted_scores) + 1, device=bins.device)[self.among_all] + self.offset[bins]
         number[self.sorted_index] = below(rank).to(number.dtype)
         value = sum((out.double() @ chunk.double() for out, chunk in in_chunks(number, self.scores)))
-        return number, value
+        return number, self.exchange.sum(value)
 
 
 def most_violated(

@@ -1,0 +1,73 @@
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from slurm.configuration import PORTS
+from slurm.daemons import is_free, stop
+from slurm.one_machine import check_programs
+from src.errors import UserError
+from tests.conftest import ROOT
+
+
+def one_machine(command: str, directory: Path, *options: str) -> subprocess.CompletedProcess:
+    """`python -m slurm.one_machine`, as a user would call it."""
+    return subprocess.run(
+        [sys.executable, "-m", "slurm.one_machine", command, f"--directory={directory}", *options],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+
+def client(*command: str, **options) -> str:
+    """What a client of SLURM says. It has a timeout, since without a slurmctld it would wait for ever."""
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30, **options).stdout.strip()
+
+
+def free_ports() -> int:
+    """The first of as many free ports as it takes, below those that the system gives to clients."""
+    bases = random.sample(range(20_000, 32_000, PORTS), 100)
+    return next(base for base in bases if all(is_free(base + offset) for offset in range(PORTS)))
+
+
+@pytest.fixture(scope="session")
+def slurm_programs():
+    """Skips where SLURM is not installed, or fails where the environment variable REQUIRE_SLURM is set."""
+    try:
+        check_programs()
+    except UserError as error:
+        if os.environ.get("REQUIRE_SLURM"):
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def short_directory(slurm_programs):
+    """Makes directories whose paths leave room for the names of sockets, unlike pytest's."""
+    made = []
+
+    def make() -> Path:
+        made.append(Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp")))
+        return made[-1]
+
+    yield make
+    for directory in made:
+        stop(directory)  # what a failed test has left
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def cluster(short_directory):
+    """The directory of a SLURM that SLURM_CONF names for the session."""
+    directory = short_directory()
+    started = one_machine("up", directory, f"--port={free_ports()}")
+    assert started.returncode == 0, started.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURM_CONF", f"{directory}/etc/slurm.conf")
+        yield directory
+    ended = one_machine("down", directory)
+    assert ended.returncode == 0, ended.stderr

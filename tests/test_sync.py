@@ -1,0 +1,245 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from wandb.proto.wandb_internal_pb2 import Record
+
+from src.errors import UserError
+from src.sync import BLOCK, HEADER, MARKER, read_log, write_log
+from tests.wandb_server import OWNER, wandb_server
+
+ROOT = Path(__file__).parent.parent
+
+LOG = """
+import signal, sys
+from pathlib import Path
+import numpy, wandb
+from src.tracking import Tracker
+
+directory, first, last = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+config = {"loss": {"name": "ap", "delta": 1.0}, "begun_at": first}
+with Tracker(directory, "the name", config, mode="offline", project="proj", entity=None) as tracker:
+    for tracker.step in range(first + 1, last + 1):
+        tracker.log({"loss": 1 / tracker.step, "begun_at": first, "none": float("nan")})
+        if tracker.step % 4 == 0:
+            tracker.log({"AP": tracker.step})
+    tracker.log({"image": wandb.Image(numpy.full((8, 8, 3), first % 256, numpy.uint8))})
+    if sys.argv[4:] == ["wait"]:
+        signal.pause()
+(directory / "summary.json").write_text("{}")
+"""
+
+
+def start(directory, first, last, *how):
+    """Starts a process that logs the steps after `first` to `last`, with the image at the last."""
+    directory.mkdir(parents=True, exist_ok=True)
+    return subprocess.Popen([sys.executable, "-c", LOG, directory, str(first), str(last), *how], cwd=ROOT)
+
+
+def kill(process, directory):
+    """Kills a process that waits, as soon as all that it has logged is in its file."""
+    deadline = time.monotonic() + 60
+    while not any("image" in row for file in logs(directory) for row in rows_of(file)):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def logs(directory):
+    return sorted(directory.glob("wandb/offline-run-*/*.wandb"))
+
+
+def rows_of(file):
+    histories = [record.history for record in read_log(file) if record.HasField("history")]
+    return [{item.nested_key[0]: json.loads(item.value_json) for item in history.item} for history in histories]
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory):
+    """Folders of outputs: a whole run and one that was killed and resumed; that before; that with less of its log."""
+    directory = tmp_path_factory.mktemp("logged")
+    outputs = directory / "finished"
+    whole = start(outputs / "whole", 0, 300)
+    kill(start(outputs / "resumed", 0, 20, "wait"), outputs / "resumed")
+    shutil.copytree(outputs, directory / "killed", ignore=shutil.ignore_patterns("whole"), symlinks=True)
+    assert [process.wait(60) for process in (whole, start(outputs / "resumed", 16, 30))] == [0, 0]
+    shutil.copytree(outputs, directory / "cut", ignore=shutil.ignore_patterns("whole"), symlinks=True)
+    first = logs(directory / "cut/resumed")[0]
+    first.write_bytes(first.read_bytes()[:-700])
+    empty = directory / "cut/resumed/wandb/offline-run-20200101_000000-resumed/run-resumed.wandb"
+    empty.parent.mkdir()
+    empty.write_bytes(HEADER)
+    return directory
+
+
+@pytest.fixture
+def outputs(logged, tmp_path):
+    return Path(shutil.copytree(logged, tmp_path / "outputs", symlinks=True))
+
+
+@pytest.fixture
+def server():
+    with wandb_server() as server:
+        yield server
+
+
+def run(command, url, key="0" * 40, **environment):
+    environment |= {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
+    environment |= {"HOME": "/dev/null", "WANDB_BASE_URL": url, "WANDB_API_KEY": key}
+    command = [sys.executable, *command]
+    return subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+
+
+def sync(outputs, url, *arguments, code="from src.sync import main; main()", **environment):
+    """What `python -m src.sync` does in a process of its own; its `lines` are what it says of each run."""
+    done = run(["-c", code, "--outputs", outputs, *arguments], url, **environment)
+    assert "Traceback" not in done.stderr, done.stderr
+    done.lines = dict(line.split(": ", 1) for line in done.stdout.splitlines())
+    return done
+
+
+def check(run, files, begun, steps):
+    """That a run has come to an end and has each step once: those of each file after the step at which it begun."""
+    rows = {}
+    for file, first in zip(files, begun, strict=True):
+        rows = {step: row for step, row in rows.items() if step <= first}
+        for row in rows_of(file):
+            rows.setdefault(row["global_step"], {}).update(row)
+    assert list(rows) == list(range(1, steps + 1))
+    assert [row["_step"] for row in run.history] == [row["global_step"] for row in run.history] == list(rows)
+    for key in ("loss", "AP", "begun_at", "_timestamp"):
+        assert [row.get(key) for row in run.history] == [row.get(key) for row in rows.values()]
+    times = [row["_runtime"] for row in run.history]
+    assert times == sorted(times)
+
+    assert run.exit_code == 0
+    assert run.name == "the name"
+    assert run.config["loss"]["value"] == {"name": "ap", "delta": 1}
+    assert run.config["begun_at"]["value"] == begun[-1]
+    assert run.summary["loss"] == rows[steps]["loss"] and run.summary["AP"] == steps // 4 * 4
+    assert len(run.lines["wandb-events.jsonl"]) >= len(files)
+    images = [image for file in files for image in file.parent.glob("files/media/images/*")]
+    assert len(images) == len(files)
+    for image in images:
+        assert run.files[f"media/images/{image.name}"] == image.read_bytes()
+    assert run.history[-1]["image"]["path"] in run.files
+
+
+def test_runs_arrive_whole_and_once(outputs, server):
+    misleading = {"WANDB_MODE": "offline", "WANDB_RESUME": "allow", "WANDB_RUN_ID": "other", "WANDB_SILENT": "true"}
+    done = sync(outputs / "finished", server.url, **misleading)
+    assert done.returncode == 0, done.stdout
+    assert done.lines == {name: f"uploaded to {server.url}/{OWNER}/proj/runs/{name}" for name in ("resumed", "whole")}
+    whole, resumed = logs(outputs / "finished/whole"), logs(outputs / "finished/resumed")
+    assert whole[0].stat().st_size > 2 * BLOCK
+    check(server.runs[f"{OWNER}/proj/whole"], whole, [0], 300)
+    check(server.runs[f"{OWNER}/proj/resumed"], resumed, [0, 16], 30)
+
+    cut = logs(outputs / "cut/resumed")
+    assert 16 < len(rows_of(cut[1])) < len(rows_of(resumed[0]))
+    sync(outputs / "cut", server.url, "--project", "cut", "--entity", "team")
+    check(server.runs["team/cut/resumed"], cut[1:], [0, 16], 30)
+
+
+def test_unchanged_runs_are_uploaded_once_and_changed_ones_replaced(outputs, server):
+    directory = outputs / "killed/resumed"
+    done = sync(outputs / "killed", server.url)
+    assert done.returncode == 0 and "not finished" in done.lines["resumed"] and not server.runs
+    assert sync(outputs / "killed", server.url, "--all", "resumed").returncode == 0
+    run = server.runs[f"{OWNER}/proj/resumed"]
+    assert run.exit_code == 1 and [row["global_step"] for row in run.history] == list(range(1, 21))
+    marker = json.loads((directory / MARKER).read_text())
+    assert (marker["project"], marker["entity"]) == ("proj", OWNER)
+    assert marker["segments"] == {file.parent.name: file.stat().st_size for file in logs(directory)}
+
+    run.lines["wandb-history.jsonl"].append('{"kept": true}')
+    done = sync(outputs / "killed", server.url, "--all")
+    assert done.returncode == 0 and "unchanged" in done.lines["resumed"]
+    assert run.history[-1] == {"kept": True}
+    (directory / "summary.json").write_text("{}")
+    assert "uploaded to" in sync(outputs / "killed", server.url).lines["resumed"]
+    assert run.exit_code == 0 and len(run.history) == 20
+
+    assert start(directory, 8, 12).wait(60) == 0
+    assert "uploaded" in sync(outputs / "killed", server.url).lines["resumed"]
+    check(run, logs(directory), [0, 8], 12)
+
+
+def test_an_unreadable_log_is_named_and_the_others_go_on(outputs, server):
+    damaged = logs(outputs / "finished/resumed")[0]
+    log = bytearray(damaged.read_bytes())
+    log[500] ^= 1
+    damaged.write_bytes(log)
+    done = sync(outputs / "finished", server.url)
+    assert done.returncode == 1
+    assert done.lines["resumed"].startswith(f"error: {damaged} is damaged")
+    assert set(server.runs) == {f"{OWNER}/proj/whole"}
+
+    (empty,) = logs(outputs / "killed/resumed")
+    empty.write_bytes(HEADER)
+    done = sync(outputs / "killed", server.url, "--all")
+    assert done.returncode == 1
+    assert done.lines["resumed"] == f"error: no log of it can be read: {empty}"
+
+
+@pytest.mark.parametrize("refused", ["upsertBucket", "file_stream", "createRunFiles", "storage"])
+def test_what_does_not_arrive_is_an_error(outputs, server, refused):
+    server.refused = refused
+    done = sync(outputs / "finished", server.url, "resumed")
+    assert done.returncode == 1
+    assert done.lines["resumed"].startswith("error: not all has arrived: ")
+    assert not (outputs / "finished/resumed" / MARKER).exists()
+
+
+def test_errors_of_the_user_are_told(outputs, server):
+    done = sync(outputs / "finished", server.url, "absent", "whole")
+    assert done.returncode == 1 and done.stderr.startswith("error: no run absent")
+    done = sync(outputs / "finished", server.url, key="")
+    assert done.returncode == 1 and "wandb login" in done.stderr and "WANDB_API_KEY" in done.stderr
+    begun = time.monotonic()
+    code = "import sys; from src import sync; assert 'torch' not in sys.modules; sync.SECONDS_TO_ANSWER=1; sync.main()"
+    done = sync(outputs / "finished", "http://127.0.0.1:9", code=code)
+    assert done.returncode == 1 and "W&B cannot be reached" in done.stderr and "127.0.0.1:9" in done.stderr
+    assert time.monotonic() - begun < 10
+
+
+def test_wandb_sync_alone_does_not_do(outputs, server):
+    def upload(files):
+        assert run(["-m", "wandb", "sync", *files], server.url, WANDB_DIR=str(outputs)).returncode == 0
+        return [row for run in server.runs.values() for row in run.history if "loss" in row]
+
+    rows = upload(logs(outputs / "finished/resumed"))
+    assert [row["global_step"] for row in rows] == [*range(1, 21), *range(17, 31)]
+    server.runs.clear()
+    assert {row["begun_at"] for row in upload(logs(outputs / "cut/resumed")[1:])} == {0}
+    server.runs.clear()
+    assert upload(logs(outputs / "cut/resumed")) == []
+
+
+def test_logs_are_written_as_wandb_writes_them(logged, tmp_path):
+    for file in (*logs(logged / "finished/whole"), *logs(logged / "finished/resumed")):
+        write_log(tmp_path / "log", read_log(file))
+        assert list(read_log(tmp_path / "log")) == list(read_log(file))
+        assert (tmp_path / "log").stat().st_size == file.stat().st_size
+
+
+@pytest.mark.parametrize("left", range(-2, 10))
+def test_logs_at_the_borders_of_blocks(tmp_path, left):
+    sizes = [BLOCK - len(HEADER) - 7 - 4 - left, 3 * BLOCK, 0, 100]
+    records = [Record(uuid="x" * size) for size in sizes]
+    write_log(tmp_path / "log", records)
+    assert list(read_log(tmp_path / "log")) == records
+    log = (tmp_path / "log").read_bytes()
+    for end in (log[:-50], log[:-50] + bytes(50), log[:-107] + bytes(2 * BLOCK)):
+        (tmp_path / "log").write_bytes(end)
+        assert list(read_log(tmp_path / "log")) == records[:-1]
+    (tmp_path / "log").write_bytes(bytes(b ^ (i == BLOCK) for i, b in enumerate(log)))
+    with pytest.raises(UserError, match="damaged"):
+        list(read_log(tmp_path / "log"))
