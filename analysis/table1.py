@@ -14,7 +14,7 @@ ALWAYS = {"loss.name": "ap", "method.name": "error_driven", "step": "piecewise"}
 # What may differ between runs of one table: what it varies, what is averaged over, and what cannot change numbers.
 FREE = {
     *STANDARD, *ALWAYS, "seed", "run_id", "outputs", "device", "workers", "images_logged", "schedule.evaluate_every",
-    "dataset.root", "dataset.format", "data.root",
+    "dataset.root", "dataset.format", "data.root", "checkpoint_minutes", "retry", "processes",
 }  # fmt: skip
 FREE_GROUPS = ("environment.", "wandb.", "_wandb.")
 
@@ -58,7 +58,8 @@ def _table(runs: list[Run]) -> pd.DataFrame:
 
 def _fixed(run: Run) -> dict[str, str]:
     """What must be the same in all runs of one table."""
-    return {k: repr(v) for k, v in run.config.items() if k not in FREE and not k.startswith(FREE_GROUPS)}
+    config = {"ranking": "global"} | run.config  # not named by logs from before there was a choice
+    return {k: repr(v) for k, v in config.items() if k not in FREE and not k.startswith(FREE_GROUPS)}
 
 
 def _names(settings: list[dict[str, str]]) -> list[str]:

@@ -11,7 +11,7 @@ from hydra.types import RunMode
 
 from src import config, linear_config
 from src.files import read_json, write_json
-from src.sweep import Job, register_sweeper, sweep_jobs
+from src.sweep import Job, sweep_jobs
 
 ROOT = Path(__file__).parent.parent
 CONFIG_NAMES = {"src.run": "config", "src.linear": "linear"}
@@ -59,7 +59,6 @@ def sweeps_made(outputs: Path) -> list[Asked]:
 def _compose(program: str, arguments: list[str], made: bool) -> Asked:
     config.register()
     linear_config.register()
-    register_sweeper()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()

@@ -12,8 +12,6 @@ from omegaconf import DictConfig
 
 from src.errors import UserError
 from src.interruption import Interrupted
-from src.slurm_launcher import register_launcher
-from src.sweep import register_sweeper
 
 logger = logging.getLogger(__name__)
 CONF = Path(__file__).parent.parent / "conf"
@@ -29,9 +27,6 @@ def command(
     Args:
         resolve: makes what `run` works with of a configuration, or raises a UserError; asked before runs are submitted.
     """
-    register_sweeper()
-    register_launcher()
-
     def task(config: DictConfig) -> None:
         here = HydraConfig.get()
         if here.mode == RunMode.RUN and here.runtime.choices["hydra/launcher"] == "slurm":
@@ -52,12 +47,4 @@ def command(
             raise
 
     task.resolve = resolve
-    main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(task)
-
-    def main_telling_errors() -> None:
-        try:
-            main()
-        except UserError as error:  # of a sweep that could not be submitted
-            raise SystemExit(f"error: {error}") from None
-
-    return main_telling_errors
+    return hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(task)

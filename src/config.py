@@ -11,7 +11,9 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from src.errors import UserError
+from src.slurm_launcher import register_launcher
 from src.started import number_of_processes
+from src.sweep import register_sweeper
 
 Precision = Enum("Precision", ["fp32", "bf16", "fp16"])
 WandbMode = Enum("WandbMode", ["offline", "online", "disabled"])
@@ -259,7 +261,9 @@ def describe(config: DictConfig) -> str:
 
 
 def register() -> None:
-    """Makes the schema, and the resolvers that conf/ uses, known to Hydra."""
+    """Makes the schema, the resolvers that conf/ uses, the sweeper and the launcher known to Hydra."""
+    register_sweeper()
+    register_launcher()
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     store.store(group="schema/loss", name="loss", node=Loss)

@@ -125,9 +125,8 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
-        count = torch.tensor(float(x.numel() // x.shape[1]), device=x.device, dtype=torch.float32)
-        count = _SumOverProcesses.apply(count)
-        wide = x.float()
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        count = _SumOverProcesses.apply(wide.new_tensor(x.numel() // x.shape[1]))
         mean = _SumOverProcesses.apply(wide.sum((0, 2, 3))) / count
         centred = wide - mean[:, None, None]
         variance = _SumOverProcesses.apply(centred.square().sum((0, 2, 3))) / count
@@ -157,7 +156,8 @@ def synchronise_batch_norms(module: nn.Module, device: torch.device) -> nn.Modul
         return nn.SyncBatchNorm.convert_sync_batchnorm(module)
     for name, child in module.named_children():
         if type(child) is nn.BatchNorm2d:
-            other = SynchronisedBatchNorm(child.num_features, child.eps, child.momentum)
+            kind = {"device": child.weight.device, "dtype": child.weight.dtype}
+            other = SynchronisedBatchNorm(child.num_features, child.eps, child.momentum, **kind)
             other.load_state_dict(child.state_dict())
             setattr(module, name, other)
         else:

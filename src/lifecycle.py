@@ -45,6 +45,7 @@ def attempt(
         retry: whether to try again what has failed.
 
     Raises:
+        UserError: the run has failed before.
         Interrupted: a signal asked to stop; what `work` has saved stands.
         Whatever `work` raises, which is noted in `failed.json`.
     """
@@ -74,10 +75,7 @@ def _begin(directory: Path, name: str, retry: bool) -> Claim | None:
     directory.mkdir(parents=True, exist_ok=True)
     failure = read_json(directory / "failed.json")
     if failure is not None and not retry:
-        logger.warning(
-            "%s has failed before (%s): %s. To try it again add retry=true", name, directory, failure["error"]
-        )
-        return None
+        raise UserError(f"{name} has failed before ({directory}): {failure['error']}. To try it again add retry=true")
     claim = take_claim(directory)
     if claim is None:
         logger.info("%s is being worked on by another process: %s", name, directory)

@@ -9,6 +9,8 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from src.config import METHODS, Step, Wandb, digest, knobs
 from src.errors import UserError
+from src.slurm_launcher import register_launcher
+from src.sweep import register_sweeper
 
 MethodName = Enum("MethodName", list(METHODS))
 ProblemName = Enum("ProblemName", ["random", "local_optimum"])
@@ -84,6 +86,8 @@ def resolve(config: DictConfig) -> DictConfig:
 
 
 def register() -> None:
-    """Makes the schema, and the resolver that conf/linear.yaml uses, known to Hydra."""
+    """Makes the schema, the resolver that conf/linear.yaml uses, the sweeper and the launcher known to Hydra."""
+    register_sweeper()
+    register_launcher()
     ConfigStore.instance().store(name="linear_schema", node=LinearConfig)
     OmegaConf.register_new_resolver("linear_run_id", lambda *, _root_: linear_run_id(_root_), replace=True)

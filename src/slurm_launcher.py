@@ -99,8 +99,8 @@ class SlurmLauncher(Launcher):
             runs.append(FrozenRun(module, plain, str(directory), str(code), os.getcwd(), name))
         jobs = self._executor(code).submit_array(runs)
         for (directory, _, overrides), job in zip(todo, jobs, strict=True):
-            log = str(job.paths.stdout)
-            note = {"job": job.job_id, "overrides": " ".join(overrides), "time": time.time(), "code": str(code), "log": log}
+            note = {"job": job.job_id, "overrides": " ".join(overrides), "time": time.time()}
+            note |= {"code": str(code), "log": str(job.paths.stdout)}
             write_json(directory / "submitted.json", note)
         array = jobs[0].job_id.partition("_")[0]
         print(f"{len(jobs)} submitted as job {array}; python -m src.status says how far they are")

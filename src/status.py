@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hydra.errors import HydraException
 
-from src.asked import ROOT, Asked, find_runs, sweeps_made
+from src.asked import CONFIG_NAMES, ROOT, Asked, find_runs, sweeps_made
 from src.claim import read_claim
 from src.files import read_json
 from src.states import State, state
@@ -28,6 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("what", nargs="*", help="run ids, or arguments of `python -m src.run -m`; nothing: everything")
     parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="where runs are (default: outputs)")
+    parser.add_argument("--program", choices=CONFIG_NAMES, help="whose arguments these are (default: src.run)")
     options = parser.parse_args(arguments)
     ids = [word for word in options.what if "=" not in word]
     overrides = [word for word in options.what if "=" in word]
@@ -38,7 +39,8 @@ def main(arguments: list[str] | None = None) -> None:
         print(explain(run_id, options.outputs))
     if overrides:
         sweep = next((word.removeprefix("sweeps=") for word in overrides if word.startswith("sweeps=")), None)
-        print(report([(sweep or "as given", find_runs(program(sweep), overrides, options.outputs))], options.outputs))
+        asked = find_runs(options.program or program(sweep), overrides, options.outputs)
+        print(report([(sweep or "as given", asked)], options.outputs))
     elif not ids:
         print(report(everything(options.outputs), options.outputs))
 

@@ -21,6 +21,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from src.errors import UserError
+
 PLUGINS = "hydra_plugins.ap_loss"
 
 
@@ -60,12 +62,16 @@ class UnionSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        asked, jobs = sweep_jobs(self.loader, self.config, arguments)
         from src.asked import note_sweep
 
+        combinations, jobs = sweep_jobs(self.loader, self.config, arguments)
         note_sweep(f"src.{self.config.hydra.job.name}", arguments, jobs, Path(self.config.hydra.sweep.dir))
-        print(f"{asked} combinations are {len(jobs)} different runs" if asked > len(jobs) else f"{len(jobs)} runs")
-        results = self.launcher.launch([job.overrides for job in jobs], initial_job_idx=0)
+        different = f"{combinations} combinations are {len(jobs)} different runs"
+        print(different if combinations > len(jobs) else f"{len(jobs)} runs")
+        try:
+            results = self.launcher.launch([job.overrides for job in jobs], initial_job_idx=0)
+        except UserError as error:
+            raise SystemExit(f"error: {error}") from None
         failed = [
             f"\n  {' '.join(result.overrides)}: {result._return_value}"
             for result in results
