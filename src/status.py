@@ -9,9 +9,10 @@ from pathlib import Path
 
 from hydra.errors import HydraException
 
-from src.asked import CONFIG_NAMES, ROOT, Asked, find_runs, sweeps_made
+from src.asked import ROOT, Asked, sweeps_made
 from src.claim import read_claim
 from src.files import read_json
+from src.needed import CONFIG_NAMES, find_runs
 from src.states import State, state
 
 SHOWN = [State.FINISHED, State.RUNNING, State.SUBMITTED, State.INTERRUPTED, State.FAILED, State.MISSING]
@@ -47,7 +48,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def everything(outputs: Path) -> list[tuple[str, Asked]]:
     """All sweeps that were started, and each file of sweeps/ that was not."""
-    made = {tuple(asked.arguments): asked for asked in sweeps_made(outputs)}
+    made = [find_runs(asked.program, asked.arguments, outputs) for asked in sweeps_made(outputs)]
+    made = {tuple(asked.arguments): asked for asked in made}
     found = []
     for file in sorted(ROOT.glob("sweeps/*.yaml"), key=lambda f: [int(x) if x.isdigit() else x for x in _parts(f)]):
         arguments = [f"sweeps={file.stem}"]

@@ -21,6 +21,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from src.asked import Asked, present_version, write_asked
 from src.errors import UserError
 
 PLUGINS = "hydra_plugins.ap_loss"
@@ -62,10 +63,10 @@ class UnionSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        from src.asked import note_sweep
-
         combinations, jobs = sweep_jobs(self.loader, self.config, arguments)
-        note_sweep(f"src.{self.config.hydra.job.name}", arguments, jobs, Path(self.config.hydra.sweep.dir))
+        runs = {job.directory.name: " ".join(job.overrides) for job in jobs}
+        asked = Asked(f"src.{self.config.hydra.job.name}", arguments, runs, True, present_version())
+        write_asked(asked, Path(self.config.hydra.sweep.dir))
         different = f"{combinations} combinations are {len(jobs)} different runs"
         print(different if combinations > len(jobs) else f"{len(jobs)} runs")
         try:

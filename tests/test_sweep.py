@@ -1,5 +1,6 @@
 """Every file of conf/, sweeps/ and slurm/ composes, and a sweep's runs are different ones."""
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -13,8 +14,9 @@ from omegaconf import OmegaConf
 
 from src import config as experiment
 from src import linear_config
-from src.asked import CONFIG_NAMES, find_runs, note_sweep, sweeps_made
+from src.asked import sweeps_made, write_asked
 from src.config import resolve, run_id
+from src.needed import CONFIG_NAMES, find_runs
 from src.status import program
 from src.sweep import sweep_jobs
 from tests.conftest import ROOT, make_config
@@ -123,10 +125,10 @@ def test_what_was_asked_for_is_remembered(tmp_path):
     first = find_runs("src.run", arguments, tmp_path)
     assert len(first.runs) == 3 and first.command == "python -m src.run -m loss=ap,focal delta=1,2"
     assert sweeps_made(tmp_path) == [] and find_runs("src.run", arguments, tmp_path) == first
-    _, _, jobs = compose_sweep(*arguments)
-    note_sweep("src.run", arguments, jobs, tmp_path)
+    write_asked(dataclasses.replace(first, made=True, version="of older files"), tmp_path)
     (made,) = sweeps_made(tmp_path)
-    assert made.runs == first.runs and made.made
+    assert made.runs == first.runs
+    assert find_runs("src.run", arguments, tmp_path) == dataclasses.replace(first, made=True)
 
 
 def test_a_sweep_of_one_run_goes_to_slurm_with_m_only(tmp_path):
