@@ -4,12 +4,14 @@ import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from src.errors import UserError
 from src.started import number_of_processes
 
 
@@ -68,9 +70,18 @@ class Processes:
             gradient.copy_(total.view_as(gradient))
 
 
-def connect() -> Processes:
-    """Joins this process with those that were started together with it; asked again, answers the same."""
+def connect(expected: int) -> Processes:
+    """Joins this process with those that were started together with it; asked again, answers the same.
+
+    Raises:
+        UserError: there are not as many as expected.
+    """
     size = number_of_processes()
+    if size != expected:
+        raise UserError(
+            f"processes={expected}, but there is {size}; start them with torchrun --nproc-per-node {expected} -m "
+            "src.run … or by a preset of slurm/"
+        )
     if size == 1:
         return Processes()
     if "WORLD_SIZE" not in os.environ:
@@ -104,19 +115,23 @@ def _first_address() -> str:
     return next(node["NodeAddr"] for node in nodes)
 
 
-def mean_over_processes(
-    loss: Callable[[Tensor, Tensor], Tensor], processes: Processes
+def over_processes(
+    loss: Callable[..., Tensor], processes: Processes, alone: bool
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """A loss of (logits, targets) that each process has on its own, as its part of the mean over the processes.
+    """A loss of (logits, targets) as a loss of those of all processes, whose gradients are to be added.
 
-    The value is the mean; the gradients of all processes are to be added.
+    Args:
+        loss: takes the logits and targets of one process, and a `process_group` of those it is a loss of together.
+        alone: whether each process has the loss of its own logits; their mean is what is optimised and returned.
     """
+    if not alone:
+        return partial(loss, process_group=processes.group)
 
     def part(logits: Tensor, targets: Tensor) -> Tensor:
         value = loss(logits, targets) / processes.size
         return value + (processes.sum(value) - value.detach())
 
-    return part if processes.size > 1 else loss
+    return part
 
 
 class SynchronisedBatchNorm(nn.BatchNorm2d):

@@ -17,14 +17,19 @@ logger = logging.getLogger(__name__)
 
 
 class Hold:
-    """What the work on a run asks now and then: whether to stop, and whether the run is still its own."""
+    """What the work on a run asks now and then: whether to stop, and whether the run is still its own.
+
+    Of several processes only the first, which saves, is ever told to stop; were another to stop at another step, the
+    first could not come to its checkpoint.
+    """
 
     def __init__(self, claim: Claim | None, interruption: Interruption):
         self._claim, self._interruption = claim, interruption
 
     def check(self) -> None:
         """Raises Interrupted if somebody has asked to stop."""
-        self._interruption.check()
+        if self._claim is not None:
+            self._interruption.check()
 
     def check_claim(self) -> None:
         """Raises ClaimLost if another process has taken over."""

@@ -10,15 +10,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from src import losses
 from src.cli import command
-from src.config import describe, loss_function, register, resolve, run_id
+from src.config import describe, knobs, loss_function, register, resolve, run_id
 from src.data import claim_data, read_data
 from src.data.loading import TrainingSet, inference_batches, training_batches
 from src.data.transforms import inference_transform, training_transform
 from src.detectors.inference import predict
 from src.detectors.retinanet import RetinaNet
-from src.distributed import Processes, connect, mean_over_processes, synchronise_batch_norms
+from src.distributed import Processes, connect, over_processes, synchronise_batch_norms
 from src.drawing import draw_detections, spread
-from src.errors import UserError
 from src.evaluate import COCO_METRICS, evaluate_detections
 from src.files import read_json, write_atomically, write_json
 from src.lifecycle import Hold, attempt
@@ -32,10 +31,7 @@ register()
 def run(config: DictConfig) -> Path:
     """Trains and tests what the configuration says, unless that has been done, and returns the run's folder."""
     config = resolve(config)
-    processes = connect()
-    if config.processes != processes.size:
-        started = f"torchrun --nproc-per-node {config.processes} -m src.run … or a preset of slurm/"
-        raise UserError(f"processes={config.processes}, but there is {processes.size}; start them with {started}")
+    processes = connect(config.processes)
     directory, name = Path(config.outputs, run_id(config)), describe(config)
     summary = processes.share(read_json(directory / "summary.json"))
     if summary is None:
@@ -68,11 +64,8 @@ def train_and_test(config: DictConfig, directory: Path, name: str, processes: Pr
         detector = synchronise_batch_norms(detector, device)
     detector.to(device, memory_format=torch.channels_last)
     function, arguments = loss_function(config)
-    loss = functools.partial(getattr(losses, function), **arguments)
-    if config.ranking == "per_process" and config.loss.name in ("ap", "auc"):
-        loss = mean_over_processes(loss, processes)
-    else:
-        loss = functools.partial(loss, process_group=processes.group)
+    alone = "ranking" in knobs(config) and config.ranking == "per_process"
+    loss = over_processes(functools.partial(getattr(losses, function), **arguments), processes, alone)
     trainer = build_trainer(
         detector, loss, schedule.epochs * len(batches(epoch=0)), device, len(classes), config.model.anchor_scale,
         config.batch_size, config.precision, config.loss.name == "ap", processes,
