@@ -1,5 +1,6 @@
 """Checkpoints made of all that a run needs to go on as if nothing had happened."""
 
+import io
 import logging
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,10 @@ def save_checkpoint(path: Path, parts: dict[str, Any], progress: dict[str, Any])
     random = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         random["cuda"] = torch.cuda.get_rng_state_all()
-    write_atomically(path, lambda file: torch.save({**state, "random": random, "progress": progress}, file))
+    # Into memory first: torch's own writer says of a full disk neither that it is full nor lets go of the file.
+    buffer = io.BytesIO()
+    torch.save({**state, "random": random, "progress": progress}, buffer)
+    write_atomically(path, lambda file: file.write_bytes(buffer.getbuffer()))
 
 
 def load_checkpoint(path: Path, parts: dict[str, Any]) -> dict[str, Any] | None:

@@ -16,7 +16,6 @@ from tempfile import NamedTemporaryFile
 from typing import Any
 
 from src.errors import UserError
-from src.files import write_json
 
 BEAT = 5.0  # seconds between two signs of life
 SILENCE = 60.0  # seconds after which a holder is taken for dead
@@ -47,12 +46,13 @@ class Claim:
         """Lets others have the run."""
         self._released.set()
         self._thread.join()
-        # The file stays: were the highest number to vanish, a slow process could take a number a second time.
+        # The file stays: were the highest number to vanish, a slow process could take a number a second time. It is
+        # changed in place and keeps its length, which a full disk allows.
         if _highest(self.directory) == self.number:
-            try:
-                write_json(self.file, {**_ourselves(), "released": True})
-            except OSError:  # a full disk: without content, the claim is dead as soon as it is silent
-                os.truncate(self.file, 0)
+            with open(self.file, "r+") as stream:
+                text = stream.read()
+                stream.seek(0)
+                stream.write(json.dumps({**json.loads(text), "released": True}).ljust(len(text)))
 
     def _beat(self) -> None:
         while not self._released.wait(BEAT):
@@ -138,7 +138,8 @@ def _ourselves() -> dict[str, Any]:
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
     job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ.get("SLURM_JOB_ID")
     pid = os.getpid()
-    return {"host": platform.node(), "machine": _machine(), "pid": pid, "started": _started(pid), "job": job}
+    ourselves = {"host": platform.node(), "machine": _machine(), "pid": pid, "started": _started(pid), "job": job}
+    return ourselves | {"released": False}
 
 
 def _machine() -> str:

@@ -115,6 +115,11 @@ def _first_address() -> str:
     return next(node["NodeAddr"] for node in nodes)
 
 
+def has_lost_others(error: Exception) -> bool:
+    """Whether an error says no more than that another process has gone, whose own error is the one to look for."""
+    return isinstance(error, dist.DistError) or "/gloo/" in str(error)
+
+
 def over_processes(
     loss: Callable[..., Tensor], processes: Processes, alone: bool
 ) -> Callable[[Tensor, Tensor], Tensor]:

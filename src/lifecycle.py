@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from src.claim import Claim, take_claim
-from src.distributed import Processes
+from src.distributed import Processes, has_lost_others
 from src.errors import UserError
 from src.files import read_json, write_json
 from src.interruption import Interrupted, Interruption
@@ -52,7 +52,7 @@ def attempt(
     Raises:
         UserError: the run has failed before.
         Interrupted: a signal asked to stop; what `work` has saved stands.
-        Whatever `work` raises, which is noted in `failed.json`.
+        Whatever `work` raises, which is noted in `failed.json` by the process in which it is raised.
     """
     claim = _begin(directory, name, retry) if processes.first else None
     try:
@@ -68,7 +68,11 @@ def attempt(
                 if interruption.signum is not None:
                     logger.warning("%s: %s", type(error).__name__, error)
                     raise Interrupted(interruption.signum) from error
-                if claim is not None and not claim.lost:
+                if has_lost_others(error):
+                    raise UserError(
+                        f"{name}: another process of this run has gone; the same command goes on from {directory}"
+                    ) from error
+                if claim is None or not claim.lost:
                     _note_failure(directory, error)
                 raise
     finally:
@@ -102,5 +106,5 @@ def _note_failure(directory: Path, error: Exception) -> None:
     note = {"error": message, "time": time.time(), "traceback": "".join(lines)}
     try:
         write_json(directory / "failed.json", note)
-    except OSError as problem:
-        logger.error("%s could not be noted in %s: %s", message, directory, problem)
+    except UserError as problem:
+        logger.error("%s. This could not be noted: %s", message, problem)

@@ -61,6 +61,15 @@ def test_an_error_on_the_way_to_a_stop_is_no_failure(tmp_path):
     assert state(tmp_path) == State.INTERRUPTED
 
 
+def test_another_process_gone_is_no_failure_of_this_one(tmp_path):
+    def lose(hold):
+        raise RuntimeError("[/torch/third_party/gloo/gloo/transport/tcp/pair.cc:545] Connection closed by peer")
+
+    with pytest.raises(UserError, match="another process of this run has gone"):
+        attempt(tmp_path, "it", lose, Processes())
+    assert state(tmp_path) == State.INTERRUPTED
+
+
 def test_a_second_ctrl_c_stops_at_once():
     before = signal.getsignal(signal.SIGINT)
     with Interruption() as interruption:
