@@ -143,7 +143,8 @@ class Campaign:
         minutes = (time.time() - self.begun) / 60
         versions = [f"{name} {importlib.metadata.version(name)}" for name in ("torch", "wandb", "submitit")]
         if any(trial.kind.where == "SLURM" for trial in self.trials):
-            versions.append(subprocess.run(["scontrol", "--version"], capture_output=True, text=True).stdout.strip())
+            slurm = shutil.which("slurmctld", path=search_path())  # its clients want a configuration even for this
+            versions.append(subprocess.run([slurm, "-V"], capture_output=True, text=True).stdout.strip())
         facts = [
             f"- command: `{self.command}`",
             f"- date: {datetime.date.today()}",
