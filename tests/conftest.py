@@ -39,10 +39,15 @@ def make_config(*overrides: str):
         return compose("config", list(overrides))
 
 
+def own_environment() -> dict[str, str]:
+    """For a process that logs as if nobody else did: W&B's service is otherwise that of the tests, and outlives it."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
+
+
 def start(*overrides: str, **environment: str) -> subprocess.Popen:
     """`python -m src.run` with these overrides, as a user would start it."""
     return subprocess.Popen(
-        [sys.executable, "-m", "src.run", *overrides], cwd=ROOT, env=os.environ | environment,
+        [sys.executable, "-m", "src.run", *overrides], cwd=ROOT, env=own_environment() | environment,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 

@@ -22,7 +22,7 @@ from analysis.runs import read_runs
 from slurm.daemons import all_pids, variables_of, wait_for
 from src.files import read_json
 from src.states import State, state
-from tests.conftest import ROOT, TINY
+from tests.conftest import ROOT, TINY, own_environment
 
 LIMIT = 240.0  # seconds for whatever is waited for
 STEPS_IN_EPOCH = 7
@@ -70,10 +70,10 @@ class Kind:
 class Program:
     """A started command, with a terminal of its own, so that the progress bar shows every step."""
 
-    def __init__(self, command: list[str], folder: Path, environment: Mapping[str, str] = os.environ):
+    def __init__(self, command: list[str], folder: Path, environment: Mapping[str, str] | None = None):
         terminal, inside = pty.openpty()
         termios.tcsetwinsize(inside, (50, 250))
-        environment = dict(environment) | {"OMP_NUM_THREADS": "1", MARK: str(folder)}
+        environment = dict(environment or own_environment()) | {"OMP_NUM_THREADS": "1", MARK: str(folder)}
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=inside, stderr=inside,
             start_new_session=True,

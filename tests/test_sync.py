@@ -12,6 +12,7 @@ from wandb.proto.wandb_internal_pb2 import Record
 
 from src.errors import UserError
 from src.sync import BLOCK, HEADER, MARKER, read_log, write_log
+from tests.conftest import own_environment
 from tests.wandb_server import OWNER, wandb_server
 
 ROOT = Path(__file__).parent.parent
@@ -39,7 +40,8 @@ with Tracker(directory, "the name", config, mode="offline", project="proj", enti
 def start(directory, first, last, *how):
     """Starts a process that logs the steps after `first` to `last`, with the image at the last."""
     directory.mkdir(parents=True, exist_ok=True)
-    return subprocess.Popen([sys.executable, "-c", LOG, directory, str(first), str(last), *how], cwd=ROOT)
+    command = [sys.executable, "-c", LOG, directory, str(first), str(last), *how]
+    return subprocess.Popen(command, cwd=ROOT, env=own_environment())
 
 
 def kill(process, directory):
