@@ -9,12 +9,13 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from src import losses
+from src.anchor_scores import anchor_scores
 from src.cli import command
 from src.config import describe, knobs, loss_function, register, resolve, run_id
 from src.data import claim_data, read_data
 from src.data.loading import TrainingSet, inference_batches, training_batches
 from src.data.transforms import inference_transform, training_transform
-from src.detectors.inference import predict
+from src.detectors.inference import image_outputs, predict
 from src.detectors.retinanet import RetinaNet
 from src.distributed import Processes, connect, over_processes, synchronise_batch_norms
 from src.drawing import draw_detections, spread
@@ -51,8 +52,10 @@ def train_and_test(config: DictConfig, directory: Path, name: str, processes: Pr
     train_records, test_records, classes = _read(config)
     train_set = TrainingSet(train_records, training_transform(data.train_size, data.augmentation))
     resize = inference_transform(data.train_size, data.test_shorter_side, data.test_longer_side)
-    part = {"workers": config.workers, "part": processes.rank, "parts": processes.size}
-    batches = functools.partial(training_batches, train_set, config.batch_size, config.seed, **part)
+    mine = {"part": processes.rank, "parts": processes.size}
+    batches = functools.partial(
+        training_batches, train_set, config.batch_size, config.seed, workers=config.workers, **mine
+    )
 
     torch.manual_seed(config.seed)
     device = choose_device(config.device)
@@ -72,14 +75,14 @@ def train_and_test(config: DictConfig, directory: Path, name: str, processes: Pr
         **{key: value for key, value in schedule.items() if key not in ("epochs", "evaluate_every")},
     )  # fmt: skip
 
-    def test(records, **part):
+    def outputs_for(records, **part):
         loader = inference_batches(records, resize, config.batch_size, config.workers, **part)
         interruptible = (hold.check() or batch for batch in loader)
-        thresholds = config.model.anchor_scale, config.model.score_threshold
-        return predict(detector, interruptible, records, device, *thresholds, scores)
+        return image_outputs(detector, interruptible, device, config.model.anchor_scale, scores)
 
     def evaluate():
-        parts = processes.gather(test(test_records, part=processes.rank, parts=processes.size))
+        found = predict(outputs_for(test_records, **mine), test_records, config.model.score_threshold)
+        parts = processes.gather(found)
         found = {index: detections for part in parts for index, detections in part.items()}
         metrics = None
         if processes.first:
@@ -96,9 +99,12 @@ def train_and_test(config: DictConfig, directory: Path, name: str, processes: Pr
             trainer, batches, schedule.epochs, evaluate, schedule.evaluate_every, directory / "checkpoint.pt",
             config.checkpoint_minutes, tracker, hold, name,
         )  # fmt: skip
+        by_iou = processes.gather(anchor_scores(outputs_for(test_records, **mine), test_records))
+        if processes.first:
+            tracker.log({"anchor_scores": sum(by_iou).tolist()})
         sample = spread(test_records, config.images_logged)
         if sample and processes.first:
-            found = test(sample)
+            found = predict(outputs_for(sample), sample, config.model.score_threshold)
             figure = draw_detections(sample, [found[i] for i in range(len(sample))], classes)
             write_atomically(directory / "detections.png", lambda file: figure.savefig(file, format="png"))
             tracker.log_image("detections", directory / "detections.png")

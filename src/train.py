@@ -1,6 +1,7 @@
 """The training loop."""
 
 import math
+import resource
 import sys
 import time
 from collections.abc import Callable, Collection
@@ -185,7 +186,8 @@ def train(
                 seconds, begun = time.perf_counter() - begun, time.perf_counter()
                 images = len(batch.images) * trainer.processes.size
                 speed = {"iteration_seconds": seconds, "images_per_second": images / seconds}
-                tracker.log({**values, **speed, "epoch": epoch})
+                memory = {"peak_memory": peak_memory(trainer.device)}
+                tracker.log({**values, **speed, **memory, "epoch": epoch})
                 bar.set_postfix(loss=f"{values['loss']:.3f}", AP=_shown(progress["metrics"]), refresh=False)
                 bar.update()
                 try:
@@ -277,6 +279,14 @@ def autocast(device: torch.device, precision: str):
     """The context of automatic mixed precision, or none for fp32."""
     dtype = PRECISIONS[precision]
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
+
+
+def peak_memory(device: torch.device) -> float:
+    """The most memory in use so far, in MiB: a GPU's tensors, or on a CPU all that is resident of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    unit = 1 if sys.platform == "darwin" else 2**10  # bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 class Stopwatch:

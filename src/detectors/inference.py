@@ -1,6 +1,7 @@
 """From a detector's outputs to detections."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -55,28 +56,44 @@ def detect(
     return Detections(boxes[keep].cpu(), best[keep].cpu(), labels[keep].cpu())
 
 
+@dataclass(frozen=True)
+class ImageOutputs:
+    """What a detector says of one image, before any box is chosen."""
+
+    index: int  # of the image among the records
+    size: tuple[int, int]  # (height, width) of the image as the detector saw it, without its padding
+    scores: Tensor  # [A, K], from 0 to 1
+    offsets: Tensor  # [A, 4]
+    anchors: list[Tensor]  # the levels' anchors, A in all
+
+
 @torch.inference_mode()
-def predict(
+def image_outputs(
     model: nn.Module,
     batches: Iterable[InferenceBatch],
-    records: list[ImageRecord],
     device: torch.device,
     anchor_scale: float,
-    score_threshold: float,
     activation: Callable[[Tensor], Tensor] = torch.sigmoid,
-) -> dict[int, Detections]:
-    """The detections on every image in the batches, by its place among the records and in its own coordinates.
-
-    `activation` makes scores [B, A, K] of the model's logits.
-    """
+) -> Iterator[ImageOutputs]:
+    """The outputs for every image in the batches; `activation` makes scores [B, A, K] of the model's logits."""
     model.eval()
-    results = {}
     for batch in batches:
         logits, offsets = model(batch.images.to(device, memory_format=torch.channels_last, non_blocking=True))
         scores = activation(logits.float())
         anchors = make_anchors(*batch.images.shape[-2:], anchor_scale, device)
         for row, (index, size) in enumerate(zip(batch.indexes, batch.sizes, strict=True)):
-            found = detect(scores[row], offsets[row], anchors, size, score_threshold=score_threshold)
-            zoom = torch.tensor([records[index].width / size[1], records[index].height / size[0]] * 2)
-            results[index] = Detections(found.boxes * zoom, found.scores, found.labels)
+            yield ImageOutputs(index, size, scores[row], offsets[row], anchors)
+
+
+@torch.inference_mode()
+def predict(
+    outputs: Iterable[ImageOutputs], records: list[ImageRecord], score_threshold: float
+) -> dict[int, Detections]:
+    """The detections on every image, by its place among the records and in its own coordinates."""
+    results = {}
+    for image in outputs:
+        found = detect(image.scores, image.offsets, image.anchors, image.size, score_threshold=score_threshold)
+        height, width = image.size
+        zoom = torch.tensor([records[image.index].width / width, records[image.index].height / height] * 2)
+        results[image.index] = Detections(found.boxes * zoom, found.scores, found.labels)
     return results
