@@ -1,47 +1,88 @@
-"""`python -m analysis ARTEFACT` prints a table of the paper or draws a figure, from the runs under a folder of outputs.
+"""Builds the paper's tables and figures from the runs' W&B logs: into a report, or one of them on the terminal.
 
-A figure goes to <report>/<artefact>.png and .pdf.
+    python -m analysis                            everything, into report/: open report/index.html
+    python -m analysis table1                     prints Table 1, and writes its files into report/
+    python -m analysis claims                     what the runs say of the paper's claims
+    python -m analysis --wandb ENTITY/PROJECT     from a W&B server instead of the folder of outputs
 """
 
 import argparse
+import importlib
 import logging
+import os
+import sys
 from pathlib import Path
 
-from matplotlib.figure import Figure
+from analysis.artefact import Artefact
+from analysis.logs.cache import read_cached
+from analysis.runs import Runs
+from src.errors import UserError
 
-from analysis import figure4, proposition1, table1
-from analysis.runs import read_runs
-from src.files import write_atomically
-
-# Each has build(runs) and to_text(artefact); a figure also has draw(artefact).
-ARTEFACTS = {"figure4": figure4, "proposition1": proposition1, "table1": table1}
+# In the order of the paper. Each module has build(runs).
+ARTEFACTS = [
+    "figure4", "proposition1", "table1", "table2", "figure6", "figure7", "table3", "figure8", "figure9", "figure10",
+    "figure11",
+]  # fmt: skip
 WITHOUT_RUNS = {"figure4"}
 
 
+def build(names: list[str], runs: Runs) -> list[Artefact]:
+    """The artefacts of these names."""
+    return [importlib.import_module(f"analysis.{name}").build(runs) for name in names]
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m analysis", description=__doc__)
-    parser.add_argument("artefact", choices=sorted(ARTEFACTS), help="what to build")
-    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="where runs are (default: outputs)")
-    parser.add_argument("--report", type=Path, default=Path("report"), help="where figures go (default: report)")
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    names = ", ".join([*ARTEFACTS, "claims"])
+    parser.add_argument("artefacts", nargs="*", metavar="ARTEFACT", help=f"{names} (default: everything)")
+    parser.add_argument("--outputs", type=Path, help="the folder of outputs that the runs are in (default: outputs)")
+    parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="read the runs from a W&B server instead")
+    parser.add_argument("--report", type=Path, default=Path("report"), help="where files go (default: report)")
+    parser.add_argument("--unfinished", action="store_true", help="let runs count that have not finished, or failed")
     arguments = parser.parse_args()
+    unknown = [name for name in arguments.artefacts if name not in (*ARTEFACTS, "claims")]
+    if unknown:
+        parser.error(f"no artefact {', '.join(unknown)}; there are {names}")
+    if arguments.outputs and arguments.wandb:
+        parser.error("--outputs and --wandb exclude each other")
+    outputs = arguments.outputs or Path("outputs")
+    needed = not arguments.artefacts or set(arguments.artefacts) - WITHOUT_RUNS
+    if needed and not arguments.wandb and not outputs.is_dir():
+        parser.error(f"--outputs {outputs}: no such folder; make runs with python -m src.run, or with a sweep")
     logging.basicConfig(format="%(message)s")
-    name, module = arguments.artefact, ARTEFACTS[arguments.artefact]
-    if name not in WITHOUT_RUNS and not arguments.outputs.is_dir():
-        command = getattr(module, "COMMAND", "python -m src.run")
-        parser.error(f"--outputs {arguments.outputs}: no such folder; make runs with {command}")
-    artefact = module.build([] if name in WITHOUT_RUNS else read_runs(arguments.outputs))
-    print(module.to_text(artefact))
-    if hasattr(module, "draw"):
-        save(module.draw(artefact), arguments.report, name)
+    try:
+        runs = Runs([])
+        if needed:
+            runs = read_cached(arguments.wandb or outputs, arguments.report / "data", arguments.unfinished)
+        report(arguments.artefacts, runs, arguments.report)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command begins anew")
 
 
-def save(figure: Figure, report: Path, name: str) -> None:
-    """Writes a figure as PNG and PDF into a folder and prints their paths."""
-    report.mkdir(parents=True, exist_ok=True)
-    for kind in ("png", "pdf"):
-        path = report / f"{name}.{kind}"
-        write_atomically(path, lambda file, kind=kind: figure.savefig(file, format=kind, dpi=300))
-        print(path)
+def report(names: list[str], runs: Runs, folder: Path) -> None:
+    """Writes the report of the artefacts of these names, of everything if there are none, and says what it has."""
+    from analysis.settings import command_of
+    from analysis.writing.markdown import claims_to_markdown, to_markdown
+    from analysis.writing.report import write_report
+
+    claims = []
+    if not names or "claims" in names:
+        from analysis.claims import judge
+
+        claims = judge(runs)
+    artefacts = build([name for name in ARTEFACTS if name in names] if names else ARTEFACTS, runs)
+    if names:
+        print("\n\n".join([*map(to_markdown, artefacts), *([claims_to_markdown(claims)] if claims else [])]))
+    commands = {run.run_id: command_of(run) for run in runs.all}
+    files = write_report(artefacts, claims, runs, folder, commands, whole=not names)
+    left_out = [f"  {run.source}: {run.reason}" for run in runs.left_out] + [f"  {line}" for line in runs.unreadable]
+    print(f"{len(runs.counting)} runs count; {len(files)} files in {folder}{os.sep}", file=sys.stderr)
+    if left_out:
+        print("\n".join(["left out:", *left_out]), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,19 @@
-"""Runs as their W&B logs tell them: configuration, history, and whether they came to an end."""
+"""Runs as their W&B logs tell them, the same from local files and from a server."""
 
-import json
 import logging
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from src.wandb_log import join_rows
+
 logger = logging.getLogger(__name__)
+
+FINISHED, FAILED, UNFINISHED, DAMAGED = "finished", "failed", "unfinished", "damaged"
 
 
 @dataclass(frozen=True)
@@ -22,94 +22,136 @@ class Run:
 
     run_id: str
     config: dict[str, Any]  # as logged, with dots between the levels: schedule.epochs
-    history: pd.DataFrame  # one row a global_step, in their order
-    finished: bool
+    values: pd.DataFrame  # every number logged: global_step, key and value, in the order of steps
+    state: str  # finished, failed, unfinished or damaged
+    reason: str = ""  # why it is not finished
+    objects: dict[str, Any] = field(default_factory=dict)  # what was logged last under each key that holds no number
+    started: str = ""  # date and time of the first part
+    resumed: bool = False
+    source: str = ""  # the folder of its log, or its address
+
+    @property
+    def finished(self) -> bool:
+        """Whether it came to its end, and all of its log could be read."""
+        return self.state == FINISHED
+
+    @cached_property
+    def _places(self) -> dict[str, np.ndarray]:
+        return dict(self.values.groupby("key", observed=True, sort=False).indices)
+
+    def series(self, key: str) -> pd.Series:
+        """The values logged under this key, by global step; empty if there are none."""
+        found = self.values.iloc[self._places.get(key, [])]
+        return pd.Series(found["value"].to_numpy(), index=pd.Index(found["global_step"], name="global_step"), name=key)
 
     def last(self, key: str) -> float:
         """The last value logged under this key, NaN if there is none."""
-        values = self.history[key].dropna() if key in self.history else []
+        values = self.series(key).dropna()
         return float(values.iloc[-1]) if len(values) else float("nan")
 
-
-@dataclass
-class _Part:
-    """What one W&B file holds of a run."""
-
-    started: str = ""
-    run_id: str = ""
-    config: dict[str, Any] = field(default_factory=dict)
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    exit_code: int | None = None
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """One row a global step, a column for each key; NaN where nothing was logged."""
+        wide = self.values.pivot(index="global_step", columns="key", values="value")
+        return wide.reset_index().rename_axis(columns=None)
 
 
-def read_runs(outputs: Path) -> list[Run]:
-    """All runs that have a local W&B file under a folder of outputs, in the order of their ids.
+@dataclass(frozen=True)
+class Runs:
+    """The runs of one place, and what could not be read there."""
 
-    A file without a readable beginning is named in a warning and left out.
+    all: list[Run]
+    unreadable: list[str] = field(default_factory=list)  # a line each, which names the file
+    unfinished_too: bool = False
+
+    @property
+    def counting(self) -> list[Run]:
+        """Those that tables and figures are made of: the finished ones, unless all were asked for."""
+        return [run for run in self.all if run.finished or self.unfinished_too]
+
+    @property
+    def left_out(self) -> list[Run]:
+        """The others, each with its reason."""
+        return [] if self.unfinished_too else [run for run in self.all if not run.finished]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The runs as one tidy table: a row each, with their state, their configuration and their last metrics."""
+        rows = []
+        for run in self.all:
+            about = {name: getattr(run, name) for name in ("run_id", "state", "reason", "started", "resumed", "source")}
+            metrics = {key: run.last(key) for key in run._places if key.startswith(("AP", "AR", "VOC"))}
+            rows.append(about | run.config | metrics)
+        return pd.DataFrame(rows)
+
+    @property
+    def histories(self) -> pd.DataFrame:
+        """The histories as one tidy table: columns run_id, global_step, key and value, a row for each number logged."""
+        if not self.all:
+            return pd.DataFrame(columns=["run_id", "global_step", "key", "value"])
+        frames = [run.values.assign(key=run.values["key"].astype(str)) for run in self.all]
+        names = np.repeat([run.run_id for run in self.all], [len(frame) for frame in frames])
+        histories = pd.concat(frames, ignore_index=True)
+        histories.insert(0, "run_id", pd.Categorical(names))
+        return histories.astype({"key": "category"})
+
+
+def make_run(
+    run_id: str, config: dict[str, Any], rows: list[dict[str, Any]], state: str, reason: str = "", **about: Any
+) -> Run:
+    """A run from its configuration, nested as it was logged, and its rows in the order of logging.
+
+    Rows without `global_step` are not this project's and are left out. What is no number is kept as an object.
     """
-    parts: dict[str, list[_Part]] = {}
-    files = sorted(outputs.glob("*/wandb/*run-*/run-*.wandb"))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each file is read by a process of its own
-        read = list(pool.map(_read_part, files))
-    for file, part in zip(files, read, strict=True):
-        if part.run_id:
-            parts.setdefault(part.run_id, []).append(part)
-        else:
-            logger.warning("%s holds no run that can be read; left out", file)
-    return [_join(run_id, found) for run_id, found in sorted(parts.items())]
+    steps, keys, numbers, objects, names = [], [], [], {}, {}
+    stepped = [(int(row["global_step"]), row) for row in rows if _is_step(row.get("global_step"))]
+    for step, row in join_rows(stepped).items():
+        for key, value in flatten(row).items():
+            number = _number(value)
+            if number is None:
+                objects[key] = value
+            elif key != "global_step" and key[0] != "_":
+                steps.append(step)
+                keys.append(names.setdefault(key, len(names)))
+                numbers.append(number)
+    values = pd.DataFrame({
+        "global_step": np.array(steps, dtype=np.int64),
+        "key": pd.Categorical.from_codes(np.array(keys, dtype=np.int32), list(names)),
+        "value": np.array(numbers, dtype=np.float64),
+    })  # fmt: skip
+    return Run(run_id, flatten(config), values, state, reason, objects, **about)
 
 
-def _join(run_id: str, parts: list[_Part]) -> Run:
-    # A run that was killed and resumed has logged some steps twice; the later part is the one that went on.
-    parts = sorted(parts, key=lambda part: part.started)
-    rows: dict[int, dict] = {}
-    for part in parts:
-        begun = min((row["global_step"] for row in part.rows), default=None)
-        if begun is not None:
-            rows = {step: row for step, row in rows.items() if step <= begun}
-        for row in part.rows:
-            rows.setdefault(row["global_step"], {}).update(row)
-    history = pd.DataFrame([rows[step] for step in sorted(rows)])
-    return Run(run_id, parts[-1].config, history, parts[-1].exit_code == 0)
+def _is_step(value: Any) -> bool:
+    return isinstance(value, int | float) and value == int(value)
 
 
-def _read_part(file: Path) -> _Part:
-    part = _Part()
-    for record in _records(file):
-        kind = record.get("type")
-        content = record.get(kind, {})
-        if kind == "run":
-            part.run_id = content["run_id"]
-            part.started = content.get("start_time", "")
-            part.config = _flatten(content.get("config", {}).get("update", {}))
-        elif kind == "history" and "global_step" in content["item"]:
-            part.rows.append({key: _number(value) for key, value in content["item"].items() if not key.startswith("_")})
-        elif kind == "exit":
-            part.exit_code = content.get("exit_code", 0)
-    return part
-
-
-def _records(file: Path) -> Iterator[dict[str, Any]]:
-    """The file's records up to the first that is damaged, as W&B's own reader gives them."""
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    for line in done.stdout.splitlines():
-        try:
-            yield json.loads(line)
-        except json.JSONDecodeError:
-            break
-    if done.returncode:
-        reason = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-        logger.warning("%s could not be read to its end: %s", file, reason[0])
-
-
-def _flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested configuration with dots between the levels, without W&B's own part; its media stay together."""
     flat = {}
     for key, value in config.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        if isinstance(value, dict) and "_type" not in value and key != "_wandb":
+            flat.update(flatten(value, f"{prefix}{key}."))
+        elif key != "_wandb":
+            flat[f"{prefix}{key}"] = value
     return flat
 
 
-def _number(value: Any) -> Any:
-    # W&B's reader writes the numbers that JSON lacks as strings.
-    return float(value) if value in ("NaN", "Infinity", "-Infinity", "+Inf", "-Inf", "Inf") else value
+# How W&B's server and its tools write the numbers that JSON lacks.
+_WORDS = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf, "+Inf": np.inf, "-Inf": -np.inf, "Inf": np.inf}
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool | int | float):
+        return float(value)
+    return _WORDS.get(value) if isinstance(value, str) else None
+
+
+def read_runs(outputs: Path) -> list[Run]:
+    """All runs that have a local W&B file under a folder of outputs, in the order of their ids, read anew."""
+    from analysis.logs.local import read_local
+
+    runs = read_local(outputs)
+    for line in runs.unreadable:
+        logger.warning("%s", line)
+    return runs.all

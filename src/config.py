@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -187,6 +187,17 @@ def _scientific(plain: dict, schema: type) -> dict:
             known = isinstance(value, dict) and f.name not in ("loss", "method")
             kept[f.name] = _scientific(value, f.default_factory) if known else value
     return kept
+
+
+def not_scientific_keys(schema: type = Config, prefix: str = "") -> set[str]:
+    """The keys, with dots between the levels, that cannot change a run's numbers."""
+    keys = set()
+    for f in fields(schema):
+        if not f.metadata.get("scientific", True):
+            keys.add(prefix + f.name)
+        elif is_dataclass(f.default_factory):
+            keys |= not_scientific_keys(f.default_factory, f"{prefix}{f.name}.")
+    return keys
 
 
 def run_id(config: DictConfig) -> str:

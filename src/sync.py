@@ -12,11 +12,9 @@ import json
 import os
 import re
 import shutil
-import struct
 import subprocess
 import sys
 import tempfile
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,13 +26,10 @@ from wandb.proto.wandb_internal_pb2 import HistoryItem, Record, SummaryItem
 
 from src.errors import UserError
 from src.files import read_json, write_json
+from src.wandb_log import join_rows, read_log, write_log
 
 SECONDS_TO_ANSWER = 10
 MARKER = "uploaded.json"
-
-# W&B's log is records of protobuf in frames as of LevelDB's log: checksum, length, kind; no frame crosses a block.
-HEADER, BLOCK, FRAME = b":W&B\xe1\xbe\x00", 32768, struct.Struct("<IHB")
-FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 
 STEP, RUNTIME = ("global_step",), ("_runtime",)
 
@@ -70,7 +65,7 @@ def sync(outputs: Path, only: list[str], project: str | None, entity: str | None
         raise UserError(f"no run {', '.join(missing)} logged offline in {outputs}")
     if not found:
         raise UserError(f"no run logged offline in {outputs}")
-    api = _connect()
+    api = connect()
     arrived = True
     for folder in (bar := tqdm([found[run_id] for run_id in only or found], "upload", unit="run", disable=None)):
         try:
@@ -84,7 +79,12 @@ def sync(outputs: Path, only: list[str], project: str | None, entity: str | None
     return arrived
 
 
-def _connect() -> wandb.Api:
+def connect() -> wandb.Api:
+    """W&B's client for the server and the key of this machine's settings.
+
+    Raises:
+        UserError: there is no key, or no server that answers within SECONDS_TO_ANSWER and takes it.
+    """
     # An upload would try to reach a server for minutes.
     try:
         return wandb.Api(timeout=SECONDS_TO_ANSWER)
@@ -123,8 +123,11 @@ def _sync_run(folder: Path, project: str | None, entity: str | None, api: wandb.
 
 
 def _read_segment(file: Path) -> _Segment:
+    def refuse(damage: str) -> None:
+        raise UserError(f"{damage}; move its folder away to upload the run without it")
+
     segment = _Segment()
-    for record in read_log(file):
+    for record in read_log(file, refuse):
         match record.WhichOneof("record_type"):
             case "history":
                 row = {tuple(item.nested_key) or (item.key,): item.value_json for item in record.history.item}
@@ -153,7 +156,7 @@ def _join(segments: list[_Segment], exit_code: int) -> Iterator[Record]:
     for segment in segments:
         yield from segment.others
     summary: Row = {}
-    for step, row in sorted(_join_rows([segment.rows for segment in segments]).items()):
+    for step, row in _join_rows([segment.rows for segment in segments]).items():
         record = Record()
         record.history.step.num = step
         record.history.item.extend(_items(HistoryItem, {**row, ("_step",): json.dumps(step)}))
@@ -170,13 +173,11 @@ def _join_rows(parts: list[list[Row]]) -> dict[int, Row]:
     rows: dict[int, Row] = {}
     for part in parts:
         later = [(int(json.loads(row[STEP])), row) for row in part]
-        begun = min((step for step, _ in later), default=None)
-        if begun is not None:
-            rows = {step: row for step, row in rows.items() if step <= begun}
-        earlier = max((json.loads(row.get(RUNTIME, "0")) for row in rows.values()), default=0)
-        for step, row in later:
+        kept = [row for step, row in rows.items() if step <= later[0][0]] if later else []
+        earlier = max((json.loads(row.get(RUNTIME, "0")) for row in kept), default=0)
+        for _, row in later:
             row[RUNTIME] = json.dumps(earlier + json.loads(row.get(RUNTIME, "0")))
-            rows.setdefault(step, {}).update(row)
+        rows = join_rows([*rows.items(), *later])
     return rows
 
 
@@ -213,51 +214,6 @@ def _upload(run_id: str, records: Iterable[Record], files: list[Path], project: 
             raise UserError(f"not all has arrived: {'; '.join(dict.fromkeys(errors)) or said.strip()}")
         address = re.search(r"https?://\S+/runs/\S+", said)
     return address[0] if address else f"{entity}/{project}/{run_id}"
-
-
-def read_log(file: Path) -> Iterator[Record]:
-    """The records of a W&B log, up to where it was cut off.
-
-    Raises:
-        UserError: it is none, or damaged before its end.
-    """
-    log = file.read_bytes()
-    if log[: len(HEADER)] != HEADER[: len(log)]:
-        raise UserError(f"{file} is not a log of W&B")
-    at, record = len(HEADER), b""
-    while at + FRAME.size <= len(log):
-        if BLOCK - at % BLOCK < FRAME.size:
-            at += BLOCK - at % BLOCK
-            continue
-        checksum, length, kind = FRAME.unpack_from(log, at)
-        end = at + FRAME.size + length
-        if end > len(log):
-            return
-        if zlib.crc32(log[at + FRAME.size - 1 : end]) != checksum:
-            if not any(log[end:]):  # the host went down as this was written, and zeros may stand for what it lost
-                return
-            raise UserError(f"{file} is damaged at byte {at}; move its folder away to upload the run without it")
-        record = (record if kind in (MIDDLE, LAST) else b"") + log[at + FRAME.size : end]
-        if kind in (FULL, LAST):
-            yield Record.FromString(record)
-        at = end
-
-
-def write_log(file: Path, records: Iterable[Record]) -> None:
-    """Writes a W&B log."""
-    log = bytearray(HEADER)
-    for record in records:
-        rest, begun = record.SerializeToString(), False
-        while rest or not begun:
-            room = BLOCK - len(log) % BLOCK - FRAME.size
-            if room < 0:
-                log += bytes(room + FRAME.size)
-                continue
-            part, rest = rest[:room], rest[room:]
-            kind = (LAST if begun else FULL) if not rest else (MIDDLE if begun else FIRST)
-            log += FRAME.pack(zlib.crc32(bytes([kind]) + part), len(part), kind) + part
-            begun = True
-    file.write_bytes(log)
 
 
 def main() -> None:

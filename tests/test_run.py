@@ -207,7 +207,8 @@ def test_sweep_runs_each_run_once_and_table_1_shows_its_rows(tiny, tmp_path):
     assert len(runs) == 3 and "4 combinations are 3 different runs" in output  # focal does not use delta
 
     command = [sys.executable, "-m", "analysis", "table1", "--outputs", str(tmp_path / "outputs")]
+    command += ["--report", str(tmp_path / "report")]
     table = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    block = table.split("| δ |")[1].split("| Interpolated |")[0]
+    block = table.split("### δ\n")[1].split("### ")[0]
     rows = [line for line in block.splitlines() if re.match(r"\| [0-9]", line)]
     assert ["missing" in row for row in rows] == [True, False, False, True, True]

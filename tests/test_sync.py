@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
-from wandb.proto.wandb_internal_pb2 import Record
 
-from src.errors import UserError
-from src.sync import BLOCK, HEADER, MARKER, read_log, write_log
+from src.sync import MARKER
+from src.wandb_log import BLOCK, HEADER
 from tests.conftest import own_environment
+from tests.test_wandb_log import read
 from tests.wandb_server import OWNER, wandb_server
 
 ROOT = Path(__file__).parent.parent
@@ -59,7 +59,7 @@ def logs(directory):
 
 
 def rows_of(file):
-    histories = [record.history for record in read_log(file) if record.HasField("history")]
+    histories = [record.history for record in read(file) if record.HasField("history")]
     return [{item.nested_key[0]: json.loads(item.value_json) for item in history.item} for history in histories]
 
 
@@ -223,25 +223,3 @@ def test_wandb_sync_alone_does_not_do(outputs, server):
     assert {row["begun_at"] for row in upload(logs(outputs / "cut/resumed")[1:])} == {0}
     server.runs.clear()
     assert upload(logs(outputs / "cut/resumed")) == []
-
-
-def test_logs_are_written_as_wandb_writes_them(logged, tmp_path):
-    for file in (*logs(logged / "finished/whole"), *logs(logged / "finished/resumed")):
-        write_log(tmp_path / "log", read_log(file))
-        assert list(read_log(tmp_path / "log")) == list(read_log(file))
-        assert (tmp_path / "log").stat().st_size == file.stat().st_size
-
-
-@pytest.mark.parametrize("left", range(-2, 10))
-def test_logs_at_the_borders_of_blocks(tmp_path, left):
-    sizes = [BLOCK - len(HEADER) - 7 - 4 - left, 3 * BLOCK, 0, 100]
-    records = [Record(uuid="x" * size) for size in sizes]
-    write_log(tmp_path / "log", records)
-    assert list(read_log(tmp_path / "log")) == records
-    log = (tmp_path / "log").read_bytes()
-    for end in (log[:-50], log[:-50] + bytes(50), log[:-107] + bytes(2 * BLOCK)):
-        (tmp_path / "log").write_bytes(end)
-        assert list(read_log(tmp_path / "log")) == records[:-1]
-    (tmp_path / "log").write_bytes(bytes(b ^ (i == BLOCK) for i, b in enumerate(log)))
-    with pytest.raises(UserError, match="damaged"):
-        list(read_log(tmp_path / "log"))

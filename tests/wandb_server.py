@@ -1,10 +1,11 @@
-"""A W&B server on the loopback, as far as uploads of runs need one, which remembers what arrived.
+"""A W&B server on the loopback, as far as uploading runs and reading them back needs one.
 
 It keeps lines as W&B's does: those sent with an offset take the place of all from that line on.
 """
 
 import gzip
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from types import SimpleNamespace
 from typing import Any
 
 OWNER = "someone"  # of every API key
+READING = {"Runs", "Run", "RunHistoryKeys", "RunParquetHistory", "HistoryPage", "RunFiles"}
+PAGE = 4  # runs in an answer, however many are asked for
 
 
 @dataclass
@@ -37,8 +40,11 @@ class UploadedRun:
 
 @contextmanager
 def wandb_server() -> Iterator[SimpleNamespace]:
-    """Yields the server's `url`, its `runs` by entity/project/id, and `refused`: requests with this get a 400."""
-    state = SimpleNamespace(runs={}, refused="nothing")
+    """Yields the server's `url`, its `runs` by entity/project/id, and `refused`: requests with this get a 400.
+
+    `asked` are the GraphQL operations that it was asked for.
+    """
+    state = SimpleNamespace(runs={}, refused="nothing", asked=[])
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"state": state}))
     server.handle_error = lambda *_: None  # a client that ends drops its connections
     state.url = f"http://127.0.0.1:{server.server_port}"
@@ -75,7 +81,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._stream(self.state.runs["/".join(self.path.split("/")[2:5])], json.loads(body))
         self._answer({})
 
+    def do_GET(self) -> None:
+        run, name = self.path.removeprefix("/storage/").split("?")
+        content = self.state.runs[run].files[name]
+        self._send(content, "application/octet-stream")
+
     def _graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        operation = re.search(r"(query|mutation)\s+(\w+)", query)
+        self.state.asked.append(operation[2] if operation else "")
+        if self.state.asked[-1] in READING:
+            return self._read(self.state.asked[-1], query, variables)
         entity, project = variables.get("entity") or OWNER, variables.get("project")
         run_id = variables.get("name") or variables.get("run")
         path = f"{entity}/{project}/{run_id}"
@@ -103,6 +118,52 @@ class _Handler(BaseHTTPRequestHandler):
         viewer = {"id": "user", "entity": OWNER, "username": OWNER, "flags": "{}", "teams": {"edges": []}}
         return {"viewer": viewer, "serverInfo": {"features": []}}
 
+    def _read(self, operation: str, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        """What one of READING asks for."""
+        path = f"{variables.get('entity') or variables.get('entityName')}/{variables['project']}"
+        ids = sorted(run.removeprefix(f"{path}/") for run in self.state.runs if run.startswith(f"{path}/"))
+        if not ids:
+            return {"project": None}
+        if operation == "Runs":
+            start = int(variables.get("cursor") or 0)
+            edges = [{"node": self._node(path, ids[at]), "cursor": str(at + 1)}
+                     for at in range(start, min(start + PAGE, len(ids)))]  # fmt: skip
+            more = {"endCursor": str(start + len(edges)), "hasNextPage": start + len(edges) < len(ids)}
+            return {"project": {"internalId": "1", "runCount": len(ids), "readOnly": False,
+                                "runs": {"edges": edges, "pageInfo": more}}}  # fmt: skip
+        run_id = variables.get("name") or variables.get("run") or variables.get("runName")
+        run = self.state.runs[f"{path}/{run_id}"]
+        steps = {json.loads(line)["_step"]: line for line in run.lines.get("wandb-history.jsonl", [])}
+        if operation == "RunHistoryKeys":
+            return {"project": {"run": {"historyKeys": {"lastStep": max(steps, default=-1)}}}}
+        if operation == "RunParquetHistory":
+            return {"project": {"run": {"parquetHistory": {"parquetUrls": [], "liveData": []}}}}
+        if operation == "HistoryPage":
+            found = [line for step, line in steps.items() if variables["minStep"] <= step < variables["maxStep"]]
+            return {"project": {"run": {"history": found}}}
+        if operation == "RunFiles":
+            files = [self._file(f"{path}/{run_id}", name) for name in variables["fileNames"] if name in run.files]
+            edges = [{"node": file, "cursor": ""} for file in files]
+            return {"project": {"run": {"fileCount": len(files), "files": {
+                "edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}}}}}  # fmt: skip
+        return {"project": {"run": self._node(path, run_id)}}
+
+    def _node(self, path: str, run_id: str) -> dict[str, Any]:
+        run = self.state.runs[f"{path}/{run_id}"]
+        state = "running" if run.exit_code is None else "failed" if run.exit_code else "finished"
+        return {
+            "id": f"storage of {path}/{run_id}", "projectId": 1, "name": run_id, "displayName": run.name, "tags": [],
+            "state": state, "createdAt": "2026-01-02T03:04:05Z", "heartbeatAt": "2026-01-02T04:04:05Z",
+            "historyLineCount": len(run.history), "config": json.dumps(run.config), "summaryMetrics": "{}",
+            "systemMetrics": "{}", "user": {"name": OWNER, "username": OWNER}, "readOnly": False, "sweepName": None,
+        }  # fmt: skip
+
+    def _file(self, run: str, name: str) -> dict[str, Any]:
+        size = len(self.state.runs[run].files[name])
+        return {"id": name, "name": name, "url": f"{self.state.url}/storage/{run}?{name}", "sizeBytes": size,
+                "directUrl": f"{self.state.url}/storage/{run}?{name}", "mimetype": "image/png", "md5": "",
+                "updatedAt": "2026-01-02T03:04:05Z"}  # fmt: skip
+
     def _stream(self, run: UploadedRun, request: dict[str, Any]) -> None:
         for name, chunk in request.get("files", {}).items():
             run.lines.setdefault(name, [])[chunk["offset"] :] = chunk["content"]
@@ -114,9 +175,11 @@ class _Handler(BaseHTTPRequestHandler):
         return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
 
     def _answer(self, content: dict[str, Any], status: int = 200) -> None:
-        body = json.dumps(content).encode()
+        self._send(json.dumps(content).encode(), "application/json", status)
+
+    def _send(self, body: bytes, kind: str, status: int = 200) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

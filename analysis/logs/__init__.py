@@ -1,0 +1,1 @@
+"""Reading runs from where they were logged."""

@@ -1,0 +1,1 @@
+"""Writing artefacts: figures, Markdown, LaTeX, CSV and the HTML report."""

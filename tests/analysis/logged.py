@@ -1,0 +1,111 @@
+"""Real W&B logs and runs to test the analysis on."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from analysis.runs import Run, make_run
+from analysis.settings import METHODS
+from src.config import resolve, run_id
+from tests.conftest import ROOT, make_config, own_environment
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from src.tracking import Tracker
+
+for run in json.load(sys.stdin):
+    with Tracker(Path(run["folder"]), "n", run["config"], mode="offline", project="p", entity=None) as tracker:
+        for tracker.step, values in run["rows"]:
+            tracker.log(values)
+"""
+EPOCHS, STEPS = 2, 10
+BOXES = "schedule.box_loss_weight=0"
+Rows = list[tuple[int, dict[str, Any]]]
+
+
+def config_of(*overrides: str, **changes: Any) -> dict[str, Any]:
+    """A run's configuration as it is logged, with keys that conf/ does not know changed or added afterwards."""
+    composed = resolve(make_config(*overrides))
+    config = OmegaConf.to_container(composed) | {"run_id": run_id(composed)}
+    environment = {"device": "x86_64 CPU", "threads": 2, "git_commit": "0" * 40, "git_dirty": False, "host": "here"}
+    if config["dataset"]["format"] == "shapes":
+        config["dataset"]["root"] = "shapes"
+    config |= {"environment": environment, "data": {"fingerprint": "f" * 16, "train": 9, "test": 3}}
+    for key, value in changes.items():
+        *groups, last = key.split(".")
+        place = config
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[last] = value
+    return config
+
+
+def rows_of(ap: float, **others: float) -> Rows:
+    """Two epochs of ten steps, with an AP of half of `ap` after the first and of `ap` after the second."""
+    rows = []
+    for step in range(1, EPOCHS * STEPS + 1):
+        values = {
+            "loss": 1 / step, "loss_seconds": 0.01, "iteration_seconds": 0.1, "peak_memory": 1024.0 + step,
+            "epoch": (step - 1) // STEPS, "ap_loss": 1 - step / 40,
+        }  # fmt: skip
+        rows.append((step, values | others))
+        if step % STEPS == 0:
+            found = ap * step / (EPOCHS * STEPS)
+            rows.append((step, {"AP": found, "AP50": 2 * found, "AP75": found / 2}))
+    counts = [[0] * 50 for _ in range(50)]
+    counts[0][10], counts[5][40], counts[30][45] = 1000, 7, 20
+    return [*rows, (EPOCHS * STEPS, {"anchor_scores": counts})]
+
+
+def run_of(config: dict[str, Any], rows: Rows, state: str = "finished") -> Run:
+    """A run as it would be read from its log."""
+    steps = [{"global_step": step, **values} for step, values in rows]
+    return make_run(config["run_id"], config, steps, state, "" if state == "finished" else "its log has no end")
+
+
+def log_runs(outputs: Path, runs: list[tuple[dict[str, Any], Rows]]) -> None:
+    """Logs runs, of a configuration and rows each, through the project's own tracking, in a process of its own."""
+    jobs = []
+    for config, rows in runs:
+        folder = outputs / config["run_id"]
+        folder.mkdir(parents=True, exist_ok=True)
+        jobs.append({"folder": str(folder), "config": config, "rows": rows})
+    command = [sys.executable, "-c", SCRIPT]
+    subprocess.run(command, input=json.dumps(jobs), cwd=ROOT, env=own_environment(), text=True, check=True)
+
+
+def named(run_id: str, *overrides: str, **changes: Any) -> dict[str, Any]:
+    """A configuration with an id of its own, as of runs whose knobs conf/ does not have yet."""
+    return config_of(*overrides, **changes) | {"run_id": run_id}
+
+
+def every_kind_of_run() -> list[tuple[dict[str, Any], Rows]]:
+    """Losses at two batch sizes, without a loss, methods, proposals, SSD, and perturbed images."""
+    logged = []
+    for number, loss in enumerate(("ap", "focal", "auc", "ohem")):
+        for seed in (0, 1):
+            words = [f"loss={loss}", f"seed={seed}"]
+            logged.append((config_of(*words), rows_of(30.0 - number + seed)))
+            ssd = named(f"ssd-{loss}-{seed}", *words, "recipe=voc", "dataset.root=VOC", **{"model.name": "ssd"})
+            logged.append((ssd, rows_of(40.0 - number + seed)))
+        small = rows_of(20.0, loss_seconds=0.005, peak_memory=512.0)
+        logged.append((config_of(f"loss={loss}", "batch_size=4"), small))
+        attacked = named(f"black-{loss}", f"loss={loss}", **{"attack.name": "black_patch"})
+        logged.append((attacked, [(20, {"AP50": 50.0 - number})]))
+        fooled = named(f"deepfool-{loss}", f"loss={loss}", **{"attack.name": "deepfool"})
+        logged.append((fooled, [(20, {"minimal_perturbation": 15.0 + number})]))
+    logged.append((named("none", **{"loss.name": "none"}), rows_of(0.0, peak_memory=900.0)))
+    for number, method in enumerate(METHODS):
+        logged.append((config_of(f"method={method}", BOXES), rows_of(1.0)))
+        for proposals in (2000, 8000):
+            changes = {"proposals": proposals}
+            if proposals == 8000 and method == "approximate_gradient":
+                changes["snapshot"] = "a-run"
+            config = named(f"{method}-{proposals}", f"method={method}", BOXES, **changes)
+            logged.append((config, rows_of(1.0, ap_loss=0.2 + number / 10 + proposals / 100_000)))
+    return logged
