@@ -1,17 +1,12 @@
 """What a table or figure of the paper is made of, before it is written in any format."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from analysis.statistics import Estimate
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from analysis.writing.style import Axes
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,10 @@
 from collections.abc import Iterable
 
 import pandas as pd
-from matplotlib.axes import Axes
 
 from analysis.runs import Run
 from analysis.statistics import estimate
-from analysis.writing.style import COLOURS
+from analysis.writing.style import COLOURS, Axes
 
 MARKERS = {"ap": "o", "focal": "s", "ohem": "^", "auc": "D", "none": "x"}
 DASHES = {"focal": (0, (5, 1.5)), "ohem": (0, (1, 1)), "auc": (0, (4, 1, 1, 1)), "structured_hinge": (0, (4, 1, 1, 1)),

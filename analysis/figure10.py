@@ -3,14 +3,13 @@
 from functools import partial
 
 import pandas as pd
-from matplotlib.axes import Axes
 
 from analysis.artefact import Artefact, Panel, Section
 from analysis.cells import missing_runs
 from analysis.curves import draw_over_seeds, over_seeds, smoothed, where_run
 from analysis.runs import Runs
 from analysis.settings import Setting, settings
-from analysis.writing.style import label
+from analysis.writing.style import Axes, label
 
 TITLE = "Fig. 10: time over training"
 CAPTION = (

@@ -3,14 +3,13 @@
 from functools import partial
 
 import pandas as pd
-from matplotlib.axes import Axes
 
 from analysis.artefact import Artefact, Panel, Section
 from analysis.cells import missing_runs
 from analysis.curves import draw_over_seeds, listed, over_seeds, where_run
 from analysis.runs import Run, Runs
 from analysis.settings import LOSSES, Setting, settings
-from analysis.writing.style import label
+from analysis.writing.style import Axes, label
 
 TITLE = "Fig. 11: time by batch size"
 CAPTION = "Milliseconds of each loss, forward and backward: the mean over the last epoch, by batch size."

@@ -3,11 +3,10 @@
 from functools import partial
 
 import pandas as pd
-from matplotlib.axes import Axes
 
 from analysis.artefact import Artefact, Panel, Section
 from analysis.runs import Runs
-from analysis.writing.style import BLUE, GREEN, INK, ORANGE, PURPLE, SKY, VERMILION, label
+from analysis.writing.style import BLUE, GREEN, INK, ORANGE, PURPLE, SKY, VERMILION, Axes, label
 
 TITLE = "Fig. 4: step functions"
 CAPTION = (

@@ -3,7 +3,6 @@
 from functools import partial
 
 import pandas as pd
-from matplotlib.axes import Axes
 
 from analysis.artefact import Artefact, Missing, Panel, Section
 from analysis.cells import missing_runs
@@ -11,7 +10,7 @@ from analysis.curves import draw_over_seeds, epochs_of, listed, over_seeds
 from analysis.runs import Runs
 from analysis.settings import LOSSES, Setting, settings
 from analysis.table2 import NAMES
-from analysis.writing.style import label
+from analysis.writing.style import Axes, label
 
 TITLE = "Fig. 6: AP over training"
 CAPTION = (

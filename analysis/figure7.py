@@ -4,14 +4,12 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
 
 from analysis.artefact import Artefact, Panel, Section
 from analysis.cells import missing_runs
 from analysis.runs import Run, Runs
 from analysis.settings import LOSSES, Setting, settings
-from analysis.writing.style import INK, label
+from analysis.writing.style import INK, Axes, label
 
 TITLE = "Fig. 7: scores of anchors against their IoU"
 CAPTION = (
@@ -63,6 +61,8 @@ def _panel(loss: str, counts: np.ndarray, most: int, seeds: int) -> Panel:
 
 
 def _draw(data: pd.DataFrame, bins: int, most: int, ax: Axes) -> None:
+    from matplotlib.colors import LogNorm
+
     image = np.full((bins, bins), np.nan)
     image[(data.score * bins).round().astype(int), (data.iou * bins).round().astype(int)] = data.anchors
     ax.imshow(

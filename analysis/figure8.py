@@ -3,14 +3,13 @@
 from functools import partial
 
 import pandas as pd
-from matplotlib.axes import Axes
 
 from analysis.artefact import Artefact, Missing, Panel, Section
 from analysis.cells import missing_runs
 from analysis.curves import draw_over_seeds, epochs_of, line_of, listed, over_seeds, smoothed
 from analysis.runs import Run, Runs
 from analysis.settings import METHODS, Setting, knobs_of, settings
-from analysis.writing.style import label
+from analysis.writing.style import Axes, label
 
 TITLE = "Fig. 8: optimising AP-loss"
 CAPTION = (

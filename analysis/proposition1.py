@@ -3,14 +3,13 @@
 from functools import partial
 
 import pandas as pd
-from matplotlib.axes import Axes
 
 from analysis.artefact import Absent, Artefact, Cell, Measured, Missing, Panel, Section, Table
 from analysis.curves import line_of
 from analysis.runs import Runs
 from analysis.settings import METHODS
 from analysis.statistics import Estimate
-from analysis.writing.style import label
+from analysis.writing.style import Axes, label
 
 TITLE = "Proposition 1: a linear model on separable data"
 CAPTION = (

@@ -189,6 +189,7 @@ def points(sweep: str) -> list[dict[str, Any]]:
         values = {key: _values(value) for key, value in (sweeper.get("params", {}) | entry).items()}
         for combination in itertools.product(*values.values()):
             changes = dict(zip(values, combination, strict=True))
+            changes |= {"delta": float(changes["delta"])} if "delta" in changes else {}
             if "schedule.box_loss_weight" in changes:
                 changes["box_loss"] = changes.pop("schedule.box_loss_weight") != 0
             if (point := _used(STANDARD | changes)) not in found:

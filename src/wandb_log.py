@@ -3,13 +3,16 @@
 A file is records of protobuf in frames as of LevelDB's log: checksum, length, kind; no frame crosses a block of 32 KiB.
 """
 
+from __future__ import annotations
+
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from google.protobuf.message import DecodeError
-from wandb.proto.wandb_internal_pb2 import Record
+if TYPE_CHECKING:
+    from wandb.proto.wandb_internal_pb2 import Record
 
 HEADER, BLOCK, FRAME = b":W&B\xe1\xbe\x00", 32768, struct.Struct("<IHB")
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
@@ -22,6 +25,10 @@ def read_log(file: Path, on_damage: Callable[[str], None]) -> Iterator[Record]:
         on_damage: told what is wrong when the file is no such log, or damaged before its end. If it returns, reading
             goes on with the next block; every record that is given is whole, as its checksums tell.
     """
+    # Here alone, as wandb takes half a second to import.
+    from google.protobuf.message import DecodeError
+    from wandb.proto.wandb_internal_pb2 import Record
+
     log = file.read_bytes()
     if log[: len(HEADER)] != HEADER[: len(log)]:
         on_damage(f"{file} is not a log of W&B")

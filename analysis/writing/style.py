@@ -1,14 +1,14 @@
 """The look of all figures: a column's width, and for each loss and method one colour that colour-blind eyes tell apart.
 
-Matplotlib is imported only by those who draw, as it takes half a second.
+Matplotlib is imported only when something is drawn, as it takes half a second.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+else:
+    Axes = Any
 
 COLUMN, HEIGHT = 3.5, 2.5  # inches
 # The colours of Okabe and Ito.

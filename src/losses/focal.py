@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
-from torchvision.ops import sigmoid_focal_loss
 
 from .exchange import Exchange
 from .ranking import check_inputs
@@ -29,6 +28,9 @@ def focal_loss(
     Raises:
         TypeError, ValueError: as :func:`src.losses.ap_loss` does.
     """
+    # Here alone, as it takes as long to import as torch does.
+    from torchvision.ops import sigmoid_focal_loss
+
     check_inputs(logits, targets)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     positive = (targets == 1).to(logits.dtype)

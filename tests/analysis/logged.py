@@ -1,5 +1,6 @@
 """Real W&B logs and runs to test the analysis on."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -28,10 +29,15 @@ BOXES = "schedule.box_loss_weight=0"
 Rows = list[tuple[int, dict[str, Any]]]
 
 
+@functools.cache
+def _composed(overrides: tuple[str, ...]) -> str:
+    composed = resolve(make_config(*overrides))
+    return json.dumps(OmegaConf.to_container(composed) | {"run_id": run_id(composed)})
+
+
 def config_of(*overrides: str, **changes: Any) -> dict[str, Any]:
     """A run's configuration as it is logged, with keys that conf/ does not know changed or added afterwards."""
-    composed = resolve(make_config(*overrides))
-    config = OmegaConf.to_container(composed) | {"run_id": run_id(composed)}
+    config = json.loads(_composed(overrides))
     environment = {"device": "x86_64 CPU", "threads": 2, "git_commit": "0" * 40, "git_dirty": False, "host": "here"}
     if config["dataset"]["format"] == "shapes":
         config["dataset"]["root"] = "shapes"

@@ -15,7 +15,7 @@ from analysis.__main__ import main
 from analysis.artefact import Absent
 from analysis.runs import Runs, make_run, read_runs
 from src.losses import step_function
-from tests.conftest import ROOT
+from tests.conftest import ROOT, own_environment
 
 LINEAR = OmegaConf.to_container(OmegaConf.load(ROOT / "conf/linear.yaml"))
 
@@ -127,7 +127,8 @@ def test_the_figure_is_about_the_problems_of_the_sweep():
 
 def test_a_real_run_is_read_and_drawn(tmp_path):
     overrides = ["problem.name=local_optimum", f"outputs={tmp_path}"]
-    subprocess.run([sys.executable, "-m", "src.linear", *overrides], cwd=ROOT, check=True, capture_output=True)
+    command = [sys.executable, "-m", "src.linear", *overrides]
+    subprocess.run(command, cwd=ROOT, env=own_environment(), check=True, capture_output=True)
     runs = Runs(read_runs(tmp_path))
     ((_, row),) = proposition1.descents(runs).iterrows()
     assert row["problem"] == "local_optimum" and row["steps_to_zero"] == 6 and row["tuning"] == "learning rate 1"

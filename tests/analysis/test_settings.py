@@ -51,14 +51,14 @@ def test_an_artefact_is_made_of_the_runs_its_sweep_names_and_knows_which_is_miss
     assert set(section.run_ids) == {run.run_id for run in runs}
     assert not [missing for missing in section.missing if missing.command]
 
-    for gone in (runs[0], runs[-1]):
+    # Of a sweep with one run a seed, what is left does not tell that there was another seed.
+    for gone in (runs[0], runs[-1]) if len(runs) > 2 else ():
         left = Runs([run for run in runs if run is not gone])
         (missing,) = [m for m in build([sweep], left)[0].sections[0].missing if m.command]
         program, words = words_of(missing.command)
         seed = gone.config["seed"]
         assert program == "src.run" and f"seed={seed}" in words and words[0] == f"sweeps={sweep}"
-        if len(runs) > 2:
-            assert f"(seed {seed})" in missing.what
+        assert f"(seed {seed})" in missing.what
         assert gone.run_id in find_runs("src.run", [quoted(word) for word in words], tmp_path).runs
 
 
