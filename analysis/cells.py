@@ -1,4 +1,4 @@
-"""The numbers of tables, and what is missing of them."""
+"""What artefacts are put together from: a section for each setting, the numbers of tables, and what is missing."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -6,13 +6,21 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.artefact import Absent, Measured, Missing, Published
-from analysis.runs import Run
-from analysis.settings import Setting
+from analysis.artefact import Absent, Measured, Missing, Published, Section
+from analysis.runs import Run, Runs
+from analysis.settings import Setting, settings
 from analysis.statistics import difference, estimate
 
 PAPER = Path(__file__).parent / "paper"
 METRICS = ["AP", "AP50", "AP75"]
+
+
+def in_each_setting(
+    runs: Runs, section: Callable[[Setting], Section], detectors: Sequence[str] = ("retinanet", "ssd")
+) -> list[Section]:
+    """The sections of all settings with these detectors that have a run of it; an empty one if none has."""
+    found = [section(setting) for setting in settings(runs.counting) if setting.detector in detectors]
+    return [made for made in found if made.run_ids] or [section(Setting("recipe=mini", {}))]
 
 
 def published(table: str) -> pd.DataFrame:

@@ -5,10 +5,10 @@ from functools import partial
 import pandas as pd
 
 from analysis.artefact import Artefact, Panel, Section
-from analysis.cells import missing_runs
+from analysis.cells import in_each_setting, missing_runs
 from analysis.curves import draw_over_seeds, over_seeds, smoothed, where_run
 from analysis.runs import Runs
-from analysis.settings import Setting, settings
+from analysis.settings import Setting
 from analysis.writing.style import Axes, label
 
 TITLE = "Fig. 10: time over training"
@@ -22,9 +22,7 @@ PARTS = 100
 
 def build(runs: Runs) -> Artefact:
     """Two panels, as the times are of different sizes, in each setting that has a run of it."""
-    sections = [_section(setting) for setting in settings(runs.counting)]
-    found = [section for section in sections if section.run_ids]
-    return Artefact("figure10", TITLE, CAPTION, found or [_section(Setting("recipe=mini", {}))])
+    return Artefact("figure10", TITLE, CAPTION, in_each_setting(runs, _section))
 
 
 def _section(setting: Setting) -> Section:

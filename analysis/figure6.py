@@ -5,10 +5,10 @@ from functools import partial
 import pandas as pd
 
 from analysis.artefact import Artefact, Missing, Panel, Section
-from analysis.cells import missing_runs
+from analysis.cells import in_each_setting, missing_runs
 from analysis.curves import draw_over_seeds, epochs_of, listed, over_seeds
 from analysis.runs import Runs
-from analysis.settings import LOSSES, Setting, settings
+from analysis.settings import LOSSES, Setting
 from analysis.table2 import NAMES
 from analysis.writing.style import Axes, label
 
@@ -21,10 +21,7 @@ CAPTION = (
 
 def build(runs: Runs) -> Artefact:
     """A panel in each setting that has a run of it; those of RetinaNet come first."""
-    sections = [_section(setting) for setting in settings(runs.counting)]
-    found = sorted((s for s in sections if s.run_ids), key=lambda section: "model=ssd" in section.setting)
-    if not found:
-        found = [_section(Setting("recipe=mini", {}))]
+    found = sorted(in_each_setting(runs, _section), key=lambda section: "model=ssd" in section.setting)
     if not any("model=ssd" in section.setting for section in found):
         found[-1].missing.append(Missing("panel (b), SSD", None))
     return Artefact("figure6", TITLE, CAPTION, found)

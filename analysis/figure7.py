@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.artefact import Artefact, Panel, Section
-from analysis.cells import missing_runs
+from analysis.cells import in_each_setting, missing_runs
 from analysis.runs import Run, Runs
-from analysis.settings import LOSSES, Setting, settings
+from analysis.settings import LOSSES, Setting
 from analysis.writing.style import INK, Axes, label
 
 TITLE = "Fig. 7: scores of anchors against their IoU"
@@ -22,9 +22,7 @@ NEGATIVE_IOU, HIGH_SCORE = 0.4, 0.5
 
 def build(runs: Runs) -> Artefact:
     """Four panels in each setting that has a run of it."""
-    sections = [_section(setting) for setting in settings(runs.counting)]
-    found = [section for section in sections if section.run_ids]
-    return Artefact("figure7", TITLE, CAPTION, found or [_section(Setting("recipe=mini", {}))])
+    return Artefact("figure7", TITLE, CAPTION, in_each_setting(runs, _section))
 
 
 def counts_of(run: Run) -> np.ndarray | None:

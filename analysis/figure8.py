@@ -5,10 +5,10 @@ from functools import partial
 import pandas as pd
 
 from analysis.artefact import Artefact, Missing, Panel, Section
-from analysis.cells import missing_runs
+from analysis.cells import in_each_setting, missing_runs
 from analysis.curves import draw_over_seeds, epochs_of, line_of, listed, over_seeds, smoothed
 from analysis.runs import Run, Runs
-from analysis.settings import METHODS, Setting, knobs_of, settings
+from analysis.settings import METHODS, Setting, knobs_of
 from analysis.writing.style import Axes, label
 
 TITLE = "Fig. 8: optimising AP-loss"
@@ -23,9 +23,7 @@ PARTS, LAST = 50, 0.1
 
 def build(runs: Runs) -> Artefact:
     """Two panels in each setting that has a run of it."""
-    sections = [_section(setting) for setting in settings(runs.counting)]
-    found = [section for section in sections if section.run_ids]
-    return Artefact("figure8", TITLE, CAPTION, found or [_section(Setting("recipe=mini", {}))])
+    return Artefact("figure8", TITLE, CAPTION, in_each_setting(runs, _section))
 
 
 def final_ap_loss(run: Run) -> float:

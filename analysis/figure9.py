@@ -5,10 +5,10 @@ from functools import partial
 import pandas as pd
 
 from analysis.artefact import Artefact, Panel, Section
-from analysis.cells import missing_runs
+from analysis.cells import in_each_setting, missing_runs
 from analysis.curves import draw_over_seeds, listed, over_seeds, where_run
 from analysis.runs import Run, Runs
-from analysis.settings import LOSSES, Setting, settings
+from analysis.settings import LOSSES, Setting
 from analysis.writing.style import Axes, label
 
 TITLE = "Fig. 9: memory by batch size"
@@ -23,9 +23,7 @@ BATCH_SIZES = (1, 2, 4, 8)
 
 def build(runs: Runs) -> Artefact:
     """A panel in each setting that has a run of it."""
-    sections = [_section(setting) for setting in settings(runs.counting)]
-    found = [section for section in sections if section.run_ids]
-    return Artefact("figure9", TITLE, CAPTION, found or [_section(Setting("recipe=mini", {}))])
+    return Artefact("figure9", TITLE, CAPTION, in_each_setting(runs, _section))
 
 
 def peak_memory(run: Run) -> float:

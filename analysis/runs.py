@@ -1,17 +1,13 @@
 """Runs as their W&B logs tell them, the same from local files and from a server."""
 
-import logging
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from src.wandb_log import join_rows
-
-logger = logging.getLogger(__name__)
 
 FINISHED, FAILED, UNFINISHED, DAMAGED = "finished", "failed", "unfinished", "damaged"
 
@@ -145,13 +141,3 @@ def _number(value: Any) -> float | None:
     if isinstance(value, bool | int | float):
         return float(value)
     return _WORDS.get(value) if isinstance(value, str) else None
-
-
-def read_runs(outputs: Path) -> list[Run]:
-    """All runs that have a local W&B file under a folder of outputs, in the order of their ids, read anew."""
-    from analysis.logs.local import read_local
-
-    runs = read_local(outputs)
-    for line in runs.unreadable:
-        logger.warning("%s", line)
-    return runs.all

@@ -131,27 +131,33 @@ def _fixed(config: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """What all runs of one setting have in common, and the words of a command line that say so."""
     unimportant = not_scientific_keys() | (STANDARD.keys() - {"loss", "method", "attack"}) | {"seed", "run_id"}
     own = NEUTRAL | {k: v for k, v in config.items() if k not in unimportant and not k.startswith(OWN_KEYS)}
-    base, of_loss = _base(config.get("recipe", "mini"), config.get("dataset.root"), config.get("model.name"))
+    bases, of_loss = _base(config.get("recipe", "mini"), config.get("dataset.root"), config.get("model.name"))
+    base, of_recipe = bases.get("ap", {}), bases.get(config["loss.name"], {})
     if own.get("schedule.box_loss_weight") == 0 and base:
         own["schedule.box_loss_weight"] = base.get("schedule.box_loss_weight")
     options = of_loss.get(config["loss.name"], {}) | of_loss.get(config.get("method.name"), {})
     own |= {key: config[key] for key, value in options.items() if config.get(key, value) != value}
+    known = NEUTRAL | of_recipe
+    given = sorted(key for key, value in own.items() if known.get(key, None if of_recipe else value) != value)
+    # What the recipe has for this loss is no other setting than what it has for AP-loss.
+    own |= {key: base[key] for key in own if key in base and key not in given}
     words = [f"recipe={config.get('recipe', 'mini')}"]
     if config.get("dataset.format") not in (None, "shapes"):
         words.append(f"dataset.root={_word(config.get('dataset.root'))}")
     if config.get("model.name", "retinanet") != "retinanet":
         words.append(f"model={config['model.name']}")
-    words += [
-        f"{key}={_word(value)}"
-        for key, value in sorted(own.items())
-        if key != "model.name" and (NEUTRAL | base).get(key, value if not base else None) != value
-    ]
-    return own | {"data.fingerprint": config.get("data.fingerprint")}, words
+    words += [f"{key}={_word(own[key])}" for key in given if key != "model.name"]
+    return own | {"given": given, "data.fingerprint": config.get("data.fingerprint")}, words
 
 
 @functools.cache
-def _base(recipe: str, root: str | None, model: str | None) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """A recipe as conf/ has it, and what the files of its losses and methods say; empty if it cannot be composed."""
+def _base(
+    recipe: str, root: str | None, model: str | None
+) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """A recipe as conf/ has it with each loss, and what the files of its losses and methods say.
+
+    The former is empty if the recipe cannot be composed.
+    """
     register()
     GlobalHydra.instance().clear()
     words = [f"recipe={recipe}"]
@@ -159,16 +165,19 @@ def _base(recipe: str, root: str | None, model: str | None) -> tuple[dict[str, A
     words += [f"model={model}"] if model not in (None, "retinanet") else []
     try:
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            base = flatten(scientific(compose("config", words)))
+            composed = compose("config", words)
+        bases = {}
+        for composed.loss.name in LOSSES:
+            bases[composed.loss.name] = flatten(scientific(composed))
     except (HydraException, OmegaConfBaseException):
-        base = {}
+        bases = {}
     options = {}
     for file in (*ROOT.glob("conf/loss/*.yaml"), *ROOT.glob("conf/method/*.yaml")):
         content = OmegaConf.to_container(OmegaConf.load(file))
         options[file.stem] = {
             f"{file.parent.name}.{key}": value for key, value in content.items() if key not in ("name", "defaults")
         }
-    return base, options
+    return bases, options
 
 
 def _word(value: Any) -> str:

@@ -1,9 +1,19 @@
 """Table 1: batch size, δ of the piecewise step function, and interpolation, each around the paper's setting."""
 
 from analysis.artefact import Artefact, Published, Section, Table
-from analysis.cells import METRICS, lead, less, mark_best, measured, missing_runs, published, published_lead
+from analysis.cells import (
+    METRICS,
+    in_each_setting,
+    lead,
+    less,
+    mark_best,
+    measured,
+    missing_runs,
+    published,
+    published_lead,
+)
 from analysis.runs import Run, Runs
-from analysis.settings import STANDARD, Setting, settings
+from analysis.settings import STANDARD, Setting
 
 TITLE = "Table 1: ablations of AP-loss"
 BLOCKS = {"batch_size": "Batch size", "delta": "δ", "interpolated": "Interpolated"}
@@ -17,9 +27,7 @@ CAPTION = (
 
 def build(runs: Runs) -> Artefact:
     """Table 1 in each setting that has a run of it."""
-    sections = [_section(setting) for setting in settings(runs.counting)]
-    found = [section for section in sections if section.run_ids]
-    return Artefact("table1", TITLE, CAPTION, found or [_section(Setting("recipe=mini", {}))])
+    return Artefact("table1", TITLE, CAPTION, in_each_setting(runs, _section))
 
 
 def _section(setting: Setting) -> Section:

@@ -1,9 +1,9 @@
 """Table 3: how the detectors trained with each loss stand perturbed images and attacks."""
 
 from analysis.artefact import Artefact, Missing, Published, Section, Table
-from analysis.cells import lead, less, mark_best, measured, missing_runs, published, published_lead
+from analysis.cells import in_each_setting, lead, less, mark_best, measured, missing_runs, published, published_lead
 from analysis.runs import Run, Runs
-from analysis.settings import LOSSES, Setting, settings
+from analysis.settings import LOSSES, Setting
 
 TITLE = "Table 3: robustness"
 CAPTION = (
@@ -19,10 +19,8 @@ PERTURBATIONS = {
 
 
 def build(runs: Runs) -> Artefact:
-    """Table 3 in each setting that has a run of it."""
-    sections = [_section(setting) for setting in settings(runs.counting) if setting.detector == "retinanet"]
-    found = [section for section in sections if section.run_ids]
-    return Artefact("table3", TITLE, CAPTION, found or [_section(Setting("recipe=mini", {}))])
+    """Table 3 in each setting with RetinaNet that has a run of it."""
+    return Artefact("table3", TITLE, CAPTION, in_each_setting(runs, _section, detectors=("retinanet",)))
 
 
 def metric(perturbation: str) -> str:

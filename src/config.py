@@ -11,6 +11,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from src.errors import UserError
+from src.presets import register_presets
 from src.slurm_launcher import register_launcher
 from src.started import number_of_processes
 from src.sweep import register_sweeper
@@ -272,9 +273,10 @@ def describe(config: DictConfig) -> str:
 
 
 def register() -> None:
-    """Makes the schema, the resolvers that conf/ uses, the sweeper and the launcher known to Hydra."""
+    """Makes the schema, the resolvers that conf/ uses, the sweeper, the launcher, sweeps/ and slurm/ known to Hydra."""
     register_sweeper()
     register_launcher()
+    register_presets()
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     store.store(group="schema/loss", name="loss", node=Loss)
@@ -284,7 +286,13 @@ def register() -> None:
     store.store(group="schema/method", name="approximate_gradient", node=ApproximateGradient)
     OmegaConf.register_new_resolver("run_id", lambda *, _root_: run_id(_root_), replace=True)
     OmegaConf.register_new_resolver("processes", number_of_processes, replace=True)
+    OmegaConf.register_new_resolver("by_loss", _by_loss, replace=True)
     OmegaConf.register_new_resolver("folder_name", _folder_name, replace=True)
+
+
+def _by_loss(values: dict[str, Any], *, _root_: DictConfig) -> Any:
+    """Of values by the names of losses that of the chosen one; that of AP-loss for a loss without one of its own."""
+    return values.get(_root_.loss.name, values["ap"])
 
 
 def _folder_name(*, _root_: DictConfig) -> str:

@@ -9,6 +9,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from src.config import METHODS, Step, Wandb, digest, knobs
 from src.errors import UserError
+from src.presets import register_presets
 from src.slurm_launcher import register_launcher
 from src.sweep import register_sweeper
 
@@ -86,8 +87,9 @@ def resolve(config: DictConfig) -> DictConfig:
 
 
 def register() -> None:
-    """Makes the schema, the resolver that conf/linear.yaml uses, the sweeper and the launcher known to Hydra."""
+    """Makes all that conf/linear.yaml uses, and sweeps/ and slurm/, known to Hydra."""
     register_sweeper()
     register_launcher()
+    register_presets()
     ConfigStore.instance().store(name="linear_schema", node=LinearConfig)
     OmegaConf.register_new_resolver("linear_run_id", lambda *, _root_: linear_run_id(_root_), replace=True)

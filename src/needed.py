@@ -31,7 +31,6 @@ def _compose(program: str, arguments: list[str]) -> dict[str, str]:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
-        overrides = [f"hydra.searchpath=[file://{ROOT}]", *arguments]
-        master = loader.load_configuration(CONFIG_NAMES[program], overrides, RunMode.MULTIRUN)
+        master = loader.load_configuration(CONFIG_NAMES[program], arguments, RunMode.MULTIRUN)
         _, jobs = sweep_jobs(loader, master, list(master.hydra.overrides.task))
     return {job.directory.name: " ".join(job.overrides) for job in jobs}

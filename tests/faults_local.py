@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from analysis.runs import read_runs
+from analysis.logs.local import read_local
 from slurm.daemons import wait_for
 from src.states import State
 from tests.faults_run import LIMIT, STEPS_IN_EPOCH, Kind, Program, Trial, cells_of, parent
@@ -70,7 +70,7 @@ def cut_log(trial: Trial) -> None:
 
 
 def _logged(trial: Trial) -> set[tuple[int, str]]:
-    return {cell for run in read_runs(trial.outputs) for cell in cells_of(run.history)}
+    return {cell for run in read_local(trial.outputs).all for cell in cells_of(run.history)}
 
 
 def full_disk(room: int | None) -> Callable[[Trial], None]:

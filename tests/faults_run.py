@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from analysis.runs import read_runs
+from analysis.logs.local import read_local
 from slurm.daemons import all_pids, variables_of, wait_for
 from src.files import read_json
 from src.states import State, state
@@ -117,7 +117,7 @@ class Undisturbed:
         program = Program([*setting.program(), *setting.overrides(data, folder / "outputs")], folder)
         if program.wait():
             raise RuntimeError(f"an undisturbed run has failed:\n{program.output}")
-        (logged,) = read_runs(folder / "outputs")
+        (logged,) = read_local(folder / "outputs").all
         steps = [step for step, column in cells_of(logged.history) if column == "classification_loss"]
         if steps != list(range(1, setting.steps + 1)):
             raise RuntimeError(f"an undisturbed run has logged the steps {steps}")
@@ -221,7 +221,7 @@ class Trial:
         self.expect(not leftover, f"temporary files are left: {leftover}")
 
     def _check_log(self, expected: dict[tuple[int, str], Any]) -> None:
-        (logged,) = read_runs(self.outputs)
+        (logged,) = read_local(self.outputs).all
         found = cells_of(logged.history)
         steps = logged.history["global_step"].tolist()
         self.expect(steps == sorted(set(steps)), "steps logged twice")

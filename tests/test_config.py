@@ -1,10 +1,14 @@
 import inspect
+import shutil
+import subprocess
+import sys
 
 import pytest
 from omegaconf import OmegaConf
 
-from src import losses
+from src import losses, presets
 from src.config import LOSSES, describe, loss_function, resolve, run_id, scientific
+from src.errors import UserError
 from tests.conftest import ROOT, call, make_config
 
 RECIPES = sorted(path.stem for path in (ROOT / "conf/recipe").glob("*.yaml"))
@@ -43,6 +47,32 @@ def test_every_option_of_every_group_composes(group):
     for path in (ROOT / "conf" / group).glob("*.yaml"):
         config = make_config(f"{group}={path.stem}", *(["dataset.root=x"] if group == "dataset" else []))
         resolve(config)
+
+
+def test_a_recipe_can_have_a_learning_rate_for_each_loss():
+    bccd = ["recipe=bccd", "dataset.root=BCCD"]
+    rates = {loss: resolve(make_config(*bccd, f"loss={loss}")).schedule.learning_rate for loss in LOSSES}
+    assert rates == {"ap": 0.03, "auc": 0.03, "focal": 0.03, "ohem": 0.01}
+    given = make_config(*bccd, "loss=ohem", "schedule.learning_rate=0.01")
+    assert run_id(given) == run_id(make_config(*bccd, "loss=ohem"))
+    assert resolve(make_config(*bccd, "loss=ohem", "schedule.learning_rate=0.5")).schedule.learning_rate == 0.5
+    with pytest.raises(UserError, match="no such loss"):
+        resolve(make_config(*bccd, "loss.name=other"))
+
+
+def test_a_folder_of_outputs_in_the_working_directory_is_no_group(tmp_path):
+    (tmp_path / "outputs").mkdir()
+    command = [sys.executable, "-m", "src.run", "outputs=elsewhere", "sweeps=table1", "--cfg", "job"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and "outputs: elsewhere" in done.stdout, done.stderr
+
+
+def test_a_preset_that_is_no_yaml_is_named_and_the_others_are_there(tmp_path, monkeypatch, caplog):
+    shutil.copytree(ROOT / "slurm", tmp_path / "slurm")
+    (tmp_path / "slurm/mine.yaml").write_text("hydra: [")
+    monkeypatch.setattr(presets, "ROOT", tmp_path)
+    assert make_config("slurm=gpu") == make_config()
+    assert f"{tmp_path / 'slurm/mine.yaml'} cannot be read, so there is no slurm=mine" in caplog.text
 
 
 def test_a_folder_is_named_after_itself():

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from analysis.runs import read_runs
+from analysis.logs.local import read_local
 from src.config import describe, resolve, run_id
 from tests.conftest import ROOT, TINY, call, make_config
 
@@ -52,7 +52,7 @@ def test_two_processes_make_the_step_that_one_makes(index, trained):
     for key, value in first.items():
         if value.is_floating_point():
             assert (value - second[key]).abs().max() <= 1e-6 * value.abs().max(), key
-    (one, two) = (next(r for r in read_runs(outputs) if r.run_id == name) for outputs in (alone, together))
+    (one, two) = (next(r for r in read_local(outputs).all if r.run_id == name) for outputs in (alone, together))
     for key in ("loss", "classification_loss", "box_loss", "positives"):
         assert two.last(key) == pytest.approx(one.last(key), rel=1e-6), key
     summaries = [json.loads((outputs / name / "summary.json").read_text()) for outputs in (alone, together)]
@@ -74,7 +74,7 @@ def test_ranking_of_each_process_on_its_own_is_another_run(trained):
     config = make_config(*runs[0], "ranking=per_process", "processes=2")
     assert run_id(config) not in ids and "ranking=per_process processes=2" in describe(resolve(config))
     assert run_id(make_config(*runs[0], "ranking=per_process", "processes=4")) != run_id(config)
-    logged = {found.run_id: found.last("classification_loss") for found in read_runs(outputs)}
+    logged = {found.run_id: found.last("classification_loss") for found in read_local(outputs).all}
     assert abs(logged[run_id(config)] - logged[ids.pop()]) > 1e-5
     # What is not ranked does not depend on who ranks.
     assert run_id(make_config("loss=focal", "ranking=per_process", "processes=2")) == run_id(make_config("loss=focal"))

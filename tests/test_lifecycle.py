@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from analysis.runs import read_runs
+from analysis.logs.local import read_local
 from src.distributed import Processes
 from src.errors import UserError
 from src.interruption import Interrupted, Interruption
@@ -105,7 +105,7 @@ def test_a_signal_stops_at_the_next_step_and_the_same_command_goes_on_from_it(si
         torch.load(path / "checkpoint.pt", weights_only=True)["model"] for path in (undisturbed, directory)
     )
     assert all(torch.equal(expected[key], resumed[key]) for key in expected)
-    (logged,) = read_runs(tmp_path / "outputs")
+    (logged,) = read_local(tmp_path / "outputs").all
     assert logged.finished and logged.history["global_step"].tolist() == list(range(1, 40))
     assert logged.history["classification_loss"].notna().all() and logged.history["AP"].notna().sum() == 1
 
@@ -116,7 +116,7 @@ def test_a_run_that_another_process_holds_is_left_alone(tiny, tmp_path):
     outputs = [process.communicate()[0] for process in (first, second)]
     assert first.returncode == second.returncode == 0
     assert sum("is being worked on by another process" in output for output in outputs) == 1
-    (logged,) = read_runs(tmp_path / "outputs")
+    (logged,) = read_local(tmp_path / "outputs").all
     assert logged.finished and len(list(tmp_path.glob("outputs/*/wandb/*run-*"))) == 1
 
 

@@ -10,7 +10,7 @@ import time
 import pytest
 import torch
 
-from analysis.runs import read_runs
+from analysis.logs.local import read_local
 from src.data.voc import read_voc, voc_classes
 from src.run import run
 from src.train import NonFiniteLoss, learning_rate_factor
@@ -39,7 +39,7 @@ def test_a_run_leaves_its_results_and_is_not_repeated(tiny, tmp_path):
     assert (directory / "detections.png").stat().st_size > 10_000 and (directory / "config.yaml").exists()
     assert "AP " in output and str(directory) in output
 
-    (logged,) = read_runs(tmp_path / "outputs")
+    (logged,) = read_local(tmp_path / "outputs").all
     assert logged.finished and logged.run_id == directory.name and logged.config["loss.name"] == "ap"
     assert logged.config["environment.versions.torch"] == torch.__version__.split("+")[0]
     assert logged.history["global_step"].tolist() == list(range(1, 7))
@@ -80,7 +80,7 @@ def test_killed_at_a_random_step_and_resumed_equals_undisturbed(trial, tiny, tmp
     assert all(torch.equal(expected[key], resumed[key]) for key in expected)
     summaries = [json.loads((d / "summary.json").read_text())["metrics"] for d in (undisturbed, directory)]
     assert summaries[0] == summaries[1]
-    (logged,) = read_runs(tmp_path / "outputs")
+    (logged,) = read_local(tmp_path / "outputs").all
     # What W&B had not yet flushed when the process was killed, up to a second of rows, is lost; nothing counts twice.
     steps = logged.history["global_step"].tolist()
     assert logged.finished and steps == sorted(set(steps)) and steps[-3:] == [10, 11, 12]
@@ -103,7 +103,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_run_starts_anew(tiny, caplog)
     run(make_config(*tiny))
     assert "checkpoint.pt is damaged" in caplog.text and (directory / "checkpoint.damaged.pt").stat().st_size == 1000
     assert all(torch.equal(expected[key], value) for key, value in weights(directory).items())
-    (logged,) = read_runs(directory.parent)
+    (logged,) = read_local(directory.parent).all
     assert logged.finished and logged.history["global_step"].tolist() == list(range(1, 7))
 
 
@@ -179,7 +179,7 @@ def test_data_in_coco_layout_trains(tiny, tiny_data, tmp_path):
 def test_every_loss_and_method_trains(overrides, tiny, tmp_path):
     directory = run(make_config(*tiny, *overrides, "schedule.learning_rate=0.05", "schedule.warmup_iterations=0"))
     assert all(value.isfinite().all() for value in weights(directory).values())
-    (logged,) = read_runs(tmp_path / "outputs")
+    (logged,) = read_local(tmp_path / "outputs").all
     losses = logged.history["classification_loss"].dropna()
     assert logged.finished and len(losses) == 6 and (losses > 0).all() and losses.min() < losses.iloc[0]
     # What optimises AP-loss is compared by AP-loss itself.
@@ -201,7 +201,7 @@ def test_learning_rate_schedule():
 def test_sweep_runs_each_run_once_and_table_1_shows_its_rows(tiny, tmp_path):
     code, output = call("-m", "loss=ap,focal", "delta=0.5,1", *tiny, "batch_size=8")
     assert code == 0, output
-    runs = read_runs(tmp_path / "outputs")
+    runs = read_local(tmp_path / "outputs").all
     assert all(r.finished for r in runs)
     assert sorted(r.config["delta"] for r in runs if r.config["loss.name"] == "ap") == [0.5, 1.0]
     assert len(runs) == 3 and "4 combinations are 3 different runs" in output  # focal does not use delta

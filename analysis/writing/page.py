@@ -144,18 +144,24 @@ def _claim(claim: Claim, titles: dict[str, str], runs: Runs) -> str:
         for v in claim.verdicts
     )
     verdicts = f"<ul>{verdicts}</ul>" if verdicts else f"<p>{_badge(NO_RUN)}</p>"
+    # The anchor is within: a link to it opens what it is in.
     return (
-        f'<article class="claim" id="claim-{escape(claim.name)}"><h3>{escape(claim.text)}</h3>'
-        f'<p class="note">{escape(claim.where)}; here {shown}</p>{verdicts}{missing_list(claim.missing)}</article>'
+        f'<details class="claim"><summary>{_badges(claim)} <h3>{escape(claim.text)}</h3></summary>'
+        f'<div id="claim-{escape(claim.name)}"><p class="note">{escape(claim.where)}; here {shown}</p>'
+        f"{verdicts}{missing_list(claim.missing)}</div></details>"
     )
+
+
+def _badges(claim: Claim) -> str:
+    """Each outcome that the claim has in some setting."""
+    return " ".join(dict.fromkeys(_badge(verdict.outcome) for verdict in claim.verdicts)) or _badge(NO_RUN)
 
 
 def _artefact(artefact: Artefact, claims: list[Claim], svgs: dict[str, str], files: list[str]) -> str:
     blocks = [f'<p class="caption">{escape(artefact.caption)}</p>']
     for claim in claims:
         if claim.artefact == artefact.name:
-            badges = " ".join(dict.fromkeys(_badge(verdict.outcome) for verdict in claim.verdicts)) or _badge(NO_RUN)
-            blocks.append(f'<p class="of-claim">{badges} {link(f"#claim-{claim.name}", claim.text)}</p>')
+            blocks.append(f'<p class="of-claim">{_badges(claim)} {link(f"#claim-{claim.name}", claim.text)}</p>')
     for place, section in enumerate(artefact.sections):
         blocks.append(_section(artefact, place, section, svgs))
     links = " ".join(link(name, name) for name in files)

@@ -13,7 +13,8 @@ from PIL import Image
 from analysis import figure4, proposition1
 from analysis.__main__ import main
 from analysis.artefact import Absent
-from analysis.runs import Runs, make_run, read_runs
+from analysis.logs.local import read_local
+from analysis.runs import Runs, make_run
 from src.losses import step_function
 from tests.conftest import ROOT, own_environment
 
@@ -129,7 +130,7 @@ def test_a_real_run_is_read_and_drawn(tmp_path):
     overrides = ["problem.name=local_optimum", f"outputs={tmp_path}"]
     command = [sys.executable, "-m", "src.linear", *overrides]
     subprocess.run(command, cwd=ROOT, env=own_environment(), check=True, capture_output=True)
-    runs = Runs(read_runs(tmp_path))
+    runs = read_local(tmp_path)
     ((_, row),) = proposition1.descents(runs).iterrows()
     assert row["problem"] == "local_optimum" and row["steps_to_zero"] == 6 and row["tuning"] == "learning rate 1"
     assert row["history"].tolist()[0] == pytest.approx(2 / 15) and row["history"].index.tolist() == list(range(7))

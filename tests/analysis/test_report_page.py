@@ -6,9 +6,9 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from analysis.claims import judge
 
 from analysis.__main__ import ARTEFACTS, build
+from analysis.claims import judge
 from analysis.logs.local import read_local
 from analysis.runs import Runs
 from analysis.settings import command_of
@@ -145,6 +145,15 @@ def test_each_number_leads_to_its_runs(browser, page):
     source.locator("a.run").first.click()
     row = view.locator(f"[id='{view.url.split('#')[1]}']")
     assert row.is_visible() and "finished" in row.inner_text()
+    view.context.close()
+
+
+def test_a_link_to_a_claim_opens_it(browser, page):
+    view, _ = opened(browser, page, java_script_enabled=False)
+    claim = view.locator("#claim-delta-1-is-best")
+    assert not claim.is_visible()
+    view.locator("#table1 a[href='#claim-delta-1-is-best']").click()
+    assert claim.is_visible() and "Section 4.2.1" in claim.inner_text()
     view.context.close()
 
 

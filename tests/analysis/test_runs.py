@@ -1,5 +1,4 @@
 import json
-import logging
 import math
 import os
 import subprocess
@@ -7,7 +6,7 @@ import sys
 
 import pytest
 
-from analysis.runs import read_runs
+from analysis.logs.local import read_local
 from src.tracking import Tracker
 from tests.conftest import ROOT
 
@@ -33,7 +32,7 @@ def test_rows_of_a_step_are_joined_and_numbers_survive(tmp_path):
     values = {"AP": 12.345678901234567, "AP/a b": nan}
     rows = [[1, {"loss": 0.1 + 0.2}], [2, {"loss": 1e-30}], [2, values], [3, {"loss": math.inf}]]
     log_run(tmp_path / "run1", rows, {"loss": {"name": "ap"}, "classes": ["a", "b"], "none": None})
-    (run,) = read_runs(tmp_path)
+    (run,) = read_local(tmp_path).all
     assert run.run_id == "run1" and run.finished
     assert run.config["loss.name"] == "ap" and run.config["classes"] == ["a", "b"] and run.config["none"] is None
     assert run.history["global_step"].tolist() == [1, 2, 3]
@@ -46,7 +45,7 @@ def test_a_resumed_run_is_one_run_whose_later_part_wins(tmp_path):
     first = [[1, {"loss": 1.0}], [2, {"loss": 2.0, "AP": 5.0}], [3, {"loss": 3.0}], [4, {"loss": 4.0}]]
     log_run(tmp_path / "run1", first, fail=True)
     log_run(tmp_path / "run1", [[2, {"AP": 5.0}], [3, {"loss": 33.0}]])
-    (run,) = read_runs(tmp_path)
+    (run,) = read_local(tmp_path).all
     assert run.finished
     assert run.history["global_step"].tolist() == [1, 2, 3]
     assert run.history["loss"].tolist() == [1.0, 2.0, 33.0]
@@ -57,28 +56,27 @@ def test_failed_and_interrupted_runs_are_not_finished(tmp_path):
     log_run(tmp_path / "cut", [[step, {"loss": 1.0, "filler": "x" * 100}] for step in range(600)])
     (file,) = (tmp_path / "cut").glob("wandb/offline-run-*/*.wandb")
     file.write_bytes(file.read_bytes()[: file.stat().st_size * 3 // 5])
-    cut, failed = read_runs(tmp_path)
+    cut, failed = read_local(tmp_path).all
     assert not failed.finished and len(failed.history) == 1
     assert not cut.finished and 50 < len(cut.history) < 600
 
 
-def test_unreadable_files_are_named_and_left_out(tmp_path, caplog):
+def test_unreadable_files_are_named_and_left_out(tmp_path):
     log_run(tmp_path / "good", [[1, {"loss": 1.0}]])
     for name, content in (("empty", b""), ("foreign", b"not a log" * 100), ("stub", b":W&B\x00\x00")):
         folder = tmp_path / name / "wandb" / "offline-run-20260101_000000-x"
         folder.mkdir(parents=True)
         (folder / "run-x.wandb").write_bytes(content)
-    with caplog.at_level(logging.WARNING):
-        runs = read_runs(tmp_path)
-    assert [run.run_id for run in runs] == ["good"]
+    runs = read_local(tmp_path)
+    assert [run.run_id for run in runs.all] == ["good"] and len(runs.unreadable) == 3
     for name in ("empty", "foreign", "stub"):
-        assert f"/{name}/" in caplog.text
+        assert f"/{name}/" in " ".join(runs.unreadable)
 
 
 def test_disabled_tracking_leaves_nothing(tmp_path):
     with Tracker(tmp_path, "n", {}, mode="disabled", project="p", entity=None) as tracker:
         tracker.log({"loss": 1.0})
-    assert read_runs(tmp_path) == []
+    assert read_local(tmp_path).all == []
 
 
 @pytest.mark.parametrize("arguments", [["table1", "--outputs", "nowhere"], ["table9"]])

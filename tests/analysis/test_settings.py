@@ -106,6 +106,22 @@ def test_runs_of_other_settings_are_kept_apart():
     assert sorted(s.overrides.split(" #")[0] for s in others) == ["recipe=mini", "recipe=mini schedule.epochs=2"]
 
 
+def test_losses_that_a_recipe_trains_at_learning_rates_of_their_own_are_one_setting():
+    bccd = ["recipe=bccd", "dataset.root=BCCD"]
+    words = [["loss=ap"], ["loss=ohem"], ["loss=focal"], ["loss=ohem", "schedule.learning_rate=0.03"],
+             ["loss=ap", "schedule.learning_rate=0.01"]]  # fmt: skip
+    runs = [run_of(config_of(*bccd, *own), rows_of(30.0)) for own in words]
+    first, *others = settings(runs)
+    assert first.overrides == "recipe=bccd dataset.root=BCCD" and first.runs == runs[:3]
+    assert {s.overrides: s.runs for s in others} == {
+        f"{first.overrides} schedule.learning_rate=0.03": runs[3:4],
+        f"{first.overrides} schedule.learning_rate=0.01": runs[4:],
+    }
+    for run in runs:
+        program, given = words_of(command_of(run))
+        assert run_id(resolve(make_config(*map(quoted, given)))) == run.run_id
+
+
 def test_a_setting_whose_recipe_is_not_here_any_more_is_still_one():
     config = config_of() | {"recipe": "gone"}
     (setting,) = settings([run_of(config, rows_of(30.0)), run_of(config | {"seed": 1, "run_id": "1"}, rows_of(31.0))])

@@ -10,7 +10,7 @@ import sys
 import pytest
 import torch
 
-from analysis.runs import read_runs
+from analysis.logs.local import read_local
 from slurm.daemons import wait_for
 from src.states import State, state
 from tests.conftest import ROOT, call
@@ -60,7 +60,7 @@ def test_the_users_sentence_computes_eleven_runs_each_once_in_one_array(sentence
     assert set(names) == {f"{job}_{task}" for task in range(11)}
     assert {name.split()[0] for name in names.values()} == {path.name for path in runs_of(outputs)}
     assert any("loss=ap delta=0.25" in name for name in names.values())
-    runs = read_runs(outputs)
+    runs = read_local(outputs).all
     assert len(runs) == 11 and all(run.finished for run in runs)
     assert len(list(outputs.glob("*/wandb/*run-*"))) == 11  # none was begun twice
     for path in runs_of(outputs):
@@ -110,7 +110,7 @@ def test_a_job_that_must_go_saves_comes_back_and_ends_as_if_nothing_had_happened
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
     expected, found = weights(undisturbed / directory.name), weights(directory)
     assert all(torch.equal(expected[key], value) for key, value in found.items())
-    (logged,) = read_runs(tmp_path / "outputs")
+    (logged,) = read_local(tmp_path / "outputs").all
     assert logged.finished and logged.history["global_step"].tolist() == list(range(1, 53))
 
 
@@ -153,7 +153,7 @@ def test_a_preset_with_several_processes_trains_one_run_with_them(cluster, tiny,
     assert code == 0, said
     (directory,) = runs_of(tmp_path / "outputs")
     assert wait_for(lambda: finished(directory), 200), (directory / "run.log").read_text()
-    (logged,) = read_runs(tmp_path / "outputs")
+    (logged,) = read_local(tmp_path / "outputs").all
     assert logged.config["processes"] == 2 and len(list(directory.glob("wandb/*run-*"))) == 1
     assert "Traceback" not in (directory / "run.1.log").read_text()
     code, said = call("-m", *tiny, *ON_SLURM, "processes=2", "seed=5")
