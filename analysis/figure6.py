@@ -47,7 +47,6 @@ def _draw(data: pd.DataFrame, ax: Axes) -> None:
     draw_over_seeds(ax, data, "loss", "epoch", LOSSES)
     label(ax, "epoch", "AP (%)")
     ax.set_xlim(left=0)
-    ax.legend(fontsize=7, frameon=False, loc="lower right")
 
 
 def _alt(data: pd.DataFrame) -> str:
