@@ -72,12 +72,12 @@ class Runs:
 
     @property
     def table(self) -> pd.DataFrame:
-        """The runs as one tidy table: a row each, with their state, their configuration and their last metrics."""
+        """The runs as one tidy table: a row each, with state, last metrics over all classes, and configuration."""
         rows = []
         for run in self.all:
             about = {name: getattr(run, name) for name in ("run_id", "state", "reason", "started", "resumed", "source")}
-            metrics = {key: run.last(key) for key in run._places if key.startswith(("AP", "AR", "VOC"))}
-            rows.append(about | run.config | metrics)
+            keys = [key for key in sorted(run._places) if key.startswith(("AP", "AR", "VOC")) and "/" not in key]
+            rows.append(about | {key: run.last(key) for key in keys} | run.config)
         return pd.DataFrame(rows)
 
     @property

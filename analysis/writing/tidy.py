@@ -72,9 +72,10 @@ def claims_to_csv(claims: list[Claim]) -> str:
 
 
 def runs_to_csv(runs: Runs, commands: dict[str, str]) -> str:
-    """One row for each run."""
-    described = describe_runs(runs, commands)
-    return to_csv(list(described[0]), [list(run.values()) for run in described]) if described else "run\n"
+    """One row for each run: what the list of runs says of it, its last metrics, and its whole configuration."""
+    described = pd.DataFrame(describe_runs(runs, commands), columns=None if runs.all else ["run"])
+    more = runs.table.drop(columns=["run_id", *described.columns], errors="ignore")
+    return pd.concat([described, more], axis=1).to_csv(index=False, lineterminator="\n")
 
 
 def to_csv(head: list[str], rows: Iterable[list[Any]]) -> str:

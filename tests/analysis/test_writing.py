@@ -259,6 +259,7 @@ def test_a_report_has_every_format(tmp_path):
     assert runs["run-c"]["knobs"] == "delta=4.0" and runs["run-b"]["seed"] == "1" and runs["run-a"]["knobs"] == ""
     assert runs["run-d"]["counts"] == "no" and runs["run-d"]["state"] == "failed" and runs["run-d"]["reason"]
     assert runs["run-a"]["commit"] == "0" * 10 and runs["run-a"]["host"] == "here"
+    assert [runs["run-a"][key] for key in ("AP", "AP75", "schedule.epochs", "delta")] == ["30.0", "15.0", "9", "1.0"]
 
 
 def test_links_of_the_files_lead_somewhere(report):
