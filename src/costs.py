@@ -10,14 +10,12 @@ ohem_loss has an output more for each anchor, 21 for 20 classes; the bucketed ap
 import argparse
 import contextlib
 import ctypes
-import gc
 import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torchvision
@@ -28,6 +26,7 @@ from tqdm import tqdm
 from src.losses import ap_approximate_gradient_loss, ap_loss, ap_structured_hinge_loss, auc_loss, ohem_loss
 from src.losses.bucketed import ap_loss_bucketed
 from src.losses.reference import ap_loss_reference
+from src.memory import peak, reset_peak
 from src.train import Stopwatch
 
 # Mean and standard deviation of the scores of negatives and positives. Training starts from a bias of −4.6; later the
@@ -132,27 +131,11 @@ def peak_memory(function: Callable[[], None], device: torch.device) -> int | Non
     On a GPU these are the bytes allocated, on Linux's CPUs those resident; the latter only in a process whose
     allocator returns at once what is freed, see `in_a_process_apart`.
     """
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        function()
-        return torch.cuda.max_memory_allocated(device) - before
-    if device.type != "cpu":
+    before = reset_peak(device)
+    if before is None:
         return None
-    try:
-        ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")  # sets VmHWM, the highest VmRSS, to what it is now
-    except (AttributeError, OSError, TypeError):  # another C library; no such file, or not to be written; Windows
-        return None
-    before = _process_status("VmRSS")
     function()
-    return _process_status("VmHWM") - before
-
-
-def _process_status(key: str) -> int:
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key + ":"))
-    return int(line.split()[1]) * 1024
+    return peak(device) - before
 
 
 def in_a_process_apart() -> ProcessPoolExecutor:

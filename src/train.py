@@ -1,7 +1,6 @@
 """The training loop."""
 
 import math
-import resource
 import sys
 import time
 from collections.abc import Callable, Collection
@@ -24,6 +23,7 @@ from src.errors import UserError
 from src.interruption import Interrupted
 from src.lifecycle import Hold
 from src.losses import ap_loss
+from src.memory import peak, reset_peak
 from src.tracking import Tracker
 
 AP_LOSS_EVERY = 10  # steps; seldom, so that the time of the others is that of training alone
@@ -159,6 +159,7 @@ def train(
             hold.check_claim()
             save_checkpoint(checkpoint, trainer.parts(), progress)
 
+    memory_is_told = reset_peak(trainer.device) is not None
     steps_in_epoch = len(batches(epoch=0, skip=0))
     seldom = 0.1 if sys.stderr.isatty() else 30.0  # a log file is no screen
     with tqdm(
@@ -186,7 +187,7 @@ def train(
                 seconds, begun = time.perf_counter() - begun, time.perf_counter()
                 images = len(batch.images) * trainer.processes.size
                 speed = {"iteration_seconds": seconds, "images_per_second": images / seconds}
-                memory = {"peak_memory": peak_memory(trainer.device)}
+                memory = {"peak_memory": peak(trainer.device) / 2**20} if memory_is_told else {}
                 tracker.log({**values, **speed, **memory, "epoch": epoch})
                 bar.set_postfix(loss=f"{values['loss']:.3f}", AP=_shown(progress["metrics"]), refresh=False)
                 bar.update()
@@ -279,14 +280,6 @@ def autocast(device: torch.device, precision: str):
     """The context of automatic mixed precision, or none for fp32."""
     dtype = PRECISIONS[precision]
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
-
-
-def peak_memory(device: torch.device) -> float:
-    """The most memory in use so far, in MiB: a GPU's tensors, or on a CPU all that is resident of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    unit = 1 if sys.platform == "darwin" else 2**10  # bytes
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 class Stopwatch:
