@@ -146,7 +146,8 @@ def by_batch_size(
     found = {size: values_of(runs, metric) for size, runs in at.items()}
     found = {size: values for size, values in sorted(found.items()) if values}
     means = {size: float(np.mean(list(values.values()))) for size, values in found.items()}
-    numbers = ", ".join(f"{mean:.3g} at batch size {size}" for size, mean in means.items())
+    shown = {size: f"{mean:,.0f}" if mean >= 100 else f"{mean:.3g}" for size, mean in means.items()}
+    numbers = ", ".join(f"{mean} at batch size {size}" for size, mean in shown.items())
     if len(means) < 3:
         too_few = "It takes three batch sizes on one machine."
         return _verdict(setting, False, False, f"{numbers}.", too_few, found.values())
