@@ -56,11 +56,13 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def base():
-    return config_of()
+    """By loss what the built-in recipe has."""
+    return {loss: config_of(f"loss={loss}") for loss in LOSSES}
 
 
 def make(base, values, seed, **changes):
-    config = copy.deepcopy(base) | {"run_id": "-".join(map(str, [seed, *changes.values()])) or str(seed), "seed": seed}
+    config = copy.deepcopy(base["ap" if "recipe" in changes else changes.get("loss.name", "ap")])
+    config |= {"run_id": "-".join(map(str, [seed, *changes.values()])) or str(seed), "seed": seed}
     for key, value in changes.items():
         *groups, last = key.split(".")
         place = config
