@@ -28,7 +28,9 @@ from src.errors import UserError
 from src.files import read_json, write_json
 from src.wandb_log import join_rows, read_log, write_log
 
-SECONDS_TO_ANSWER = 10
+SECONDS_TO_ANSWER = 10  # of each try
+RETRIES = 2
+SECONDS_BETWEEN = 2
 MARKER = "uploaded.json"
 
 STEP, RUNTIME = ("global_step",), ("_runtime",)
@@ -83,11 +85,20 @@ def connect() -> wandb.Api:
     """W&B's client for the server and the key of this machine's settings.
 
     Raises:
-        UserError: there is no key, or no server that answers within SECONDS_TO_ANSWER and takes it.
+        UserError: there is no key, or no server that takes it and answers, even if asked again.
     """
-    # An upload would try to reach a server for minutes.
+    # By default, W&B's service retries for minutes. It must be the first to give up: a process that has given up a
+    # request waits for the service as it exits, at times for ever (0.31).
+    wandb.setup(
+        wandb.Settings(
+            x_graphql_timeout_seconds=SECONDS_TO_ANSWER,
+            x_graphql_retry_max=RETRIES,
+            x_graphql_retry_wait_min_seconds=SECONDS_BETWEEN,
+            x_graphql_retry_wait_max_seconds=SECONDS_BETWEEN,
+        )
+    )
     try:
-        return wandb.Api(timeout=SECONDS_TO_ANSWER)
+        return wandb.Api(timeout=2 * (RETRIES + 1) * (SECONDS_TO_ANSWER + SECONDS_BETWEEN))
     except wandb.errors.UsageError as error:
         raise UserError(f"{error} A key is at https://wandb.ai/authorize; WANDB_API_KEY takes it, too") from None
     except wandb.Error as error:
