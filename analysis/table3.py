@@ -53,4 +53,5 @@ def _section(setting: Setting) -> Section:
     if lacking:
         missing.append(Missing(", ".join(lacking), None))
     run_ids = [run.run_id for found in at.values() for run in found]
-    return Section(setting.overrides, [Table("robustness", "Robustness", columns, rows)], [], missing, run_ids)
+    table = Table("robustness", "By perturbation of the test images", columns, rows)
+    return Section(setting.overrides, [table], [], missing, run_ids)

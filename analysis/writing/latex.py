@@ -1,4 +1,4 @@
-"""Tables as LaTeX with booktabs."""
+"""Tables as LaTeX with booktabs and graphicx."""
 
 import re
 import unicodedata
@@ -37,23 +37,28 @@ def _escape(letter: str) -> str:
 
 
 def to_latex(artefact: Artefact) -> str:
-    """All tables of an artefact, for a document that loads booktabs."""
+    """All tables of an artefact, for a document that loads booktabs and graphicx."""
     tables = [
         _table(artefact, table, section.setting, f"-{place + 1}" if place else "")
         for place, section in enumerate(artefact.sections)
         for table in section.tables
     ]
-    return "\n".join(["% needs \\usepackage{booktabs}", *tables])
+    return "\n".join(["% needs \\usepackage{booktabs,graphicx}", *tables])
 
 
 def _table(artefact: Artefact, table: Table, setting: str, suffix: str) -> str:
-    title = f"{artefact.title}. {table.title}" + (f" ({setting})" if setting else "")
+    # LaTeX numbers tables itself: the paper's number comes last.
+    number, title = artefact.title.split(": ", 1)
+    title = f"{title[0].upper()}{title[1:]}. {table.title}" + (f" ({setting})" if setting else "")
+    title += f". {number} of the paper."
     numbers = [any(not isinstance(row[at], str) for row in table.rows) for at in range(len(table.columns))]
     lines = [
         r"\begin{table}", r"\centering", rf"\caption{{{escape(title)}}}",
         rf"\label{{tab:{artefact.name}-{table.name}{suffix}}}", r"\small",
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{% as wide as the text at most",
         rf"\begin{{tabular}}{{{''.join('r' if number else 'l' for number in numbers)}}}", r"\toprule",
-        *_heading(table), r"\midrule", *(_row(map(_cell, row)) for row in table.rows), r"\bottomrule", r"\end{tabular}",
+        *_heading(table), r"\midrule", *(_row(map(_cell, row)) for row in table.rows), r"\bottomrule",
+        r"\end{tabular}}",
         *(rf"\par\smallskip{{\footnotesize {escape(note)}}}" for note in notes_of(table)), r"\end{table}", "",
     ]  # fmt: skip
     return "\n".join(lines)

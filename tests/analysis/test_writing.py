@@ -160,12 +160,13 @@ Missing:
 
 
 def test_latex():
-    expected = r"""% needs \usepackage{booktabs}
+    expected = r"""% needs \usepackage{booktabs,graphicx}
 \begin{table}
 \centering
-\caption{Table 1: $<$ablation$>$. $\delta$ \& 100\% of\_it (recipe=mini)}
+\caption{$<$ablation$>$. $\delta$ \& 100\% of\_it (recipe=mini). Table 1 of the paper.}
 \label{tab:table1-ablation}
 \small
+\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{% as wide as the text at most
 \begin{tabular}{lrrrrr}
 \toprule
 \multicolumn{1}{c}{} & \multicolumn{2}{c}{ours} & \multicolumn{1}{c}{paper} & \multicolumn{2}{c}{AP from 1} \\
@@ -175,7 +176,7 @@ $\delta$ & AP & AP75 & AP & ours & n \\
 1 $<$b$>$ & \textbf{29.0 $\pm$ 0.5} & missing & \textit{\textbf{53.1}} & -- & 7 \\
 a$|$b\_c & 26.0 \textsuperscript{$\dagger$} & 26.0 \textsuperscript{$\dagger$} & \textit{50.2} & $-$3.0 $\pm$ 0.9 & 7 \\
 \bottomrule
-\end{tabular}
+\end{tabular}}
 \par\smallskip{\footnotesize A note of \$5.}
 \par\smallskip{\footnotesize $\dagger$ one seed, no interval}
 \end{table}
@@ -190,14 +191,16 @@ ODD = "\\ { } # $ % & _ ~ ^ < > | \" ' ` [x] ± − × ≤ † – … é ß Ð 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="pdflatex is not installed")
 def test_latex_compiles(tmp_path):
-    other = replace(table("other", ODD), columns=[("", "δ"), *[("", ODD[:20])] * 5])
+    other = replace(table("other", ODD), columns=[("", "δ"), *[("", 3 * ODD[:20])] * 5])
     body = to_latex(example(tables=[table(), other]))
-    document = rf"\documentclass{{article}}\usepackage{{booktabs}}\begin{{document}}{body}{escape(ODD)}\end{{document}}"
+    packages = r"\usepackage{booktabs,graphicx}"
+    document = rf"\documentclass{{article}}{packages}\begin{{document}}{body}{escape(ODD)}\end{{document}}"
     (tmp_path / "paper.tex").write_text(document)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
     assert done.returncode == 0, done.stdout[-2000:]
-    assert "Missing character" not in (tmp_path / "paper.log").read_text(errors="replace")
+    log = (tmp_path / "paper.log").read_text(errors="replace")
+    assert "Missing character" not in log and "Overfull" not in log
 
 
 def rows_in(text):
