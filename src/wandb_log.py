@@ -40,14 +40,15 @@ def read_log(file: Path, on_damage: Callable[[str], None]) -> Iterator[Record]:
             continue
         checksum, length, kind = FRAME.unpack_from(log, at)
         end = at + FRAME.size + length
-        within = end <= at - at % BLOCK + BLOCK
-        if within and end > len(log):
+        block_end = at - at % BLOCK + BLOCK
+        if len(log) < end <= block_end and _is_cut_off(log, at):
             return
+        within = end <= min(block_end, len(log))
         sound = within and zlib.crc32(memoryview(log)[at + FRAME.size - 1 : end]) == checksum
         if not sound or (parts if kind in (FULL, FIRST) else not parts) or kind not in (FULL, FIRST, MIDDLE, LAST):
             if not any(memoryview(log)[at + FRAME.size if sound else at :]):
                 return  # the host went down as this was written, and zeros stand for what it lost
-            if not sound and not any(memoryview(log)[end:]):
+            if within and not sound and not any(memoryview(log)[end:]):
                 return  # the last frame, not written whole
             on_damage(f"{file} is damaged at byte {at}")
             parts = []
@@ -67,6 +68,17 @@ def read_log(file: Path, on_damage: Callable[[str], None]) -> Iterator[Record]:
             else:
                 yield record
             parts = []
+
+
+def _is_cut_off(log: bytes, at: int) -> bool:
+    """Whether a frame that ends beyond the file was cut off there, and has not a wrong length but all of its bytes."""
+    checksum, _, kind = FRAME.unpack_from(log, at)
+    found = zlib.crc32(bytes([kind]))
+    for place in range(at + FRAME.size, len(log)):
+        found = zlib.crc32(log[place : place + 1], found)
+        if found == checksum:
+            return False
+    return True
 
 
 def write_log(file: Path, records: Iterable[Record]) -> None:

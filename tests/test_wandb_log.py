@@ -72,6 +72,23 @@ def test_flipped_bits_are_named_and_no_record_is_invented(logged, tmp_path):
         assert damage or set(found) == {record for record in records if record in found} and place > len(log) - 200
 
 
+@pytest.mark.parametrize("bit", [13, 14, 15])
+def test_a_length_that_leads_out_of_the_file_is_named(tmp_path, bit):
+    records = [Record(uuid=str(number).rjust(1000)) for number in range(40)]
+    write_log(tmp_path / "log", records)
+    log, frame = (tmp_path / "log").read_bytes(), 7 + len(records[0].SerializeToString())
+    assert len(log) < BLOCK + 2**13
+    for number in range(39):
+        at = len(HEADER) + number * frame if number < 33 else len(log) - (40 - number) * frame
+        changed = bytearray(log)
+        changed[at + 5] ^= 1 << bit - 8
+        (tmp_path / "log").write_bytes(changed)
+        damage = []
+        found = list(read_log(tmp_path / "log", damage.append))
+        # The rest of its block is lost; record 32 is in both blocks.
+        assert damage and found == records[:number] + (records[33:] if number < 33 else [])
+
+
 @pytest.mark.parametrize("content", [b"not a log" * 100, bytes(100), b":W&B\xe1\xbe\x01" + bytes(100)])
 def test_a_foreign_file_is_named(tmp_path, content):
     (tmp_path / "log").write_bytes(content)
