@@ -35,18 +35,24 @@ def values_of(runs: Iterable[Run], metric: str | Callable[[Run], float]) -> dict
     return {run_id: value for run_id, value in found.items() if not math.isnan(value)}
 
 
+def by_seed(runs: Sequence[Run], metric: str | Callable[[Run], float]) -> dict[int, float]:
+    """A metric's value in each run that has it, by the runs' seeds, of which each has one run."""
+    values = values_of(runs, metric)
+    return {run.config["seed"]: values[run.run_id] for run in runs if run.run_id in values}
+
+
 def measured(runs: Iterable[Run], metric: str | Callable[[Run], float], digits: int = 1) -> Measured | Absent:
     """The mean of a metric over the runs of several seeds."""
     values = values_of(runs, metric)
     return Measured(estimate(list(values.values())), tuple(values), digits) if values else Absent()
 
 
-def lead(a: Iterable[Run], b: Iterable[Run], metric: str, digits: int = 1) -> Measured | Absent:
-    """By how much the runs `a` are ahead of the runs `b`, with Welch's interval."""
+def lead(a: Sequence[Run], b: Sequence[Run], metric: str, digits: int = 1) -> Measured | Absent:
+    """By how much the runs `a` are ahead of the runs `b`, with the interval of the difference."""
     of_a, of_b = values_of(a, metric), values_of(b, metric)
     if not of_a or not of_b:
         return Absent()
-    found = difference(list(of_a.values()), list(of_b.values()))
+    found = difference(by_seed(a, metric), by_seed(b, metric))
     return Measured(found.estimate, (*of_a, *of_b), digits, signed=True)
 
 

@@ -1,7 +1,7 @@
 """Means over seeds with their intervals, and differences of two means."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,35 +29,44 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(mean, float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)) * error, count)
 
 
+PAIRED, WELCH = "Paired t-test by seed", "Welch's t-test"
+
+
 @dataclass(frozen=True)
 class Difference:
-    """Mean of `a` less mean of `b`, by Welch's t-test; interval and p are NaN if either has a single seed."""
+    """Mean of `a` less mean of `b` by one of two t-tests; interval and p are NaN if either has a single seed."""
 
     mean: float
     half_width: float
     p_greater: float  # one-sided p-value of "a is not greater than b"
     p_less: float
     counts: tuple[int, int]
+    test: str  # PAIRED or WELCH
 
     @property
     def estimate(self) -> Estimate:
         return Estimate(self.mean, self.half_width, min(self.counts))
 
 
-def difference(a: Sequence[float], b: Sequence[float]) -> Difference:
-    """The difference of two means over seeds, of unequal variances, with Welch's degrees of freedom."""
-    mean = float(np.mean(a) - np.mean(b)) if len(a) and len(b) else math.nan
-    counts = len(a), len(b)
+def difference(a: Mapping[int, float], b: Mapping[int, float]) -> Difference:
+    """The difference of two means over seeds, of values by their seeds.
+
+    Where both have the same seeds it is tested in pairs: a seed's runs have initial weights and the order of images in
+    common, and so part of what chance does to them. Otherwise it is Welch's test, of unequal variances.
+    """
+    x, y = (np.array([values[seed] for seed in sorted(values)], dtype=float) for values in (a, b))
+    mean = float(np.mean(x) - np.mean(y)) if len(x) and len(y) else math.nan
+    counts, test = (len(x), len(y)), PAIRED if a.keys() == b.keys() else WELCH
     if min(counts) < 2:
-        return Difference(mean, math.nan, math.nan, math.nan, counts)
-    parts = [float(np.var(x, ddof=1)) / len(x) for x in (a, b)]
+        return Difference(mean, math.nan, math.nan, math.nan, counts, test)
+    parts = [float(np.var(z, ddof=1)) / len(z) for z in ([x - y] if test == PAIRED else [x, y])]
     error = math.sqrt(sum(parts))
     if error == 0:
-        return Difference(mean, 0.0, float(mean <= 0), float(mean >= 0), counts)
-    freedom = sum(parts) ** 2 / sum(part**2 / (len(x) - 1) for part, x in zip(parts, (a, b), strict=True))
+        return Difference(mean, 0.0, float(mean <= 0), float(mean >= 0), counts, test)
+    freedom = sum(parts) ** 2 / sum(part**2 / (count - 1) for part, count in zip(parts, counts, strict=False))
     half_width = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * error
     p_less = float(stdtr(freedom, mean / error))
-    return Difference(mean, half_width, float(stdtr(freedom, -mean / error)), p_less, counts)
+    return Difference(mean, half_width, float(stdtr(freedom, -mean / error)), p_less, counts, test)
 
 
 def above(values: Sequence[float], bound: float) -> tuple[float, float]:

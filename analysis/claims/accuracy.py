@@ -3,8 +3,8 @@
 import numpy as np
 
 from analysis.artefact import CONTRADICTED, SUPPORTED, UNDECIDED, Verdict
-from analysis.cells import published, values_of
-from analysis.claims.rules import LEVEL, Group, Statement, compare
+from analysis.cells import by_seed, published
+from analysis.claims.rules import LEVEL, Group, Statement, compare, kinds
 from analysis.curves import listed
 from analysis.figure7 import HIGH_SCORE, NEGATIVE_IOU, counts_of
 from analysis.runs import Run
@@ -87,9 +87,9 @@ def _at_every_snapshot(setting: Setting) -> Verdict | None:
         return None
     tests, lowest = [], []
     for step in steps:
-        values = {loss: values_of(runs, lambda run, step=step: _at_step(run, step)) for loss, runs in at.items()}
+        values = {loss: by_seed(runs, lambda run, step=step: _at_step(run, step)) for loss, runs in at.items()}
         for loss in others:
-            test = difference(list(values["ap"].values()), list(values[loss].values()))
+            test = difference(values["ap"], values[loss])
             tests.append(test)
             lowest.append((test.mean, step, LOSSES[loss]))
     supported = all(test.p_greater < LEVEL for test in tests)
@@ -98,9 +98,9 @@ def _at_every_snapshot(setting: Setting) -> Verdict | None:
     least = min((entry for entry in lowest if entry[0] == entry[0]), default=None)
     numbers = f"Ahead in {len([m for m, *_ in lowest if m > 0])} and behind in {behind} of {len(tests)} comparisons"
     numbers += f"; the least lead is {least[0]:+.1f} AP, before {least[2]} at step {least[1]}." if least else "."
-    test = f"Welch's t-test, one-sided, at each of {len(steps)} evaluations against {len(others)} losses."
+    test = f"At each of {len(steps)} evaluations against {len(others)} losses. "
     ps = [test.p_greater for test in tests if test.p_greater == test.p_greater]
-    test += f" The largest p is {max(ps):.3f}." if ps else " One seed decides nothing."
+    test += f"{kinds(tests)}, one-sided: the largest p is {max(ps):.3f}." if ps else "One seed decides nothing."
     run_ids = [run.run_id for runs in at.values() for run in runs]
     outcome = SUPPORTED if supported else CONTRADICTED if contradicted else UNDECIDED
     return Verdict(setting.overrides, outcome, numbers, test, run_ids)

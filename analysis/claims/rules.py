@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.artefact import CONTRADICTED, SUPPORTED, UNDECIDED, Absent, Verdict
-from analysis.cells import measured, values_of
+from analysis.cells import by_seed, measured, values_of
 from analysis.curves import listed
 from analysis.runs import Run
 from analysis.settings import Setting
-from analysis.statistics import above, difference
+from analysis.statistics import Difference, above, difference
 from analysis.writing.numbers import to_text
 
 LEVEL = 0.05
@@ -45,8 +45,8 @@ def compare(
 ) -> Verdict | None:
     """Whether a metric's mean over seeds is greater with `first` than with each of the others.
 
-    Supported if Welch's one-sided t-test says so at 5% of each of the others (intersection–union); contradicted if it
-    says the opposite of one of them at 5% by Bonferroni over them. A single seed decides nothing.
+    Supported if the one-sided test of `difference` says so at 5% of each of the others (intersection–union);
+    contradicted if it says the opposite of one of them at 5% by Bonferroni over them. A single seed decides nothing.
 
     Args:
         what: the metric's name in a sentence.
@@ -58,8 +58,9 @@ def compare(
     if not found[first[0]] or not any(found[name] for name, _ in others):
         return None
     sign = -1 if least else 1
-    mine = [sign * value + allowance for value in found[first[0]].values()]
-    tests = {name: difference(mine, [sign * value for value in found[name].values()]) for name, _ in others}
+    seeded = {name: {seed: sign * value for seed, value in by_seed(runs, metric).items()} for name, runs in groups}
+    mine = {seed: value + allowance for seed, value in seeded[first[0]].items()}
+    tests = {name: difference(mine, seeded[name]) for name, _ in others}
     supported = all(test.p_greater < LEVEL for test in tests.values())
     contradicted = any(test.p_less < LEVEL / len(others) for test in tests.values())
     cells = {name: measured(runs, metric, digits) for name, runs in groups}
@@ -68,7 +69,9 @@ def compare(
     numbers = f"{what} {', '.join(there)}" + (f"; no run with {listed(absent)}" if absent else "") + "."
     ps = [f"{_p(test.p_greater)} against {name}" for name, test in tests.items() if not math.isnan(test.p_greater)]
     by = f", {abs(allowance):g} {'allowed' if allowance > 0 else 'asked for'}" if allowance else ""
-    test = f"Welch's t-test, one-sided{by}: {', '.join(ps)}." if ps else "No test, as it takes two seeds of each."
+    test = "No test, as it takes two seeds of each."
+    if ps:
+        test = f"{kinds(tests.values())}, one-sided{by}: {', '.join(ps)}."
     return _verdict(setting, supported, contradicted, numbers, test, found.values())
 
 
@@ -90,19 +93,19 @@ def against(
 
 
 def equal(setting: Setting, what: str, metric: Metric, groups: list[Group], margin: float, digits: int = 2):
-    """Whether a metric's mean differs by less than a margin between two groups: two one-sided tests of Welch at 5%."""
+    """Whether a metric's mean differs by less than a margin between two groups: two one-sided tests at 5%."""
     found = {name: values_of(runs, metric) for name, runs in groups}
     if not any(found.values()):
         return None
-    (a, b) = (list(values.values()) for values in found.values())
-    over, under = difference([x + margin for x in a], b), difference([x - margin for x in a], b)
+    a, b = (by_seed(runs, metric) for _, runs in groups)
+    over, under = (difference({seed: x + by for seed, x in a.items()}, b) for by in (margin, -margin))
     supported = max(over.p_greater, under.p_less) < LEVEL
     contradicted = over.p_less < LEVEL / 2 or under.p_greater < LEVEL / 2
     cells = {name: to_text(measured(runs, metric, digits)) for name, runs in groups}
     numbers = f"{what} {', '.join(f'{text} with {name}' for name, text in cells.items())}; the margin is {margin:g}."
     test = "No test, as it takes two seeds of each."
     if not math.isnan(over.p_greater):
-        test = f"Two one-sided Welch's t-tests: {_p(max(over.p_greater, under.p_less))}."
+        test = f"{over.test}, one-sided both ways: {_p(max(over.p_greater, under.p_less))}."
     return _verdict(setting, supported, contradicted, numbers, test, found.values())
 
 
@@ -183,6 +186,11 @@ def residual(sizes: np.ndarray, values: np.ndarray) -> float:
         return 0.0
     line = np.polyval(np.polyfit(sizes, values, 1), sizes)
     return float(((values - line) ** 2).sum() / ((values - values.mean()) ** 2).sum())
+
+
+def kinds(tests: Iterable[Difference]) -> str:
+    """What tests have been done, each kind once."""
+    return " and ".join(sorted({test.test for test in tests if not math.isnan(test.p_greater)}))
 
 
 def _p(value: float) -> str:

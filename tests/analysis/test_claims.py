@@ -11,7 +11,7 @@ from analysis.claims import STATEMENTS, judge
 from analysis.claims.rules import exponent, residual
 from analysis.runs import Runs
 from analysis.settings import LOSSES
-from analysis.statistics import above
+from analysis.statistics import PAIRED, WELCH, above, difference
 from analysis.table3 import PERTURBATIONS
 from tests.analysis.logged import config_of, run_of
 
@@ -205,6 +205,23 @@ def test_unfinished_runs_do_not_count(worlds):
     runs = [replace(run, state="unfinished") for run in worlds["paper"].all]
     assert not any(claim.verdicts for claim in judge(Runs(runs)))
     assert any(claim.verdicts for claim in judge(Runs(runs, unfinished_too=True)))
+
+
+def test_differences_by_hand():
+    # Of seeds 0, 1 and 2 the differences are 1, 3 and 5: s = 2, t = 3·√3 / 2 = 2.598 with two degrees of freedom, where
+    # Student's t for 95% is 4.30265. The order in which runs are found does not count.
+    paired = difference({0: 11.0, 1: 23.0, 2: 35.0}, {2: 30.0, 0: 10.0, 1: 20.0})
+    assert paired.test == PAIRED and paired.mean == 3.0 and paired.counts == (3, 3)
+    assert paired.half_width == pytest.approx(4.30265 * 2 / 3**0.5, abs=1e-4)
+    assert (paired.p_greater, paired.p_less) == pytest.approx((0.06083, 0.93917), abs=1e-4)
+    # Of other seeds both variances are 2, Welch's degrees of freedom are 2 and the error is √(2/2 + 2/2).
+    welch = difference({0: 27.0, 1: 29.0}, {0: 30.0, 2: 32.0})
+    assert welch.test == WELCH and (welch.mean, welch.counts) == (-3.0, (2, 2))
+    assert welch.half_width == pytest.approx(4.30265 * 2**0.5, abs=1e-4)
+    for one in (difference({0: 1.0}, {0: 2.0}), difference({0: 1.0}, {0: 2.0, 1: 3.0})):
+        assert one.half_width != one.half_width and one.p_greater != one.p_greater
+    same = difference({0: 5.0, 1: 6.0}, {0: 4.0, 1: 5.0})
+    assert (same.mean, same.half_width, same.p_greater, same.p_less) == (1.0, 0.0, 0.0, 1.0)
 
 
 def test_statistics_by_hand():

@@ -1,8 +1,7 @@
 """Tables of the small logs in tests/analysis/golden, computed by hand.
 
-Student's t for 95% is 12.7062 with one degree of freedom and 4.30265 with two. Of two seeds a and b the mean is
-(a + b) / 2 and its half width 12.7062 · |a − b| / 2. Where both of two means are of two seeds with equal variances
-s² = 2, Welch's degrees of freedom are 2 and the half width of their difference is 4.30265 · √(2/2 + 2/2) = 6.0849.
+Student's t for 95% is 12.7062 with one degree of freedom. Of two seeds a and b the mean is (a + b) / 2 and its half
+width 12.7062 · |a − b| / 2; that of the difference of two means is so made of the differences of either seed.
 """
 
 import pytest
@@ -53,12 +52,12 @@ def test_table_1(runs):
         check(standard[2], 62.0, 25.4124)
         check(standard[3], 20.5, 6.3531)
         assert [cell.value for cell in standard[4:7]] == [53.1, 82.3, 58.1] and standard[7:] == ["–"] * 3
-    half = row(delta, "0.5")  # 27 and 29; 54 and 58; 18 and 19
+    half = row(delta, "0.5")  # 29 and 27; 58 and 54; 19 and 18
     check(half[1], 28.0, 12.7062)
     check(half[2], 56.0, 25.4124)
-    check(half[7], -3.0, 6.0849)
+    check(half[7], -3.0, 25.4124)  # 29 − 30 and 27 − 32
     assert half[8] == Published(-1.8, "Table 1", signed=True)
-    check(half[9], -1.2, 6.0849)
+    check(half[9], -1.2, 25.4124)
     four = row(delta, "4")
     check(four[1], 25.0, ONE_SEED, 1)
     check(four[7], -6.0, ONE_SEED, 1)
@@ -75,11 +74,11 @@ def test_table_1(runs):
 def test_table_2(runs):
     section = table2.build(runs).sections[0]
     (table,) = section.tables
-    focal = row(table, "Focal loss")  # 29 and 31; 61 and 63; 19 and 21
+    focal = row(table, "Focal loss")  # 31 and 29; 63 and 61; 21 and 19
     check(focal[1], 30.0, 12.7062)
     check(focal[2], 62.0, 12.7062)
-    check(focal[7], 1.0, 6.0849)
-    check(focal[9], -0.8, 6.0849)  # the paper's lead is 53.1 − 51.3 = 1.8
+    check(focal[7], 1.0, 25.4124)  # 30 − 31 and 32 − 29
+    check(focal[9], -0.8, 25.4124)  # the paper's lead is 53.1 − 51.3 = 1.8
     check(row(table, "AP-loss")[1], 31.0, 12.7062)
     # Equal as they are written, 62.0, both are the best.
     assert focal[2].best and row(table, "AP-loss")[2].best and not focal[1].best
@@ -90,7 +89,7 @@ def test_table_2(runs):
 def test_figure_6(runs):
     (panel,) = figure6.build(runs).sections[0].panels
     found = panel.data.set_index(["loss", "epoch"])
-    # Two steps are an epoch. AP-loss: 10 and 14, then 30 and 32; focal loss: 9 and 9, then 29 and 31.
+    # Two steps are an epoch. AP-loss: 10 and 14, then 30 and 32; focal loss: 9 and 9, then 31 and 29.
     assert found["mean"].to_dict() == {("ap", 1.0): 12.0, ("ap", 2.0): 31.0, ("focal", 1.0): 9.0, ("focal", 2.0): 30.0}
     assert found["low"]["ap", 1.0] == pytest.approx(12 - 25.4124, abs=1e-3)
     assert found["high"]["focal", 1.0] == 9.0 and (found.seeds == 2).all()
