@@ -1,5 +1,6 @@
 """The schema of the configuration, the knobs each loss takes, and what makes two runs the same run."""
 
+import functools
 import hashlib
 import json
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -272,6 +273,7 @@ def describe(config: DictConfig) -> str:
     return " ".join([*words, f"batch_size={config.batch_size}", f"seed={config.seed}"])
 
 
+@functools.cache
 def register() -> None:
     """Makes the schema, the resolvers that conf/ uses, the sweeper, the launcher, sweeps/ and slurm/ known to Hydra."""
     register_sweeper()

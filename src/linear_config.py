@@ -1,5 +1,6 @@
 """The schema of conf/linear.yaml, what it may say, and what makes two runs of `python -m src.linear` the same run."""
 
+import functools
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -86,6 +87,7 @@ def resolve(config: DictConfig) -> DictConfig:
     return OmegaConf.create(OmegaConf.to_container(config, resolve=True, enum_to_str=True))
 
 
+@functools.cache
 def register() -> None:
     """Makes all that conf/linear.yaml uses, and sweeps/ and slurm/, known to Hydra."""
     register_sweeper()

@@ -71,6 +71,7 @@ def test_a_preset_that_is_no_yaml_is_named_and_the_others_are_there(tmp_path, mo
     shutil.copytree(ROOT / "slurm", tmp_path / "slurm")
     (tmp_path / "slurm/mine.yaml").write_text("hydra: [")
     monkeypatch.setattr(presets, "ROOT", tmp_path)
+    presets.register_presets()
     assert make_config("slurm=gpu") == make_config()
     assert f"{tmp_path / 'slurm/mine.yaml'} cannot be read, so there is no slurm=mine" in caplog.text
 

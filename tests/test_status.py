@@ -84,6 +84,7 @@ def test_an_unknown_run_and_an_impossible_key_are_told(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_status_needs_no_torch():
-    code = "import sys, src.status; sys.exit('torch' in sys.modules)"
+@pytest.mark.parametrize("module", ["src.status", "src.run"])
+def test_what_only_composes_needs_no_torch(module):
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

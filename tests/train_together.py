@@ -8,6 +8,7 @@ import sys
 
 from torch import Tensor
 
+import src.experiment
 import src.run
 from src.detectors.retinanet import RetinaNet
 from tests.conftest import make_config
@@ -23,6 +24,6 @@ class Float64RetinaNet(RetinaNet):
 
 
 if __name__ == "__main__":
-    src.run.RetinaNet = Float64RetinaNet
+    src.experiment.RetinaNet = Float64RetinaNet
     for overrides in json.loads(sys.argv[1]):
         src.run.run(make_config(*overrides))
