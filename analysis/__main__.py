@@ -1,9 +1,9 @@
 """Builds the paper's tables and figures from the runs' W&B logs: into a report, or one of them on the terminal.
 
-    python -m analysis                            everything, into report/: open report/index.html
-    python -m analysis table1                     prints Table 1, and writes its files into report/
-    python -m analysis claims                     what the runs say of the paper's claims
-    python -m analysis --wandb ENTITY/PROJECT     from a W&B server instead of the folder of outputs
+python -m analysis                            everything, into report/: open report/index.html
+python -m analysis table1                     prints Table 1, and writes its files into report/
+python -m analysis claims                     what the runs say of the paper's claims
+python -m analysis --wandb ENTITY/PROJECT     from a W&B server instead of the folder of outputs
 """
 
 import argparse
@@ -13,22 +13,31 @@ import os
 import sys
 from pathlib import Path
 
-from analysis.artefact import Artefact
-from analysis.logs.cache import read_cached
-from analysis.runs import Runs
-from src.errors import UserError
+from analysis.artefacts.artefact import Artefact
+from analysis.reading.cache import read_cached
+from analysis.reading.runs import Runs
+from src.utils.errors import UserError
 
 # In the order of the paper. Each module has build(runs).
 ARTEFACTS = [
-    "figure4", "proposition1", "table1", "table2", "figure6", "figure7", "table3", "figure8", "figure9", "figure10",
+    "figure4",
+    "proposition1",
+    "table1",
+    "table2",
+    "figure6",
+    "figure7",
+    "table3",
+    "figure8",
+    "figure9",
+    "figure10",
     "figure11",
-]  # fmt: skip
+]
 WITHOUT_RUNS = {"figure4"}
 
 
 def build(names: list[str], runs: Runs) -> list[Artefact]:
     """The artefacts of these names."""
-    return [importlib.import_module(f"analysis.{name}").build(runs) for name in names]
+    return [importlib.import_module(f"analysis.artefacts.{name}").build(runs) for name in names]
 
 
 def main() -> None:
@@ -65,9 +74,9 @@ def main() -> None:
 
 def report(names: list[str], runs: Runs, folder: Path) -> None:
     """Writes the report of the artefacts of these names, of everything if there are none, and says what it has."""
-    from analysis.settings import command_of
-    from analysis.writing.markdown import claims_to_markdown, to_markdown
-    from analysis.writing.report import write_report
+    from analysis.reading.settings import command_of
+    from analysis.report.markdown import claims_to_markdown, to_markdown
+    from analysis.report.report import write_report
 
     claims = []
     if not names or "claims" in names:

@@ -8,12 +8,15 @@ from collections import Counter
 from pathlib import Path
 
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 
-from src.asked import ROOT, Asked, sweeps_made
-from src.claim import read_claim
-from src.files import read_json
-from src.needed import CONFIG_NAMES, find_runs
-from src.states import State, state
+from src.config.command import command_line
+from src.launch.program import PROGRAMS
+from src.launch.sweep_runs import SweepRecord, expand_sweep, recorded_sweeps
+from src.runs.run_lock import read_lock
+from src.runs.state import State, state
+from src.utils import paths
+from src.utils.files import read_json
 
 SHOWN = [State.FINISHED, State.RUNNING, State.SUBMITTED, State.INTERRUPTED, State.FAILED, State.MISSING]
 HELP = """
@@ -29,7 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("what", nargs="*", help="run ids, or arguments of `python -m src.run -m`; nothing: everything")
     parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="where runs are (default: outputs)")
-    parser.add_argument("--program", choices=CONFIG_NAMES, help="whose arguments these are (default: src.run)")
+    parser.add_argument("--program", choices=PROGRAMS, help="whose arguments these are (default: src.run)")
     options = parser.parse_args(arguments)
     ids = [word for word in options.what if "=" not in word]
     overrides = [word for word in options.what if "=" in word]
@@ -40,22 +43,22 @@ def main(arguments: list[str] | None = None) -> None:
         print(explain(run_id, options.outputs))
     if overrides:
         sweep = next((word.removeprefix("sweeps=") for word in overrides if word.startswith("sweeps=")), None)
-        asked = find_runs(options.program or program(sweep), overrides, options.outputs)
+        asked = expand_sweep(options.program or program(sweep), overrides, options.outputs)
         print(report([(sweep or "as given", asked)], options.outputs))
     elif not ids:
         print(report(everything(options.outputs), options.outputs))
 
 
-def everything(outputs: Path) -> list[tuple[str, Asked]]:
+def everything(outputs: Path) -> list[tuple[str, SweepRecord]]:
     """All sweeps that were started, and each file of sweeps/ that was not."""
-    made = [find_runs(asked.program, asked.arguments, outputs) for asked in sweeps_made(outputs)]
+    made = [expand_sweep(asked.program, asked.arguments, outputs) for asked in recorded_sweeps(outputs)]
     made = {tuple(asked.arguments): asked for asked in made}
     found = []
-    for file in sorted(ROOT.glob("sweeps/*.yaml"), key=lambda f: [int(x) if x.isdigit() else x for x in _parts(f)]):
+    for file in sorted(paths.SWEEPS.glob("*.yaml"), key=lambda f: [int(x) if x.isdigit() else x for x in _parts(f)]):
         arguments = [f"sweeps={file.stem}"]
         of_it = [key for key in made if arguments[0] in key] or [None]
         for key in of_it:
-            asked = made.pop(key) if key else find_runs(program(file.stem), arguments, outputs)
+            asked = made.pop(key) if key else expand_sweep(program(file.stem), arguments, outputs)
             found.append((file.stem, asked))
     return found + [("", asked) for asked in made.values()]
 
@@ -65,13 +68,13 @@ def _parts(file: Path) -> list[str]:
 
 
 def program(sweep: str | None) -> str:
-    """The program whose sweep a file of sweeps/ is, by the command in it."""
-    file = ROOT / "sweeps" / f"{sweep}.yaml"
-    found = re.search(rf"python -m (src\.\w+) -m sweeps={sweep}\b", file.read_text()) if file.exists() else None
-    return found[1] if found else "src.run"
+    """Return the program whose sweep a file of sweeps/ is."""
+    file = paths.SWEEPS / f"{sweep}.yaml"
+    content = OmegaConf.load(file) if file.exists() else OmegaConf.create()
+    return OmegaConf.select(content, "hydra.sweeper.program") or "src.run"
 
 
-def report(sweeps: list[tuple[str, Asked]], outputs: Path) -> str:
+def report(sweeps: list[tuple[str, SweepRecord]], outputs: Path) -> str:
     """A row for each sweep with the number of its runs in each state, and what can be done about the others."""
     folders = {name for _, asked in sweeps for name in asked.runs}
     states = {name: state(outputs / name) for name in folders}
@@ -105,7 +108,7 @@ def explain(run_id: str, outputs: Path) -> str:
     directory = outputs / run_id
     found = state(directory)
     summary, submitted = read_json(directory / "summary.json"), read_json(directory / "submitted.json")
-    failure, claim = read_json(directory / "failed.json"), read_claim(directory) if directory.is_dir() else None
+    failure, claim = read_json(directory / "failed.json"), read_lock(directory) if directory.is_dir() else None
     lines = [f"{run_id}  {found}"]
     known = [asked for _, asked in everything(outputs) if run_id in asked.runs]
     if summary is not None:
@@ -116,7 +119,8 @@ def explain(run_id: str, outputs: Path) -> str:
         lines += [f"  part of     {asked.command}"]
     overrides = known[0].runs[run_id] if known else (submitted or {}).get("overrides")
     if overrides is not None:
-        lines += [f"  made by     python -m {known[0].program if known else 'src.run'} {_local(overrides)}"]
+        local = [word for word in overrides if not word.startswith(("sweeps=", "slurm="))]
+        lines += [f"  made by     {command_line(known[0].program if known else 'src.run', local)}"]
     if found == State.MISSING and not known:
         lines += [f"  there is no {directory}, and no sweep that has such a run"]
     if submitted is not None:
@@ -135,10 +139,6 @@ def explain(run_id: str, outputs: Path) -> str:
     if failure is not None and found == State.FAILED:
         lines += [f"  failed      {failure['error']}", "", failure["traceback"].rstrip()]
     return "\n".join(lines)
-
-
-def _local(overrides: str) -> str:
-    return " ".join(word for word in overrides.split(" ") if not word.startswith(("sweeps=", "slurm=")))
 
 
 if __name__ == "__main__":

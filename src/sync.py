@@ -24,9 +24,9 @@ import wandb
 from tqdm import tqdm
 from wandb.proto.wandb_internal_pb2 import HistoryItem, Record, SummaryItem
 
-from src.errors import UserError
-from src.files import read_json, write_json
-from src.wandb_log import join_rows, read_log, write_log
+from src.runs.wandb_log import join_rows, read_log, write_log
+from src.utils.errors import UserError
+from src.utils.files import read_json, write_json
 
 SECONDS_TO_ANSWER = 10  # of each try
 RETRIES = 2
@@ -214,8 +214,11 @@ def _upload(run_id: str, records: Iterable[Record], files: list[Path], project: 
         environment.setdefault("WANDB_X_GRAPHQL_RETRY_MAX", "4")  # half a minute; by default it is many
         done = subprocess.run(
             [sys.executable, "-m", "wandb", "sync", "--project", project, "--entity", entity, str(log)],
-            env=environment | {"WANDB_DIR": temporary}, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        )  # fmt: skip
+            env=environment | {"WANDB_DIR": temporary},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
         said = done.stdout + done.stderr
         errors = re.findall(r"(?:ERROR|^Error:) (.*)", said, re.MULTILINE)
         notes = [json.loads(line) for file in Path(temporary).rglob("debug-sync*.log") for line in file.open()]

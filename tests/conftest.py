@@ -1,21 +1,28 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from src.config import register
+from src.config.validate import resolve
 from src.data.shapes import ensure_shapes
+from src.launch.hydra_setup import register
+from src.utils import paths
 
-ROOT = Path(__file__).parent.parent
+ROOT = paths.ROOT
 # A few seconds: tiny images, a tiny pyramid, two epochs of three steps.
 TINY = [
-    "recipe=folder", "dataset.train_size=64", "model.channels=8", "schedule.epochs=2", "schedule.evaluate_every=1",
-    "batch_size=4", "workers=0", "images_logged=2",
-]  # fmt: skip
+    "recipe=folder",
+    "dataset.train_size=64",
+    "model.channels=8",
+    "schedule.epochs=2",
+    "schedule.evaluate_every=1",
+    "batch_size=4",
+    "workers=0",
+    "images_logged=2",
+]
 
 
 @pytest.fixture(scope="session")
@@ -35,8 +42,15 @@ def make_config(*overrides: str):
     """The configuration as the command line composes it."""
     register()
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+    with initialize_config_dir(str(paths.CONF), version_base="1.3"):
         return compose("config", list(overrides))
+
+
+def run_here(*overrides: str):
+    """Run these overrides in this process, as `python -m src.run` does in one of its own; return the run's folder."""
+    from src.run import run
+
+    return run(resolve(make_config(*overrides), overrides))
 
 
 def own_environment() -> dict[str, str]:
@@ -47,9 +61,13 @@ def own_environment() -> dict[str, str]:
 def start(*overrides: str, **environment: str) -> subprocess.Popen:
     """`python -m src.run` with these overrides, as a user would start it."""
     return subprocess.Popen(
-        [sys.executable, "-m", "src.run", *overrides], cwd=ROOT, env=own_environment() | environment,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "src.run", *overrides],
+        cwd=paths.ROOT,
+        env=own_environment() | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def call(*overrides: str) -> tuple[int, str]:

@@ -5,8 +5,8 @@ import sys
 import pytest
 import torch
 
-from src import costs
-from src.costs import BUCKETED, FLOOR, FOCAL, FUNCTIONS, LOOP, STAGES, bucketed_error, make_problem
+from src.costs import __main__ as costs
+from src.costs.__main__ import BUCKETED, FLOOR, FOCAL, FUNCTIONS, LOOP, STAGES, bucketed_error, make_problem
 from tests.conftest import ROOT
 
 SIZE = ["--logits=160100", "--positives=40", "--repeats=1"]

@@ -8,11 +8,13 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from src.errors import UserError
-from src.linear import build_loss, descend, run
-from src.linear_config import linear_run_id, register, resolve
-from src.linear_problems import local_optimum, random_problem
+from src.config.linear import linear_run_id, resolve_linear
+from src.data.linear_problems import local_optimum, random_problem
+from src.launch.hydra_setup import register
+from src.linear import run
 from src.losses import ap_approximate_gradient_loss, ap_loss
+from src.training.linear_model import build_loss, descend
+from src.utils.errors import UserError
 from tests.conftest import ROOT
 
 
@@ -99,15 +101,15 @@ def test_the_loss_of_a_step_is_that_of_its_method():
 def test_a_run_is_logged_summarised_and_not_repeated(tmp_path, caplog):
     overrides = [f"outputs={tmp_path}", "problem.name=local_optimum", "wandb.mode=disabled", "steps=20"]
     config = make_linear_config(*overrides)
-    directory = run(config)
+    directory = run(resolve_linear(config))
     summary = json.loads((directory / "summary.json").read_text())
     assert directory.name == linear_run_id(config) == summary["run_id"]
     assert summary["metrics"] == {"ap_loss": 0, "loss": 0, "steps_to_zero": 6}
     written = (directory / "summary.json").stat().st_mtime_ns
     with caplog.at_level("INFO"):
-        run(config)
+        run(resolve_linear(config))
     assert "is finished" in caplog.text and (directory / "summary.json").stat().st_mtime_ns == written
-    stuck = run(make_linear_config(*overrides, "method.name=approximate_gradient"))
+    stuck = run(resolve_linear(make_linear_config(*overrides, "method.name=approximate_gradient")))
     metrics = json.loads((stuck / "summary.json").read_text())["metrics"]
     assert metrics["steps_to_zero"] is None and metrics["ap_loss"] == pytest.approx(2 / 15)
 
@@ -146,7 +148,7 @@ def test_identity_is_that_of_the_science():
 )
 def test_errors_name_the_key(override, message):
     with pytest.raises(Exception, match=message):
-        resolve(make_linear_config(override))
+        resolve_linear(make_linear_config(override))
 
 
 def test_divergence_names_the_learning_rate():
@@ -176,7 +178,7 @@ def test_the_sweep_composes_into_distinct_runs():
         (override,) = OverridesParser.create().parse_overrides([f"{key}={values}"])
         configs = [make_linear_config("sweeps=proposition1", f"{key}={v}") for v in override.sweep_string_iterator()]
         for config in configs:
-            resolve(config)
+            resolve_linear(config)
         assert len({linear_run_id(config) for config in configs}) == len(configs)
         total *= len(configs)
     assert total == 60

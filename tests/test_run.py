@@ -10,11 +10,11 @@ import time
 import pytest
 import torch
 
-from analysis.logs.local import read_local
+from analysis.reading.local import read_local
 from src.data.voc import read_voc, voc_classes
-from src.run import run
-from src.train import NonFiniteLoss, learning_rate_factor
-from tests.conftest import ROOT, call, make_config, start
+from src.training.optimizer import learning_rate_factor
+from src.training.trainer import NonFiniteLoss
+from tests.conftest import ROOT, call, make_config, run_here, start
 
 # At 64 pixels P6 is one cell, and there torch's own bfloat16 convolution has, on some CPUs, NaN in its weight gradient.
 BF16 = ["precision=bf16", "dataset.train_size=96"]
@@ -54,8 +54,8 @@ def test_a_run_leaves_its_results_and_is_not_repeated(tiny, tmp_path):
 
 
 def test_a_run_does_not_depend_on_workers(tiny, tmp_path):
-    alone = run(make_config(*tiny, "workers=0", f"outputs={tmp_path / 'alone'}", "wandb.mode=disabled"))
-    helped = run(make_config(*tiny, "workers=2", f"outputs={tmp_path / 'helped'}", "wandb.mode=disabled"))
+    alone = run_here(*tiny, "workers=0", f"outputs={tmp_path / 'alone'}", "wandb.mode=disabled")
+    helped = run_here(*tiny, "workers=2", f"outputs={tmp_path / 'helped'}", "wandb.mode=disabled")
     first, second = weights(alone), weights(helped)
     assert all(torch.equal(first[key], second[key]) for key in first)
 
@@ -63,7 +63,7 @@ def test_a_run_does_not_depend_on_workers(tiny, tmp_path):
 @pytest.mark.parametrize("trial", range(2))
 def test_killed_at_a_random_step_and_resumed_equals_undisturbed(trial, tiny, tmp_path):
     overrides = [*tiny, "schedule.epochs=4"]
-    undisturbed = run(make_config(*overrides, "wandb.mode=disabled", f"outputs={tmp_path / 'undisturbed'}"))
+    undisturbed = run_here(*overrides, "wandb.mode=disabled", f"outputs={tmp_path / 'undisturbed'}")
     process = start(*overrides, PYTHONUNBUFFERED="1")
     directory = tmp_path / "outputs" / undisturbed.name
     while not (directory / "checkpoint.pt").exists():  # the first epoch is over
@@ -88,19 +88,19 @@ def test_killed_at_a_random_step_and_resumed_equals_undisturbed(trial, tiny, tmp
 
 
 def test_a_divergent_run_stops_with_the_step_and_keeps_the_last_checkpoint(tiny, tmp_path):
-    config = make_config(*tiny, "schedule.learning_rate=1e18", "schedule.warmup_iterations=0")
+    diverging = [*tiny, "schedule.learning_rate=1e18", "schedule.warmup_iterations=0"]
     with pytest.raises(NonFiniteLoss, match=r"step \d+: the loss is .* learning rate .* Try a lower"):
-        run(config)
+        run_here(*diverging)
     assert not list(tmp_path.glob("outputs/*/summary.json"))
 
 
 def test_a_damaged_checkpoint_is_set_aside_and_the_run_starts_anew(tiny, caplog):
-    directory = run(make_config(*tiny))
+    directory = run_here(*tiny)
     expected = weights(directory)
     (directory / "summary.json").unlink()
     checkpoint = directory / "checkpoint.pt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
-    run(make_config(*tiny))
+    run_here(*tiny)
     assert "checkpoint.pt is damaged" in caplog.text and (directory / "checkpoint.damaged.pt").stat().st_size == 1000
     assert all(torch.equal(expected[key], value) for key, value in weights(directory).items())
     (logged,) = read_local(directory.parent).all
@@ -108,27 +108,27 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_run_starts_anew(tiny, caplog)
 
 
 def test_a_checkpoint_of_another_model_is_refused(tiny):
-    directory = run(make_config(*tiny, "wandb.mode=disabled"))
+    directory = run_here(*tiny, "wandb.mode=disabled")
     (directory / "summary.json").unlink()
     checkpoint = directory / "checkpoint.pt"
     state = torch.load(checkpoint, weights_only=True)
     state["model"].popitem()
     torch.save(state, checkpoint)
     with pytest.raises(ValueError, match=r"checkpoint\.pt belongs to another model"):
-        run(make_config(*tiny, "wandb.mode=disabled"))
+        run_here(*tiny, "wandb.mode=disabled")
 
 
 def test_other_data_of_the_same_name_is_refused(tiny, tmp_path):
-    directory = run(make_config(*tiny, "wandb.mode=disabled"))
+    directory = run_here(*tiny, "wandb.mode=disabled")
     moved = tmp_path / "moved" / "tiny"
     root = make_config(*tiny).dataset.root
     moved.parent.mkdir()
     shutil.copytree(root, moved)
     again = [*tiny, "wandb.mode=disabled", f"dataset.root={moved}"]
-    assert run(make_config(*again)) == directory
+    assert run_here(*again) == directory
     (moved / "ImageSets/Main/test.txt").write_text((moved / "ImageSets/Main/val.txt").read_text())
     with pytest.raises(ValueError, match="belongs to a run on other data"):
-        run(make_config(*again))
+        run_here(*again)
 
 
 def test_an_unseen_folder_without_lists_trains_by_overrides_alone(tiny, tiny_data, tmp_path):
@@ -136,7 +136,7 @@ def test_an_unseen_folder_without_lists_trains_by_overrides_alone(tiny, tiny_dat
     shutil.copytree(tiny_data, folder, ignore=shutil.ignore_patterns("ImageSets"))
     for file in (folder / "Annotations").iterdir():
         file.write_text(file.read_text().replace("<name>", "<name>my "))
-    directory = run(make_config(*tiny, f"dataset.root={folder}", "wandb.mode=disabled"))
+    directory = run_here(*tiny, f"dataset.root={folder}", "wandb.mode=disabled")
     summary = json.loads((directory / "summary.json").read_text())
     assert all(name.startswith("my ") for name in summary["data"]["classes"])
     assert summary["data"]["train"] > 0 and summary["data"]["test"] > 0
@@ -161,8 +161,8 @@ def test_data_in_coco_layout_trains(tiny, tiny_data, tmp_path):
         content = {"images": images, "annotations": annotations, "categories": categories}
         (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
     overrides = ["dataset=coco", f"dataset.root={root}", "dataset.train=trainval", "dataset.test=test"]
-    coco = run(make_config(*tiny, *overrides, "wandb.mode=disabled"))
-    voc = run(make_config(*tiny, "wandb.mode=disabled"))
+    coco = run_here(*tiny, *overrides, "wandb.mode=disabled")
+    voc = run_here(*tiny, "wandb.mode=disabled")
     assert json.loads((coco / "summary.json").read_text())["data"]["classes"] == names
     first, second = weights(coco), weights(voc)
     assert all(torch.equal(first[key], second[key]) for key in first)  # the same data in either layout
@@ -171,13 +171,18 @@ def test_data_in_coco_layout_trains(tiny, tiny_data, tmp_path):
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["loss=auc"], ["loss=focal"], ["loss=ohem"], ["method=approximate_gradient"], ["method=structured_hinge"],
-        ["step=heaviside"], ["step=sigmoid", *BF16],
+        ["loss=auc"],
+        ["loss=focal"],
+        ["loss=ohem"],
+        ["method=approximate_gradient"],
+        ["method=structured_hinge"],
+        ["step=heaviside"],
+        ["step=sigmoid", *BF16],
     ],
     ids=" ".join,
-)  # fmt: skip
+)
 def test_every_loss_and_method_trains(overrides, tiny, tmp_path):
-    directory = run(make_config(*tiny, *overrides, "schedule.learning_rate=0.05", "schedule.warmup_iterations=0"))
+    directory = run_here(*tiny, *overrides, "schedule.learning_rate=0.05", "schedule.warmup_iterations=0")
     assert all(value.isfinite().all() for value in weights(directory).values())
     (logged,) = read_local(tmp_path / "outputs").all
     losses = logged.history["classification_loss"].dropna()
@@ -188,7 +193,7 @@ def test_every_loss_and_method_trains(overrides, tiny, tmp_path):
 
 
 def test_mixed_precision_and_clipping_train(tiny):
-    directory = run(make_config(*tiny, *BF16, "schedule.clip_gradient=1", "wandb.mode=disabled", "seed=5"))
+    directory = run_here(*tiny, *BF16, "schedule.clip_gradient=1", "wandb.mode=disabled", "seed=5")
     assert all(value.isfinite().all() for value in weights(directory).values())
 
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from src.claim import take_claim
-from src.needed import find_runs
+from src.launch.sweep_runs import expand_sweep
+from src.runs.run_lock import acquire
 from src.status import main
 from tests.conftest import ROOT
 
@@ -17,18 +17,18 @@ ARGUMENTS = ["loss=ap,focal,auc", "delta=1,2,4"]
 @pytest.fixture
 def outputs(tmp_path):
     """Seven runs: finished, running, submitted, interrupted, failed, and two that are missing."""
-    names = list(find_runs("src.run", ARGUMENTS, tmp_path).runs)
+    names = list(expand_sweep("src.run", ARGUMENTS, tmp_path).runs)
     assert len(names) == 7
     folders = [tmp_path / name for name in names]
     for folder in folders[:5]:
         folder.mkdir()
     summary = {"name": "a run", "metrics": {"AP": 12.345, "AP50": 30.0}, "seconds": 9.0}
     (folders[0] / "summary.json").write_text(json.dumps(summary))
-    claim = take_claim(folders[1])
+    claim = acquire(folders[1])
     note = {"job": "12_3", "overrides": "loss=ap", "time": time.time(), "code": "a/copy", "log": "a/log"}
     (folders[2] / "submitted.json").write_text(json.dumps(note))
-    take_claim(folders[3]).release()
-    take_claim(folders[4]).release()
+    acquire(folders[3]).release()
+    acquire(folders[4]).release()
     (folders[4] / "failed.json").write_text(json.dumps({"error": "no luck", "time": 0, "traceback": "File x, line 1"}))
     yield tmp_path, names
     claim.release()
@@ -39,8 +39,14 @@ def test_states_are_counted_and_commands_given(outputs, capsys):
     main([f"--outputs={folder}", *ARGUMENTS])
     said = capsys.readouterr().out
     assert said.splitlines()[0].split() == [
-        "runs", "finished", "running", "submitted", "interrupted", "failed", "missing",
-    ]  # fmt: skip
+        "runs",
+        "finished",
+        "running",
+        "submitted",
+        "interrupted",
+        "failed",
+        "missing",
+    ]
     assert said.splitlines()[1].split() == ["as", "given", "7", "1", "1", "1", "1", "1", "2"]
     assert "python -m src.run -m loss=ap,focal,auc delta=1,2,4 retry=true" in said
     assert f"{names[4]}  no luck" in said
@@ -67,7 +73,7 @@ def test_every_table_and_figure_is_listed_with_its_command(tmp_path, capsys):
 )
 def test_one_run_is_explained(index, words, outputs, capsys, monkeypatch):
     folder, names = outputs
-    asked = find_runs("src.run", ARGUMENTS, folder)
+    asked = expand_sweep("src.run", ARGUMENTS, folder)
     monkeypatch.setattr("src.status.everything", lambda _: [("", asked)])
     main([f"--outputs={folder}", names[index]])
     said = capsys.readouterr().out

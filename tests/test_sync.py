@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from src.runs.wandb_log import BLOCK, HEADER
 from src.sync import MARKER
-from src.wandb_log import BLOCK, HEADER
 from tests.conftest import own_environment
-from tests.test_wandb_log import read
-from tests.wandb_server import OWNER, wandb_server
+from tests.runs.test_wandb_log import read
+from tests.support.wandb_server import OWNER, wandb_server
 
 ROOT = Path(__file__).parent.parent
 
@@ -22,7 +22,7 @@ LOG = """
 import signal, sys
 from pathlib import Path
 import numpy, wandb
-from src.tracking import Tracker
+from src.runs.tracking import Tracker
 
 directory, first, last = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 config = {"loss": {"name": "ap", "delta": 1.0}, "begun_at": first}

@@ -1,12 +1,12 @@
 """What the paper claims of its experiments, and whether the runs bear it out."""
 
-from analysis.artefact import UNDECIDED, Claim, Missing
+from analysis.artefacts.artefact import UNDECIDED, Claim, Missing
 from analysis.claims.accuracy import ACCURACY
 from analysis.claims.costs import COSTS
 from analysis.claims.optimisation import OPTIMISATION
 from analysis.claims.rules import Statement
-from analysis.runs import Runs
-from analysis.settings import Setting, settings
+from analysis.reading.runs import Runs
+from analysis.reading.settings import Setting, settings
 
 STATEMENTS: list[Statement] = [*ACCURACY, *OPTIMISATION, *COSTS]
 

@@ -2,15 +2,15 @@
 
 import numpy as np
 
-from analysis.artefact import CONTRADICTED, SUPPORTED, UNDECIDED, Verdict
-from analysis.cells import by_seed, published
+from analysis.artefacts.artefact import CONTRADICTED, SUPPORTED, UNDECIDED, Verdict
+from analysis.artefacts.curves import listed
+from analysis.artefacts.figure7 import HIGH_SCORE, NEGATIVE_IOU, counts_of
+from analysis.artefacts.statistics import difference
+from analysis.artefacts.table3 import PERTURBATIONS, metric, runs_of
+from analysis.artefacts.table_cells import by_seed, published
 from analysis.claims.rules import LEVEL, Group, Statement, compare, kinds
-from analysis.curves import listed
-from analysis.figure7 import HIGH_SCORE, NEGATIVE_IOU, counts_of
-from analysis.runs import Run
-from analysis.settings import LOSSES, Setting
-from analysis.statistics import difference
-from analysis.table3 import PERTURBATIONS, metric, runs_of
+from analysis.reading.runs import Run
+from analysis.reading.settings import LOSSES, Setting
 
 ACCEPTABLE = 2.0  # points of AP that batch size 1 may cost; 0.7 in the paper
 MUCH = 2.0  # points of AP by which AUC-loss has to be behind; 3.8 and more in the paper
@@ -159,11 +159,14 @@ def _statement_of_table_2(detector: str, data: str, title: str) -> Statement:
     paper = published("table2").query("detector == @detector and data == @data").set_index("loss")["AP"]
     leads = listed(f"{paper['ap'] - paper[loss]:.1f} AP before {LOSSES[loss]}" for loss in LOSSES if loss != "ap")
     return Statement(
-        f"first-{detector}-{data}", f"AP-loss is ahead of all other losses with {title}, by {leads}.",
-        "Section 4.2.2, Table 2", "table2", _of(detector, data, _first),
+        f"first-{detector}-{data}",
+        f"AP-loss is ahead of all other losses with {title}, by {leads}.",
+        "Section 4.2.2, Table 2",
+        "table2",
+        _of(detector, data, _first),
         overrides=f"recipe={data} dataset.root={'VOCdevkit' if data == 'voc' else data}",
         lacking=SSD if detector == "ssd" else "",
-    )  # fmt: skip
+    )
 
 
 VOC, COCO = "recipe=voc dataset.root=VOCdevkit", "recipe=coco dataset.root=coco"
@@ -171,63 +174,108 @@ ABLATION, LOSS = "Section 4.2.1, Table 1", "Section 4.2.2, Table 2"
 ACCURACY = [
     Statement("batch-8-is-best", "Batch size 8 outperforms all smaller ones.", ABLATION, "table1", _best_batch),
     Statement(
-        "batch-1-is-acceptable", f"Batch size 1 is still acceptable: it costs less than {ACCEPTABLE:g} AP.", ABLATION,
-        "table1", _batch_1,
+        "batch-1-is-acceptable",
+        f"Batch size 1 is still acceptable: it costs less than {ACCEPTABLE:g} AP.",
+        ABLATION,
+        "table1",
+        _batch_1,
     ),
     Statement("delta-1-is-best", "δ = 1 is the best of the five.", ABLATION, "table1", _best_delta),
     Statement(
-        "small-delta-is-worse", "A sharp step, δ = 0.25, is worse than δ = 1.", ABLATION, "table1", _worse_delta(0.25),
+        "small-delta-is-worse",
+        "A sharp step, δ = 0.25, is worse than δ = 1.",
+        ABLATION,
+        "table1",
+        _worse_delta(0.25),
     ),
     Statement(
-        "large-delta-is-worse", "A wide step, δ = 4, is worse than δ = 1.", ABLATION, "table1", _worse_delta(4.0),
+        "large-delta-is-worse",
+        "A wide step, δ = 4, is worse than δ = 1.",
+        ABLATION,
+        "table1",
+        _worse_delta(4.0),
     ),
     Statement("interpolation-helps", "Interpolated AP is marginally better.", ABLATION, "table1", _interpolation),
     Statement(
-        "first-retinanet", "AP-loss is ahead of all other losses with RetinaNet, whatever the data.", LOSS, "table2",
+        "first-retinanet",
+        "AP-loss is ahead of all other losses with RetinaNet, whatever the data.",
+        LOSS,
+        "table2",
         _of("retinanet", None, _first),
     ),
     _statement_of_table_2("retinanet", "voc", "RetinaNet on PASCAL VOC"),
     _statement_of_table_2("retinanet", "coco", "RetinaNet on COCO"),
     _statement_of_table_2("ssd", "voc", "SSD on PASCAL VOC"),
     Statement(
-        "auc-is-much-worse", f"AUC-loss is much worse than AP-loss, by more than {MUCH:g} AP.", LOSS, "table2",
+        "auc-is-much-worse",
+        f"AUC-loss is much worse than AP-loss, by more than {MUCH:g} AP.",
+        LOSS,
+        "table2",
         _pair("ap", "auc", allowance=-MUCH),
     ),
     Statement(
-        "focal-before-ohem-on-coco", "Focal loss is ahead of OHEM on COCO.", LOSS, "table2",
-        _of("retinanet", "coco", _pair("focal", "ohem")), COCO,
+        "focal-before-ohem-on-coco",
+        "Focal loss is ahead of OHEM on COCO.",
+        LOSS,
+        "table2",
+        _of("retinanet", "coco", _pair("focal", "ohem")),
+        COCO,
     ),
     Statement(
         "focal-not-before-ohem-on-voc",
-        f"On PASCAL VOC focal loss is no better than OHEM in AP50: by less than {ALIKE:g} ahead.", LOSS, "table2",
-        _of("retinanet", "voc", _pair("ohem", "focal", "AP50", ALIKE)), VOC,
+        f"On PASCAL VOC focal loss is no better than OHEM in AP50: by less than {ALIKE:g} ahead.",
+        LOSS,
+        "table2",
+        _of("retinanet", "voc", _pair("ohem", "focal", "AP50", ALIKE)),
+        VOC,
     ),
     Statement(
-        "focal-behind-ohem-on-ssd", "Focal loss is behind OHEM on SSD.", LOSS, "table2",
-        _of("ssd", None, _pair("ohem", "focal")), lacking=SSD,
+        "focal-behind-ohem-on-ssd",
+        "Focal loss is behind OHEM on SSD.",
+        LOSS,
+        "table2",
+        _of("ssd", None, _pair("ohem", "focal")),
+        lacking=SSD,
     ),
     Statement(
-        "ahead-at-every-snapshot", "AP-loss is ahead of all other losses at every snapshot of RetinaNet's training.",
-        "Section 4.2.2, Fig. 6a", "figure6", _of("retinanet", None, _at_every_snapshot),
+        "ahead-at-every-snapshot",
+        "AP-loss is ahead of all other losses at every snapshot of RetinaNet's training.",
+        "Section 4.2.2, Fig. 6a",
+        "figure6",
+        _of("retinanet", None, _at_every_snapshot),
     ),
     Statement(
-        "ahead-at-every-snapshot-ssd", "AP-loss is ahead of all other losses at every snapshot of SSD's training.",
-        "Section 4.2.2, Fig. 6b", "figure6", _of("ssd", None, _at_every_snapshot), lacking=SSD,
+        "ahead-at-every-snapshot-ssd",
+        "AP-loss is ahead of all other losses at every snapshot of SSD's training.",
+        "Section 4.2.2, Fig. 6b",
+        "figure6",
+        _of("ssd", None, _at_every_snapshot),
+        lacking=SSD,
     ),
     Statement(
-        "fewest-high-negatives", "With AP-loss the fewest negative anchors score high.", "Section 4.2.2, Fig. 7",
-        "figure7", _fewest_high_negatives,
+        "fewest-high-negatives",
+        "With AP-loss the fewest negative anchors score high.",
+        "Section 4.2.2, Fig. 7",
+        "figure7",
+        _fewest_high_negatives,
     ),
     Statement(
-        "ohem-is-most-confident", "OHEM gives positive anchors the highest scores.", "Section 4.2.2, Fig. 7", "figure7",
+        "ohem-is-most-confident",
+        "OHEM gives positive anchors the highest scores.",
+        "Section 4.2.2, Fig. 7",
+        "figure7",
         _most_confident,
     ),
     *(
         Statement(
-            f"first-on-{perturbation.replace('_', '-')}", f"AP-loss is ahead of all other losses: {title}.",
-            "Section 4.2.2, Table 3", "table3", _robust(perturbation), lacking="perturbing images",
+            f"first-on-{perturbation.replace('_', '-')}",
+            f"AP-loss is ahead of all other losses: {title}.",
+            "Section 4.2.2, Table 3",
+            "table3",
+            _robust(perturbation),
+            lacking="perturbing images",
         )
         for perturbation, title in PERTURBATIONS.items()
         if perturbation != "original"
     ),
-]  # fmt: skip
+]

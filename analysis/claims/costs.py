@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pandas as pd
 
-from analysis.artefact import Verdict
-from analysis.cells import values_of
+from analysis.artefacts.artefact import Verdict
+from analysis.artefacts.figure9 import peak_memory
+from analysis.artefacts.figure11 import BATCH_SIZES, last_epoch
+from analysis.artefacts.table_cells import values_of
 from analysis.claims.rules import Statement, by_batch_size, compare, exponent, in_each_run, on_one_machine, residual
-from analysis.figure9 import peak_memory
-from analysis.figure11 import BATCH_SIZES, last_epoch
-from analysis.runs import Run
-from analysis.settings import LOSSES, Setting
+from analysis.reading.runs import Run
+from analysis.reading.settings import LOSSES, Setting
 
 
 def _milliseconds(run: Run) -> float:
@@ -100,32 +100,60 @@ def _third_of_the_iteration(setting: Setting) -> Verdict | None:
 TIME, COST = "Section 4.3.2, Fig. 10", "Section 4.3.2, Fig. 11"
 COSTS = [
     Statement(
-        "memory-is-linear", "Memory grows linearly with the batch size.", "Section 4.3.1, Fig. 9", "figure9",
-        _memory_is_linear, seeds=1,
-    ),
-    Statement(
-        "memory-is-small", "What AP-loss takes more of memory than focal loss and OHEM is negligible, under a tenth.",
-        "Section 4.3.1, Fig. 9", "figure9", _memory_is_small, seeds=1,
-    ),
-    Statement(
-        "time-falls-early", "AP-loss's time falls early in training, and then stays.", TIME, "figure10", _falls_early,
+        "memory-is-linear",
+        "Memory grows linearly with the batch size.",
+        "Section 4.3.1, Fig. 9",
+        "figure9",
+        _memory_is_linear,
         seeds=1,
     ),
     Statement(
-        "mean-time-is-the-final-one", "AP-loss's mean time over training is close to that at its end.", TIME,
-        "figure10", _mean_is_final, seeds=1,
+        "memory-is-small",
+        "What AP-loss takes more of memory than focal loss and OHEM is negligible, under a tenth.",
+        "Section 4.3.1, Fig. 9",
+        "figure9",
+        _memory_is_small,
+        seeds=1,
     ),
     Statement(
-        "time-is-near-linear", "AP-loss's time grows almost linearly with the batch size.", COST, "figure11",
-        _near_linear, seeds=1,
+        "time-falls-early",
+        "AP-loss's time falls early in training, and then stays.",
+        TIME,
+        "figure10",
+        _falls_early,
+        seeds=1,
     ),
     Statement(
-        "focal-time-is-constant", "Focal loss's time stays almost the same as the batch size grows.", COST, "figure11",
-        _focal_is_constant, seeds=1,
+        "mean-time-is-the-final-one",
+        "AP-loss's mean time over training is close to that at its end.",
+        TIME,
+        "figure10",
+        _mean_is_final,
+        seeds=1,
+    ),
+    Statement(
+        "time-is-near-linear",
+        "AP-loss's time grows almost linearly with the batch size.",
+        COST,
+        "figure11",
+        _near_linear,
+        seeds=1,
+    ),
+    Statement(
+        "focal-time-is-constant",
+        "Focal loss's time stays almost the same as the batch size grows.",
+        COST,
+        "figure11",
+        _focal_is_constant,
+        seeds=1,
     ),
     Statement("focal-is-cheapest", "Focal loss has the lowest time cost.", COST, "figure11", _focal_is_cheapest),
     Statement(
-        "a-third-of-the-iteration", "AP-loss takes about a third of an iteration's time, and no more.", COST,
-        "figure11", _third_of_the_iteration, seeds=1,
+        "a-third-of-the-iteration",
+        "AP-loss takes about a third of an iteration's time, and no more.",
+        COST,
+        "figure11",
+        _third_of_the_iteration,
+        seeds=1,
     ),
-]  # fmt: skip
+]

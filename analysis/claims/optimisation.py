@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from analysis.artefact import Verdict
+from analysis.artefacts.artefact import Verdict
+from analysis.artefacts.figure8 import final_ap_loss
 from analysis.claims.rules import Group, Statement, against, compare, equal
-from analysis.figure8 import final_ap_loss
-from analysis.runs import Run
-from analysis.settings import METHODS, Setting, knobs_of
+from analysis.reading.runs import Run
+from analysis.reading.settings import METHODS, Setting, knobs_of
 
 STUCK = 0.9  # of the AP-loss at the beginning: what stays above it has not converged
 WELL = 0.1  # of AP-loss by which the structured hinge has to be above; 0.4 and more in the paper
@@ -88,30 +88,47 @@ OPTIMISATION = [
     Statement(
         "approximate-gradient-is-stuck",
         f"On all anchors the approximate gradient does not converge: over {STUCK:.0%} of the first AP-loss stay.",
-        "Section 4.2.3, Fig. 8a", "figure8", _stuck,
+        "Section 4.2.3, Fig. 8a",
+        "figure8",
+        _stuck,
     ),
     Statement(
         "hinge-stays-above",
         f"The structured hinge loss stays well above the error-driven update, by over {WELL:g} of AP-loss.",
-        "Section 4.2.3, Fig. 8a", "figure8", _hinge_above,
+        "Section 4.2.3, Fig. 8a",
+        "figure8",
+        _hinge_above,
     ),
     Statement(
         "approximate-gradient-with-few-proposals",
         f"With fewer than {FEW} proposals the approximate gradient converges: less than {STUCK:.0%} stay.",
-        "Section 4.2.3, Fig. 8b", "figure8", _few_proposals, lacking=PROPOSALS,
+        "Section 4.2.3, Fig. 8b",
+        "figure8",
+        _few_proposals,
+        lacking=PROPOSALS,
     ),
     Statement(
         "approximate-gradient-from-a-snapshot",
         f"With {MANY} proposals and more the approximate gradient converges from a snapshot trained with fewer alone.",
-        "Section 4.2.3, Fig. 8b", "figure8", _warm_start, lacking=PROPOSALS,
+        "Section 4.2.3, Fig. 8b",
+        "figure8",
+        _warm_start,
+        lacking=PROPOSALS,
     ),
     Statement(
-        "hinge-grows-with-imbalance", "With more proposals the structured hinge loss ends at a higher AP-loss.",
-        "Section 4.2.3, Fig. 8b", "figure8", _hinge_grows, lacking=PROPOSALS,
+        "hinge-grows-with-imbalance",
+        "With more proposals the structured hinge loss ends at a higher AP-loss.",
+        "Section 4.2.3, Fig. 8b",
+        "figure8",
+        _hinge_grows,
+        lacking=PROPOSALS,
     ),
     Statement(
         "error-driven-is-steady",
         f"However many proposals, the error-driven update ends at the same AP-loss, within {STEADY:g}.",
-        "Section 4.2.3, Fig. 8b", "figure8", _steady, lacking=PROPOSALS,
+        "Section 4.2.3, Fig. 8b",
+        "figure8",
+        _steady,
+        lacking=PROPOSALS,
     ),
-]  # fmt: skip
+]

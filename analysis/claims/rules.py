@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.artefact import CONTRADICTED, SUPPORTED, UNDECIDED, Absent, Verdict
-from analysis.cells import by_seed, measured, values_of
-from analysis.curves import listed
-from analysis.runs import Run
-from analysis.settings import Setting
-from analysis.statistics import Difference, above, difference
-from analysis.writing.numbers import to_text
+from analysis.artefacts.artefact import CONTRADICTED, SUPPORTED, UNDECIDED, Absent, Verdict
+from analysis.artefacts.curves import listed
+from analysis.artefacts.number_format import to_text
+from analysis.artefacts.statistics import Difference, above, difference
+from analysis.artefacts.table_cells import by_seed, measured, values_of
+from analysis.reading.runs import Run
+from analysis.reading.settings import Setting
 
 LEVEL = 0.05
 Group = tuple[str, list[Run]]  # what runs have in common, and the runs: ("δ = 1", …)

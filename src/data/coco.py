@@ -39,8 +39,13 @@ def read_coco(root: str | Path, split: str, classes: Sequence[str] | None = None
         dropped += file_dropped
     _refuse_repeated_ids(records, split)
     if dropped:
-        log.warning("%s, %s: dropped %d boxes without area or wholly outside their image, annotations %s",
-                    root, split, len(dropped), _first(dropped))
+        log.warning(
+            "%s, %s: dropped %d boxes without area or wholly outside their image, annotations %s",
+            root,
+            split,
+            len(dropped),
+            _first(dropped),
+        )
     return records
 
 
@@ -83,9 +88,7 @@ def _read_json(path: Path) -> dict:
     for key, needed in (("images", ("id", "file_name", "width", "height")), ("categories", ("id", "name"))):
         for entry in content[key]:
             if not all(name in entry for name in needed):
-                raise DataError(
-                    f"{path}: an entry of {key!r} lacks one of {', '.join(needed)}: {str(entry)[:200]}"
-                )
+                raise DataError(f"{path}: an entry of {key!r} lacks one of {', '.join(needed)}: {str(entry)[:200]}")
     return content
 
 
@@ -101,9 +104,7 @@ def _class_names(files: dict[Path, dict]) -> list[str]:
         for category in content["categories"]:
             first = name_of.setdefault(category["id"], category["name"])
             if first != category["name"]:
-                raise DataError(
-                    f"{path}: category {category['id']} is both {first!r} and {category['name']!r}"
-                )
+                raise DataError(f"{path}: category {category['id']} is both {first!r} and {category['name']!r}")
     names = [name_of[key] for key in sorted(name_of)]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
@@ -165,10 +166,18 @@ def _read_file(path: Path, content: dict, image_paths: list[Path], classes: Sequ
     records = []
     for row, (image, image_path) in enumerate(zip(images, image_paths, strict=True)):
         own = order[ends[row] : ends[row + 1]]
-        records.append(make_record(
-            image["id"], image_path, image["width"], image["height"],
-            corners[own], labels[own], crowd=crowd[own], area=area[own],
-        ))
+        records.append(
+            make_record(
+                image["id"],
+                image_path,
+                image["width"],
+                image["height"],
+                corners[own],
+                labels[own],
+                crowd=crowd[own],
+                area=area[own],
+            )
+        )
     return records, dropped
 
 
@@ -186,8 +195,10 @@ def _annotation_arrays(path: Path, content: dict, classes: Sequence[str]):
         elif category_id not in name_of:
             problem = f"is of category {category_id}, which is not in 'categories'"
         elif name_of[category_id] not in label_of:
-            problem = (f"is of class {name_of[category_id]!r}, which is not one of the classes "
-                       f"{', '.join(classes)}; correct the list of classes")
+            problem = (
+                f"is of class {name_of[category_id]!r}, which is not one of the classes "
+                f"{', '.join(classes)}; correct the list of classes"
+            )
         elif not isinstance(box, list) or len(box) != 4 or not all(isinstance(x, int | float) for x in box):
             problem = f"has the bbox {box}, which should be [x, y, width, height]"
         if problem:
@@ -202,8 +213,9 @@ def _refuse_repeated_ids(records: list[ImageRecord], split: str) -> None:
     path_of = {}
     for record in records:
         if record.image_id in path_of:
-            raise DataError(f"image id {record.image_id} comes twice in split {split}: "
-                            f"{path_of[record.image_id]} and {record.path}")
+            raise DataError(
+                f"image id {record.image_id} comes twice in split {split}: {path_of[record.image_id]} and {record.path}"
+            )
         path_of[record.image_id] = record.path
 
 

@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 
 from src.data.records import DataError, ImageRecord
 from src.data.transforms import pad_image, padded_size
-from src.interruption import ignore_signals
+from src.utils.signals import ignore_signals
 
 
 @dataclass(frozen=True)
@@ -145,9 +145,13 @@ def inference_batches(
 def _loader(dataset: Dataset, batches, workers: int, collate) -> DataLoader:
     # With a generator of its own it leaves torch's alone, so that resuming amid an epoch changes no random number.
     return DataLoader(
-        dataset, batch_sampler=batches, num_workers=workers, collate_fn=collate, worker_init_fn=ignore_signals,
+        dataset,
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=collate,
+        worker_init_fn=ignore_signals,
         generator=torch.Generator(),
-    )  # fmt: skip
+    )
 
 
 def _collate_training(items: list[tuple[Tensor, Tensor, Tensor]]) -> TrainingBatch:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from src.errors import UserError
+from src.utils.errors import UserError
 
 
 class DataError(UserError):
@@ -46,7 +46,11 @@ def make_record(image_id, path, width, height, boxes, labels, difficult=None, cr
     if area is None:
         area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return ImageRecord(
-        image_id, Path(path), int(width), int(height), boxes,
+        image_id,
+        Path(path),
+        int(width),
+        int(height),
+        boxes,
         torch.as_tensor(labels, dtype=torch.int64).reshape(count),
         torch.as_tensor(none if difficult is None else difficult, dtype=torch.bool).reshape(count),
         torch.as_tensor(none if crowd is None else crowd, dtype=torch.bool).reshape(count),

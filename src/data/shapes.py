@@ -23,9 +23,7 @@ SEED = 2019
 COUNTS = {"train": 900, "val": 100, "test": 300}
 
 
-def ensure_shapes(
-    root: str | Path, *, counts: dict[str, int] | None = None, processes: int | None = None
-) -> Path:
+def ensure_shapes(root: str | Path, *, counts: dict[str, int] | None = None, processes: int | None = None) -> Path:
     """Draws the set into ``root`` unless it is there already; returns ``root``, to be read by ``read_voc``.
 
     ``counts`` gives the images of ``train``, ``val`` and ``test``, by default ``COUNTS``. They do not

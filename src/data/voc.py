@@ -61,17 +61,24 @@ def read_voc(root: str | Path, split: str, classes: Sequence[str] | None = None)
             boxes.append(box)
             labels.append(label_of[name])
             difficult.append(is_difficult)
-        records.append(
-            make_record(annotation.stem, annotation.image, width, height, boxes, labels, difficult)
-        )
+        records.append(make_record(annotation.stem, annotation.image, width, height, boxes, labels, difficult))
     if empty or outside:
         log.warning(
             "%s, %s: dropped %d boxes without area and %d wholly outside their image, in %s",
-            root, split, len(empty), len(outside), _first(sorted({*empty, *outside})),
+            root,
+            split,
+            len(empty),
+            len(outside),
+            _first(sorted({*empty, *outside})),
         )
     if sizeless:
-        log.warning("%s, %s: %d XML files give no image size, read from the images instead: %s",
-                    root, split, len(sizeless), _first(sizeless))
+        log.warning(
+            "%s, %s: %d XML files give no image size, read from the images instead: %s",
+            root,
+            split,
+            len(sizeless),
+            _first(sizeless),
+        )
     return records
 
 
@@ -104,8 +111,11 @@ def _read_annotations(root: Path, split: str) -> list[_Annotation]:
         if folder not in listings:
             listings[folder] = _list_folder(folder)
             if not listings[folder][2] and set_name != "all":
-                log.warning("%s has no lists in ImageSets/Main: its images are dealt to train, val and test "
-                            "(7 : 1 : 2) by a hash of their names", folder)
+                log.warning(
+                    "%s has no lists in ImageSets/Main: its images are dealt to train, val and test "
+                    "(7 : 1 : 2) by a hash of their names",
+                    folder,
+                )
         images, xmls, lists = listings[folder]
         stems, source = _stems(folder, set_name, images, lists)
         if not stems:
@@ -136,11 +146,12 @@ def _folder_of(root: Path, item: str) -> tuple[Path, str]:
     if not (root / "JPEGImages").is_dir():
         years = sorted(folder.name for folder in root.glob("VOC[0-9][0-9][0-9][0-9]"))
         if years:
-            hint = (f"it holds {', '.join(years)}: write a split such as {years[0][3:]}_trainval "
-                    f"instead of {item!r}")
+            hint = f"it holds {', '.join(years)}: write a split such as {years[0][3:]}_trainval instead of {item!r}"
         else:
-            hint = ("dataset.root must name a folder that holds JPEGImages and Annotations, "
-                    "or VOCdevkit with its folders such as VOC2007")
+            hint = (
+                "dataset.root must name a folder that holds JPEGImages and Annotations, "
+                "or VOCdevkit with its folders such as VOC2007"
+            )
         raise DataError(f"{root} has no folder JPEGImages; {hint}")
     return root, item
 
@@ -166,9 +177,7 @@ def _list_folder(folder: Path) -> tuple[dict[str, Path], dict[str, Path], dict[s
     return found[0], found[1], lists
 
 
-def _stems(
-    folder: Path, set_name: str, images: dict[str, Path], lists: dict[str, Path]
-) -> tuple[list[str], str]:
+def _stems(folder: Path, set_name: str, images: dict[str, Path], lists: dict[str, Path]) -> tuple[list[str], str]:
     """The names of a set's images, and what lists them, for messages."""
     if set_name == "all":
         return list(images), str(folder / "JPEGImages")

@@ -14,7 +14,7 @@ from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from src.detectors.anchors import ANCHORS_PER_CELL
-from src.errors import UserError
+from src.utils.errors import UserError
 
 PRIOR = 0.01  # the probability of an object that all scores start from
 

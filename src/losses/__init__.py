@@ -9,10 +9,18 @@ from .auc import auc_loss
 from .error_driven import error_driven
 from .focal import focal_loss
 from .ohem import ohem_loss, softmax_scores
-from .steps import STEPS, step_function
+from .step_functions import STEPS, step_function
 from .structured_hinge import ap_structured_hinge_loss
 
 __all__ = [
-    "STEPS", "ap_approximate_gradient_loss", "ap_loss", "ap_structured_hinge_loss", "auc_loss", "error_driven",
-    "focal_loss", "ohem_loss", "softmax_scores", "step_function",
-]  # fmt: skip
+    "STEPS",
+    "ap_approximate_gradient_loss",
+    "ap_loss",
+    "ap_structured_hinge_loss",
+    "auc_loss",
+    "error_driven",
+    "focal_loss",
+    "ohem_loss",
+    "softmax_scores",
+    "step_function",
+]

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .ranking import check_inputs, compute_dtype
-from .steps import check_step, step_function
+from .step_functions import check_step, step_function
 
 
 def ap_loss_bucketed(logits: Tensor, targets: Tensor, *, delta: float = 1.0) -> Tensor:

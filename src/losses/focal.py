@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from .exchange import Exchange
+from .collectives import Collectives
 from .ranking import check_inputs
 
 
@@ -35,5 +35,5 @@ def focal_loss(
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     positive = (targets == 1).to(logits.dtype)
     loss = sigmoid_focal_loss(logits, positive, alpha=alpha, gamma=gamma, reduction="none")
-    exchange = Exchange(process_group, logits.device)
+    exchange = Collectives(process_group, logits.device)
     return exchange.sum(torch.where(targets == -1, 0, loss).sum()) / exchange.sum(positive.sum()).clamp(min=1)

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 from torch.nn.functional import cross_entropy
 
-from .exchange import Exchange
+from .collectives import Collectives
 from .ranking import check_values, compute_dtype
 
 
@@ -56,7 +56,7 @@ def ohem_loss(
         for image, number in enumerate(wanted.tolist()):
             counted[image, background_loss[image].topk(number).indices] = True
     labels = torch.where(positive, is_class.int().argmax(2) + 1, 0)
-    exchange = Exchange(process_group, logits.device)
+    exchange = Collectives(process_group, logits.device)
     total = exchange.sum(cross_entropy(logits[counted], labels[counted], reduction="sum"))
     return total / exchange.sum(positive.sum()).clamp(min=1)
 

@@ -8,11 +8,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.distributed import ProcessGroup
 
-from .cells import CellLookup, in_chunks
-from .exchange import Exchange
-from .pairwise import HeavisideSums, PairSums, PiecewiseSums
-from .sigmoid import SigmoidSums
-from .steps import check_step
+from .collectives import Collectives
+from .pair_sums import HeavisideSums, PairSums, PiecewiseSums
+from .score_lookup import ScoreLookup, in_chunks
+from .sigmoid_sums import SigmoidSums
+from .step_functions import check_step
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Batch:
     moments: Tensor
 
     @classmethod
-    def of(cls, logits: Tensor, targets: Tensor, step: str, delta: float, exchange: Exchange) -> "Batch | float":
+    def of(cls, logits: Tensor, targets: Tensor, step: str, delta: float, exchange: Collectives) -> "Batch | float":
         """The batch, or the number that its loss is: 0 without positives, NaN if a score is not finite."""
         logits, targets = compute_dtype(logits).flatten(), targets.flatten()
         index = (targets == 1).nonzero().squeeze(1)
@@ -53,7 +53,7 @@ class Batch:
             selected = nontrivial.nonzero().squeeze(1)
             scores = scores[selected]
         cells = torch.empty(scores.shape, dtype=torch.int32, device=scores.device)
-        lookup = CellLookup(pairs.breakpoints, scores.dtype)
+        lookup = ScoreLookup(pairs.breakpoints, scores.dtype)
         for chunk, cell in in_chunks(scores, cells):
             lookup(chunk, out=cell)
         moments = exchange.sum(pairs.moments(scores, cells))
@@ -106,7 +106,7 @@ class _RankingLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx, logits, targets, step, delta, process_group, pair_weights) -> Tensor:
         ctx.shape, ctx.dtype = logits.shape, logits.dtype
-        batch = Batch.of(logits, targets, step, delta, Exchange(process_group, logits.device))
+        batch = Batch.of(logits, targets, step, delta, Collectives(process_group, logits.device))
         ctx.fill = batch if isinstance(batch, float) else None
         if ctx.fill is not None:
             return compute_dtype(logits).new_tensor(ctx.fill)
@@ -162,7 +162,7 @@ class _SmoothRanks(torch.autograd.Function):
     @staticmethod
     def forward(ctx, logits, targets, delta, process_group) -> tuple[Tensor, Tensor]:
         ctx.shape, ctx.dtype = logits.shape, logits.dtype
-        exchange = Exchange(process_group, logits.device)
+        exchange = Collectives(process_group, logits.device)
         batch = Batch.of(logits, targets, "sigmoid", delta, exchange)
         ctx.fill = batch if isinstance(batch, float) else None
         if ctx.fill is not None:

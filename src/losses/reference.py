@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .steps import step_function
+from .step_functions import step_function
 
 
 def ap_loss_reference(

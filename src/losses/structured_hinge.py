@@ -7,10 +7,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.distributed import ProcessGroup
 
-from .cells import Grid, in_chunks
-from .exchange import Exchange
-from .pairwise import suffix_sums
+from .collectives import Collectives
+from .pair_sums import suffix_sums
 from .ranking import check_inputs, compute_dtype
+from .score_lookup import Grid, in_chunks
 
 
 def ap_structured_hinge_loss(logits: Tensor, targets: Tensor, *, process_group: ProcessGroup | None = None) -> Tensor:
@@ -46,7 +46,7 @@ class _StructuredHinge(torch.autograd.Function):
     @staticmethod
     def forward(ctx, logits, targets, process_group) -> Tensor:
         ctx.dtype = logits.dtype
-        exchange = Exchange(process_group, logits.device)
+        exchange = Collectives(process_group, logits.device)
         flat, targets = compute_dtype(logits).flatten(), targets.flatten()
         index = (targets == 1).nonzero().squeeze(1)
         positives, order, among_all = exchange.sort(flat[index].double(), descending=True)
@@ -94,7 +94,7 @@ class _NegativesInBins:
         exchange: the processes.
     """
 
-    def __init__(self, scores: Tensor, number: int, grid: Grid, exchange: Exchange):
+    def __init__(self, scores: Tensor, number: int, grid: Grid, exchange: Collectives):
         self.scores, self.number, self.grid, self.exchange = scores, number, grid, exchange
         self.bins = torch.empty(scores.shape, dtype=torch.int32, device=scores.device)
         for chunk, bins in in_chunks(scores, self.bins):
@@ -121,12 +121,11 @@ class _NegativesInBins:
         """
         # Raising the negatives' scores never lowers these numbers. So with every negative at the upper or at the lower
         # bound of its bin they are bounds of what is sought, and only the bins between the bounds have to be sorted.
-        start = torch.zeros(len(positives), dtype=torch.int64, device=positives.device), torch.full_like(
-            positives, self.number, dtype=torch.int64
+        start = (
+            torch.zeros(len(positives), dtype=torch.int64, device=positives.device),
+            torch.full_like(positives, self.number, dtype=torch.int64),
         )
-        fewest = most_violated(
-            positives, self.number, lambda rank: self.edges[self.bin_of(rank)] - self.slack, *start
-        )
+        fewest = most_violated(positives, self.number, lambda rank: self.edges[self.bin_of(rank)] - self.slack, *start)
         most = most_violated(
             positives, self.number, lambda rank: self.edges[self.bin_of(rank) + 1] + self.slack, *start
         )

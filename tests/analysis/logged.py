@@ -9,15 +9,16 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from analysis.runs import Run, make_run
-from analysis.settings import METHODS
-from src.config import resolve, run_id
+from analysis.reading.runs import Run, make_run
+from analysis.reading.settings import METHODS
+from src.config.identity import run_id
+from src.config.validate import resolve
 from tests.conftest import ROOT, make_config, own_environment
 
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from src.tracking import Tracker
+from src.runs.tracking import Tracker
 
 for run in json.load(sys.stdin):
     with Tracker(Path(run["folder"]), "n", run["config"], mode="offline", project="p", entity=None) as tracker:
@@ -56,9 +57,13 @@ def rows_of(ap: float, **others: float) -> Rows:
     rows = []
     for step in range(1, EPOCHS * STEPS + 1):
         values = {
-            "loss": 1 / step, "loss_seconds": 0.01, "iteration_seconds": 0.1, "peak_memory": 1024.0 + step,
-            "epoch": (step - 1) // STEPS, "ap_loss": 1 - step / 40,
-        }  # fmt: skip
+            "loss": 1 / step,
+            "loss_seconds": 0.01,
+            "iteration_seconds": 0.1,
+            "peak_memory": 1024.0 + step,
+            "epoch": (step - 1) // STEPS,
+            "ap_loss": 1 - step / 40,
+        }
         rows.append((step, values | others))
         if step % STEPS == 0:
             found = ap * step / (EPOCHS * STEPS)

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from src.wandb_log import read_log, write_log
+from src.runs.wandb_log import read_log, write_log
 from tests.analysis.logged import config_of, log_runs
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -22,17 +22,20 @@ def evaluations(first: tuple[float, ...], last: tuple[float, ...]) -> list:
 
 def make(outputs: Path) -> None:
     """Logs the runs: AP-loss and focal loss with two seeds each, one of them resumed, and others."""
-    log_runs(outputs, [
-        (config_of(), evaluations((10.0, 20.0, 5.0), (30.0, 60.0, 20.0))),
-        (config_of("seed=1"), evaluations((14.0, 24.0, 6.0), (99.0, 99.0, 99.0))),
-        (config_of("delta=0.5"), evaluations((8.0, 18.0, 4.0), (29.0, 58.0, 19.0))),
-        (config_of("delta=0.5", "seed=1"), evaluations((8.0, 18.0, 4.0), (27.0, 54.0, 18.0))),
-        (config_of("delta=4"), evaluations((6.0, 16.0, 3.0), (25.0, 50.0, 17.0))),
-        (config_of("loss=focal"), evaluations((9.0, 19.0, 4.0), (31.0, 63.0, 21.0))),
-        (config_of("loss=focal", "seed=1"), evaluations((9.0, 19.0, 4.0), (29.0, 61.0, 19.0))),
-        (config_of("delta=0.25"), evaluations((99.0, 99.0, 99.0), (99.0, 99.0, 99.0))),
-        (config_of("delta=2"), evaluations((99.0, 99.0, 99.0), (99.0, 99.0, 99.0))),
-    ])  # fmt: skip
+    log_runs(
+        outputs,
+        [
+            (config_of(), evaluations((10.0, 20.0, 5.0), (30.0, 60.0, 20.0))),
+            (config_of("seed=1"), evaluations((14.0, 24.0, 6.0), (99.0, 99.0, 99.0))),
+            (config_of("delta=0.5"), evaluations((8.0, 18.0, 4.0), (29.0, 58.0, 19.0))),
+            (config_of("delta=0.5", "seed=1"), evaluations((8.0, 18.0, 4.0), (27.0, 54.0, 18.0))),
+            (config_of("delta=4"), evaluations((6.0, 16.0, 3.0), (25.0, 50.0, 17.0))),
+            (config_of("loss=focal"), evaluations((9.0, 19.0, 4.0), (31.0, 63.0, 21.0))),
+            (config_of("loss=focal", "seed=1"), evaluations((9.0, 19.0, 4.0), (29.0, 61.0, 19.0))),
+            (config_of("delta=0.25"), evaluations((99.0, 99.0, 99.0), (99.0, 99.0, 99.0))),
+            (config_of("delta=2"), evaluations((99.0, 99.0, 99.0), (99.0, 99.0, 99.0))),
+        ],
+    )
     # Killed after the last evaluation of its first part, and resumed from the checkpoint after step 2.
     log_runs(outputs, [(config_of("seed=1"), evaluations((14.0, 24.0, 6.0), (32.0, 64.0, 21.0))[2:])])
 

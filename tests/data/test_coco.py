@@ -16,13 +16,29 @@ needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no real data in 
 def content():
     """Two images; category ids with a gap, not in order."""
     return {
-        "images": [{"id": 7, "file_name": "seven.jpg", "width": 100, "height": 80},
-                   {"id": 3, "file_name": "three.jpg", "width": 50, "height": 60}],
+        "images": [
+            {"id": 7, "file_name": "seven.jpg", "width": 100, "height": 80},
+            {"id": 3, "file_name": "three.jpg", "width": 50, "height": 60},
+        ],
         "annotations": [
-            {"id": 1, "image_id": 3, "category_id": 90, "bbox": [1.5, 2, 10, 20.25], "area": 99.5,
-             "iscrowd": 0, "segmentation": [[1, 2, 3, 4, 5, 6]]},
-            {"id": 2, "image_id": 7, "category_id": 4, "bbox": [90, 70, 30, 30], "area": 12, "iscrowd": 1,
-             "segmentation": {"counts": [1, 2], "size": [80, 100]}},
+            {
+                "id": 1,
+                "image_id": 3,
+                "category_id": 90,
+                "bbox": [1.5, 2, 10, 20.25],
+                "area": 99.5,
+                "iscrowd": 0,
+                "segmentation": [[1, 2, 3, 4, 5, 6]],
+            },
+            {
+                "id": 2,
+                "image_id": 7,
+                "category_id": 4,
+                "bbox": [90, 70, 30, 30],
+                "area": 12,
+                "iscrowd": 1,
+                "segmentation": {"counts": [1, 2], "size": [80, 100]},
+            },
             {"id": 3, "image_id": 3, "category_id": 4, "bbox": [0, 0, 50, 60]},
         ],
         "categories": [{"id": 90, "name": "toothbrush"}, {"id": 4, "name": "boat"}],
@@ -160,20 +176,23 @@ def annotation(**changes):
     return lambda data: data["annotations"][1].update(changes)
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    (without("images"), "has no list 'images'"),
-    (without("annotations"), "has no list 'annotations'"),
-    (emptied("images"), "list 'images' is empty"),
-    (emptied("annotations"), "list 'annotations' is empty"),
-    (emptied("categories"), "list 'categories' is empty"),
-    (lambda data: data["images"][1].pop("width"), "an entry of 'images' lacks one of id, file_name, width"),
-    (annotation(image_id=1000), "annotation 2 is of image 1000"),
-    (annotation(category_id=5), "annotation 2 is of category 5"),
-    (annotation(bbox=[1, 2, 3]), r"annotation 2 has the bbox \[1, 2, 3\]"),
-    (annotation(bbox=None), "annotation 2 has the bbox None"),
-    (lambda data: data["categories"][0].update(id=4), "category 4 is both 'toothbrush' and 'boat'"),
-    (lambda data: data["categories"][0].update(name="boat"), "several category ids have the name boat"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (without("images"), "has no list 'images'"),
+        (without("annotations"), "has no list 'annotations'"),
+        (emptied("images"), "list 'images' is empty"),
+        (emptied("annotations"), "list 'annotations' is empty"),
+        (emptied("categories"), "list 'categories' is empty"),
+        (lambda data: data["images"][1].pop("width"), "an entry of 'images' lacks one of id, file_name, width"),
+        (annotation(image_id=1000), "annotation 2 is of image 1000"),
+        (annotation(category_id=5), "annotation 2 is of category 5"),
+        (annotation(bbox=[1, 2, 3]), r"annotation 2 has the bbox \[1, 2, 3\]"),
+        (annotation(bbox=None), "annotation 2 has the bbox None"),
+        (lambda data: data["categories"][0].update(id=4), "category 4 is both 'toothbrush' and 'boat'"),
+        (lambda data: data["categories"][0].update(name="boat"), "several category ids have the name boat"),
+    ],
+)
 def test_defective_json_is_named(tmp_path, change, message):
     data = content()
     change(data)

@@ -69,7 +69,7 @@ def test_inference_batches_hold_each_image_once_and_are_independent_of_batch_siz
             assert batch.images.shape[-2] % 32 == batch.images.shape[-1] % 32 == 0
             for image, size, index in zip(batch.images, batch.sizes, batch.indexes, strict=True):
                 assert image.shape[-2:] == padded_size(records[index].height, records[index].width, transform)
-                assert image[:, size[0]:].abs().sum() == 0
+                assert image[:, size[0] :].abs().sum() == 0
                 seen[index] = image
         assert sorted(seen) == list(range(5))
         whole[batch_size] = seen

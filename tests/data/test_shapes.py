@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from src.config import resolve
+from src.config.validate import resolve
 from src.data import shapes
 from src.data.records import DataError
 from src.data.shapes import ensure_shapes

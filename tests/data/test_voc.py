@@ -64,8 +64,10 @@ def test_unknown_class(root):
 
 
 def test_part_boxes_of_people_are_not_objects(tmp_path):
-    person = "<object><part><name>head</name><bndbox><xmin>1</xmin></bndbox></part><name>person</name>" \
-             "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>3</xmax><ymax>4</ymax></bndbox></object>"
+    person = (
+        "<object><part><name>head</name><bndbox><xmin>1</xmin></bndbox></part><name>person</name>"
+        "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>3</xmax><ymax>4</ymax></bndbox></object>"
+    )
     add_image(tmp_path, "a", person)
     [record] = read_voc(tmp_path, "all")
     assert record.boxes.tolist() == [[0, 1, 3, 4]] and voc_classes(tmp_path, "all") == ["person"]
@@ -202,16 +204,19 @@ def test_missing_xml(root):
         read_voc(root, "train")
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("<annotation><object>", "cannot be parsed as XML"),
-    ("", "cannot be parsed as XML"),
-    (f"<annotation>{obj('')}</annotation>", "object 1 has no name"),
-    (f"<annotation>{obj()}<object><name>cat</name></object></annotation>", "object 2 has no bndbox"),
-    (f"<annotation>{obj()}</annotation>".replace("ymax", "top"), "object 1 lacks one of xmin"),
-    (f"<annotation>{obj(box=(1, 'two', 3, 4))}</annotation>", "'two' stands where"),
-    (f"<annotation>{obj(box=(1, 'nan', 3, 4))}</annotation>", "'nan' stands where"),
-    (f"<annotation>{obj(difficult='maybe')}</annotation>", "'maybe' stands where"),
-])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<annotation><object>", "cannot be parsed as XML"),
+        ("", "cannot be parsed as XML"),
+        (f"<annotation>{obj('')}</annotation>", "object 1 has no name"),
+        (f"<annotation>{obj()}<object><name>cat</name></object></annotation>", "object 2 has no bndbox"),
+        (f"<annotation>{obj()}</annotation>".replace("ymax", "top"), "object 1 lacks one of xmin"),
+        (f"<annotation>{obj(box=(1, 'two', 3, 4))}</annotation>", "'two' stands where"),
+        (f"<annotation>{obj(box=(1, 'nan', 3, 4))}</annotation>", "'nan' stands where"),
+        (f"<annotation>{obj(difficult='maybe')}</annotation>", "'maybe' stands where"),
+    ],
+)
 def test_defective_xml_is_named(root, text, message):
     (root / "Annotations" / "b.xml").write_text(text)
     with pytest.raises(DataError, match=rf"b\.xml.*{message}"):

@@ -1,11 +1,10 @@
-
 import pytest
 import torch
 from torchvision.models import resnet18
 from torchvision.ops import FrozenBatchNorm2d
 
 from src.detectors.anchors import make_anchors
-from src.detectors.inference import detect
+from src.detectors.postprocess import detect
 from src.detectors.retinanet import RetinaNet
 
 

@@ -43,8 +43,17 @@ def random_problem(seed: int, dtype: torch.dtype = torch.float32) -> tuple[Tenso
 
 
 KINDS = [
-    "any", "ties", "all scores equal", "one positive", "thousands of positives", "no negatives", "no positives",
-    "far apart", "well ranked", "few positives", "spread by delta",
+    "any",
+    "ties",
+    "all scores equal",
+    "one positive",
+    "thousands of positives",
+    "no negatives",
+    "no positives",
+    "far apart",
+    "well ranked",
+    "few positives",
+    "spread by delta",
 ]
 
 

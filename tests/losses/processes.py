@@ -1,4 +1,4 @@
-"""Processes that compute losses together over gloo, and what all of them answer."""
+"""World that compute losses together over gloo, and what all of them answer."""
 
 import contextlib
 import multiprocessing
@@ -16,7 +16,7 @@ import torch.distributed as dist
 _PATIENCE = timedelta(seconds=60)
 
 
-class Processes:
+class World:
     """Three processes that stay for many calls; groups are of the first and the last of them, or of all.
 
     Args:
@@ -69,7 +69,7 @@ def _receive(connection: Connection) -> list[Any]:
 def _serve(connection: Connection, rank: int, store: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=3, timeout=_PATIENCE)
-    groups = {size: dist.new_group(ranks, timeout=_PATIENCE) for size, ranks in Processes.groups.items()}
+    groups = {size: dist.new_group(ranks, timeout=_PATIENCE) for size, ranks in World.groups.items()}
     with contextlib.suppress(EOFError):
         while True:
             size, function, calls = pickle.loads(connection.recv_bytes())

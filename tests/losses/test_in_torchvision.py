@@ -23,9 +23,13 @@ def readme_example() -> str:
 def test_readme_example_trains_torchvisions_retinanet():
     torch.manual_seed(0)
     backbone = resnet_fpn_backbone(
-        backbone_name="resnet18", weights=None, returned_layers=[2, 3, 4], extra_blocks=LastLevelP6P7(256, 256),
-        norm_layer=torch.nn.BatchNorm2d, trainable_layers=5,
-    )  # fmt: skip
+        backbone_name="resnet18",
+        weights=None,
+        returned_layers=[2, 3, 4],
+        extra_blocks=LastLevelP6P7(256, 256),
+        norm_layer=torch.nn.BatchNorm2d,
+        trainable_layers=5,
+    )
     model = RetinaNet(backbone, num_classes=3, min_size=96, max_size=96)
     images = [torch.rand(3, 96, 96) for _ in range(2)]
     targets = [

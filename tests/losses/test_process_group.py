@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from src import losses
 from tests.losses.problems import KINDS, loss_and_update, random_problem, relative_error
-from tests.losses.processes import Processes
+from tests.losses.processes import World
 from tests.losses.test_ohem import random_problem as random_images
 
 RANKING = {f"{name} {step}": (name, {"step": step}) for name in ("ap_loss", "auc_loss") for step in losses.STEPS}
@@ -20,12 +20,12 @@ RANKING |= {name: (name, {}) for name in ("ap_approximate_gradient_loss", "ap_st
 LOSSES = RANKING | {"focal_loss": ("focal_loss", {})}
 KNOBS = {"ap_loss": ["delta", "interpolated"], "auc_loss": ["delta"], "ap_approximate_gradient_loss": ["delta"]}
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6, torch.bfloat16: 1e-3}
-SIZES = list(Processes.groups)
+SIZES = list(World.groups)
 
 
 @pytest.fixture(scope="module")
 def processes(tmp_path_factory):
-    found = Processes(tmp_path_factory.mktemp("processes"))
+    found = World(tmp_path_factory.mktemp("processes"))
     yield found
     found.stop()
 
@@ -90,10 +90,10 @@ def test_equals_one_process_on_random_problems(processes, case, size):
         if KINDS[seed % len(KINDS)] == "thousands of positives" and seed > 2 * len(KINDS):
             continue
         dtype = [torch.float64, torch.float32][seed // len(KINDS) % 2]
-        logits, targets, knobs = random_problem(1000 * size + seed, dtype)
+        logits, targets, used_options = random_problem(1000 * size + seed, dtype)
         sizes = random_sizes(len(logits), size, seed)
-        knobs = {knob: knobs[knob] for knob in KNOBS.get(name, [])}
-        problems.append((name, logits, without_some(targets, sizes, seed), arguments | knobs, sizes))
+        used_options = {knob: used_options[knob] for knob in KNOBS.get(name, [])}
+        problems.append((name, logits, without_some(targets, sizes, seed), arguments | used_options, sizes))
     assert_equal_to_one_process(processes, problems)
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from slurm.configuration import PORTS
-from slurm.daemons import is_free, stop
-from slurm.one_machine import check_programs
-from src.errors import UserError
+from slurm.one_machine.__main__ import check_programs
+from slurm.one_machine.configuration import PORTS
+from slurm.one_machine.daemons import is_free, stop
+from src.utils.errors import UserError
 from tests.conftest import ROOT
 
 
@@ -19,8 +19,11 @@ def one_machine(command: str, directory: Path, *options: str) -> subprocess.Comp
     """`python -m slurm.one_machine`, as a user would call it."""
     return subprocess.run(
         [sys.executable, "-m", "slurm.one_machine", command, f"--directory={directory}", *options],
-        cwd=ROOT, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 def client(*command: str, **options) -> str:

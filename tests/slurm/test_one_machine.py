@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from slurm import daemons
-from slurm.daemons import NAMES, pid_of, processes, wait_for
-from slurm.one_machine import check_programs
-from src.errors import UserError
+from slurm.one_machine.__main__ import check_programs, daemons
+from slurm.one_machine.daemons import NAMES, pid_of, processes, wait_for
+from src.utils.errors import UserError
 from tests.slurm.conftest import client, free_ports, one_machine
 
 

@@ -1,0 +1,120 @@
+"""What a table or figure of the paper is made of, before it is written in any format."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from analysis.artefacts.statistics import Estimate
+from analysis.artefacts.style import Axes
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A number of ours: a mean over seeds, and the runs that it was measured by."""
+
+    estimate: Estimate
+    run_ids: tuple[str, ...]
+    digits: int = 1
+    signed: bool = False  # written with its sign, as differences are
+    best: bool = False  # of its column, to be set in bold
+    plain: bool = False  # a count or a median, which has no interval and is no single seed's
+
+
+@dataclass(frozen=True)
+class Published:
+    """A number of the paper's."""
+
+    value: float
+    where: str  # "Table 1"
+    digits: int = 1
+    signed: bool = False
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A number that is not there: no run that counts, or none that logged it."""
+
+    why: str = "missing"
+
+
+Cell = str | Measured | Published | Absent
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: the first column names the rows. Columns of ours and of the paper's are told apart by their group."""
+
+    name: str  # of its files, below that of the artefact: "batch_size"
+    title: str
+    columns: list[tuple[str, str]]  # (group, name), neighbours of one group under one heading; "" is no group
+    rows: list[list[Cell]]
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One panel of a figure, a column wide."""
+
+    name: str  # of its data's file, below that of the artefact
+    title: str
+    draw: Callable[[Axes], None]  # uses nothing but `data`
+    data: pd.DataFrame  # tidy; all that is drawn
+    alt: str  # what there is to see, for those who do not
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Something that no run shows, and the command that makes it."""
+
+    what: str
+    command: str | None  # None: the code for it is not here yet
+
+
+@dataclass(frozen=True)
+class Section:
+    """An artefact as one setting has it."""
+
+    setting: str  # the words of its command line, "" for an artefact without runs
+    tables: list[Table] = field(default_factory=list)
+    panels: list[Panel] = field(default_factory=list)
+    missing: list[Missing] = field(default_factory=list)
+    run_ids: list[str] = field(default_factory=list)  # of all runs that it shows
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A table or figure of the paper. Several settings make several sections, that with most runs first."""
+
+    name: str  # "table1"
+    title: str  # "Table 1: …"
+    caption: str
+    sections: list[Section]
+
+
+SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "not enough evidence"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the runs of one setting say of a claim."""
+
+    setting: str  # the words of its command line
+    outcome: str  # SUPPORTED, CONTRADICTED or UNDECIDED
+    numbers: str  # those that decide, in a sentence: "AP 29.1 ± 0.4 with δ = 1, 26.0 ± 0.9 with δ = 0.25; …"
+    test: str  # the test used, and what it gave: "Welch's t-test, one-sided, p = 0.03"
+    run_ids: list[str]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Something that the paper says of its experiments."""
+
+    name: str  # "delta-1-is-best"
+    text: str  # the claim, in a sentence
+    where: str  # in the paper: "Section 4.2.1, Table 1"
+    artefact: str  # that shows it: "table1"
+    verdicts: list[Verdict]  # one a setting that has any of its runs; none: nothing to say yet
+    missing: list[Missing]  # what would decide it

@@ -1,0 +1,52 @@
+"""Fig. 10: the time of AP-loss and of the whole iteration over training."""
+
+from functools import partial
+
+import pandas as pd
+
+from analysis.artefacts.artefact import Artefact, Panel, Section
+from analysis.artefacts.curves import draw_over_seeds, over_seeds, smoothed, where_run
+from analysis.artefacts.style import Axes, label
+from analysis.artefacts.table_cells import in_each_setting, missing_runs
+from analysis.reading.runs import Runs
+from analysis.reading.settings import Setting
+
+TITLE = "Fig. 10: time over training"
+CAPTION = (
+    "Seconds of AP-loss, forward and backward, and of the whole iteration at batch size 8: medians over hundredths of "
+    "the steps."
+)
+TIMES = {"loss_seconds": "AP-loss", "iteration_seconds": "iteration"}
+PARTS = 100
+
+
+def build(runs: Runs) -> Artefact:
+    """Two panels, as the times are of different sizes, in each setting that has a run of it."""
+    return Artefact("figure10", TITLE, CAPTION, in_each_setting(runs, _section))
+
+
+def _section(setting: Setting) -> Section:
+    found = [run for run in setting.at() if len(run.series("loss_seconds"))]
+    missing = missing_runs(setting, "figure10", {"AP-loss": found})
+    panels = [_panel(key, found) for key in TIMES] if found else []
+    notes = [where_run(found)] if found else []
+    return Section(setting.overrides, [], panels, missing, [run.run_id for run in found], notes)
+
+
+def _panel(key: str, runs: list) -> Panel:
+    rows = [
+        {"time": key, "seed": run.config["seed"], "step": step, "seconds": value}
+        for run in runs
+        for step, value in smoothed(run.series(key), PARTS, "median").itertuples(index=False)
+    ]
+    data = over_seeds(pd.DataFrame(rows, columns=["time", "seed", "step", "seconds"]), "time", "step", "seconds")
+    first, last = data["mean"].iloc[0], data["mean"].iloc[-1]
+    alt = f"Seconds of the {TIMES[key]} against step: {first:.3g} at the beginning, {last:.3g} at the end."
+    return Panel(key, TIMES[key], partial(_draw, data), data, alt)
+
+
+def _draw(data: pd.DataFrame, ax: Axes) -> None:
+    draw_over_seeds(ax, data, "time", "step", TIMES, marker="")
+    ax.set_ylim(bottom=0)
+    ax.set_xlim(left=0)
+    label(ax, "step", "seconds")

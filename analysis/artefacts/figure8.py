@@ -1,0 +1,112 @@
+"""Fig. 8: AP-loss over training with each way to optimise it (a), and its final value over imbalance (b)."""
+
+from functools import partial
+
+import pandas as pd
+
+from analysis.artefacts.artefact import Artefact, Missing, Panel, Section
+from analysis.artefacts.curves import draw_over_seeds, epochs_of, line_of, listed, over_seeds, smoothed
+from analysis.artefacts.style import Axes, label
+from analysis.artefacts.table_cells import in_each_setting, missing_runs
+from analysis.reading.runs import Run, Runs
+from analysis.reading.settings import METHODS, Setting, knobs_of
+
+TITLE = "Fig. 8: optimising AP-loss"
+CAPTION = (
+    "AP-loss 1 − AP of the training batches, boxes not being learned. (a) Over training, on all anchors, averaged over "
+    "fiftieths of the steps. (b) At the end, the mean of the last tenth of the steps, by the number of an RPN's "
+    "proposals that are ranked in each image; dashed where training started from a snapshot trained with fewer "
+    "proposals. Shaded: the 95% interval over seeds, by Student's t."
+)
+PARTS, LAST = 50, 0.1
+
+
+def build(runs: Runs) -> Artefact:
+    """Two panels in each setting that has a run of it."""
+    return Artefact("figure8", TITLE, CAPTION, in_each_setting(runs, _section))
+
+
+def final_ap_loss(run: Run) -> float:
+    """The mean AP-loss of the last tenth of the steps; NaN if none was logged."""
+    values = run.series("ap_loss")
+    return float(values[values.index > (1 - LAST) * values.index.max()].mean()) if len(values) else float("nan")
+
+
+def _section(setting: Setting) -> Section:
+    at = {method: setting.at(method=method, box_loss=False) for method in METHODS}
+    with_proposals = [run for run in setting.runs if knobs_of(run.config)["proposals"] is not None]
+    panels = [panel for panel in (_training(at), _imbalance(with_proposals)) if len(panel.data)]
+    missing = missing_runs(setting, "figure8", {METHODS[method]: found for method, found in at.items()})
+    if not with_proposals:
+        missing.append(Missing("panel (b), with an RPN's proposals", None))
+    run_ids = [run.run_id for run in (*(run for found in at.values() for run in found), *with_proposals)]
+    return Section(setting.overrides, [], panels, missing, run_ids)
+
+
+def _training(at: dict[str, list[Run]]) -> Panel:
+    rows = [
+        {"method": method, "seed": run.config["seed"], "epoch": round(step / epochs_of(run), 3), "ap_loss": value}
+        for method, found in at.items()
+        for run in found
+        for step, value in smoothed(run.series("ap_loss"), PARTS).itertuples(index=False)
+    ]
+    frame = pd.DataFrame(rows, columns=["method", "seed", "epoch", "ap_loss"])
+    data = over_seeds(frame, "method", "epoch", "ap_loss")
+    ends = data.sort_values("epoch").groupby("method")["mean"].last() if len(data) else {}
+    words = [f"{METHODS[method]} {ends[method]:.2f}" for method in METHODS if method in ends]
+    alt = f"AP-loss against epoch, a line for each method. At the end: {listed(words)}."
+    return Panel("training", "(a) over training", partial(_draw_training, data), data, alt)
+
+
+def _draw_training(data: pd.DataFrame, ax: Axes) -> None:
+    draw_over_seeds(ax, data, "method", "epoch", METHODS, marker="")
+    label(ax, "epoch", "AP-loss")
+    ax.set_ylim(0, 1.02)
+    ax.set_xlim(left=0)
+
+
+def _imbalance(runs: list[Run]) -> Panel:
+    rows = []
+    for run in runs:
+        knobs = knobs_of(run.config)
+        rows.append(
+            {
+                "method": knobs["method"],
+                "snapshot": knobs["snapshot"],
+                "proposals": int(knobs["proposals"]),
+                "seed": run.config["seed"],
+                "ap_loss": final_ap_loss(run),
+            }
+        )
+    frame = pd.DataFrame(rows, columns=["method", "snapshot", "proposals", "seed", "ap_loss"]).dropna()
+    parts = [
+        over_seeds(part, "method", "proposals", "ap_loss").assign(snapshot=snapshot)
+        for snapshot, part in frame.groupby("snapshot")
+    ]
+    data = pd.concat(parts, ignore_index=True) if parts else over_seeds(frame, "method", "proposals", "ap_loss")
+    words = [
+        f"{METHODS[row.method]} {row.mean:.2f} with {row.proposals} proposals"
+        for row in data.sort_values("proposals").groupby("method").last().reset_index().itertuples()
+    ]
+    alt = f"Final AP-loss against the number of proposals, a line for each method. {listed(words)}."
+    return Panel("imbalance", "(b) by the number of proposals", partial(_draw_imbalance, data), data, alt)
+
+
+def _draw_imbalance(data: pd.DataFrame, ax: Axes) -> None:
+    for name in [name for name in METHODS if (data.method == name).any()]:
+        mine = data[data.method == name].sort_values("proposals")
+        look = line_of(name)
+        usual = mine[~mine.snapshot.astype(bool)]
+        ax.plot(usual.proposals, usual["mean"], label=METHODS[name], **look | {"linestyle": "-"})
+        ax.fill_between(usual.proposals, usual.low, usual.high, color=look["color"], alpha=0.15, linewidth=0)
+        # From the last number that training came to by itself on.
+        later = pd.concat([usual.tail(1), mine[mine.snapshot.astype(bool)]])
+        if len(later) > 1:
+            ax.plot(later.proposals, later["mean"], **look | {"linestyle": (0, (3, 2))})
+    ax.set_xscale("log", base=2)
+    ticks = sorted(data.proposals.unique())
+    ax.set_xticks(ticks, [str(tick) for tick in ticks], rotation=45)
+    ax.minorticks_off()
+    label(ax, "proposals an image", "final AP-loss")
+    ax.set_ylim(0, 1.02)
+    ax.legend(fontsize=7, frameon=False)

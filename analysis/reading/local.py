@@ -1,0 +1,141 @@
+"""Runs from the W&B files that they left on this machine's disk."""
+
+import json
+import os
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from analysis.reading.runs import DAMAGED, FAILED, FINISHED, UNFINISHED, Run, Runs, make_run
+from src.runs.wandb_log import HEADER, read_log
+
+FEW = 8  # files that are read faster than processes start
+
+
+@dataclass
+class _Part:
+    """What one W&B file holds of a run."""
+
+    file: Path
+    started: int = 0  # nanoseconds since 1970
+    run_id: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    exit_code: int | None = None
+    empty: bool = False
+    damage: list[str] = field(default_factory=list)
+
+
+def local_files(outputs: Path) -> dict[str, list[Path]]:
+    """The W&B files under a folder of outputs by the folders of the runs that they are parts of."""
+    files: dict[str, list[Path]] = {}
+    for file in sorted(outputs.glob("*/wandb/*run-*/run-*.wandb")):
+        files.setdefault(str(file.parents[2]), []).append(file)
+    return files
+
+
+def marks_of(outputs: Path) -> dict[str, str]:
+    """What tells by the folders of runs whether their W&B files have changed: names, sizes and times."""
+    marks = {}
+    for folder, files in local_files(outputs).items():
+        states = [(file.name, os.stat(file)) for file in files if file.is_file()]
+        marks[folder] = " ".join(f"{name}:{state.st_size}:{state.st_mtime_ns}" for name, state in states)
+    return marks
+
+
+def read_local(outputs: Path, known: dict[str, Run] | None = None) -> Runs:
+    """All runs that have a W&B file under a folder of outputs, in the order of their ids.
+
+    Args:
+        known: runs by their folders that need not be read again.
+    """
+    known = known or {}
+    files = local_files(outputs)
+    new = [folder for folder in files if folder not in known]
+    runs, unreadable = [known[folder] for folder in files if folder in known], []
+    for run, lines in _read_all([files[folder] for folder in new]):
+        runs += [run] if run else []
+        unreadable += lines
+    by_id: dict[str, Run] = {}
+    for run in sorted(runs, key=lambda run: (run.finished, run.started)):
+        if run.run_id in by_id:
+            unreadable.append(f"{by_id[run.run_id].source} is another copy of run {run.run_id}; left out")
+        by_id[run.run_id] = run
+    return Runs(sorted(by_id.values(), key=lambda run: run.run_id), unreadable)
+
+
+def _read_all(parts: list[list[Path]]) -> Iterable[tuple[Run | None, list[str]]]:
+    if len(parts) <= FEW:
+        return map(read_files, parts)
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(read_files, parts, chunksize=4)
+        return list(tqdm(found, "read", total=len(parts), unit="run", disable=None, leave=False))
+
+
+def read_files(files: list[Path]) -> tuple[Run | None, list[str]]:
+    """The run that was logged in these files, and a line for each that holds none; None if no file holds one."""
+    parts = [_read_part(file) for file in files]
+    lines = [
+        f"{part.damage[0] if part.damage else f'{part.file} holds no run'}; left out"
+        for part in parts
+        if not part.run_id
+    ]
+    # Of a file with nothing but its header, nothing was ever written; of others something is lost.
+    damage = [found for part in parts if part.run_id or not part.empty for found in part.damage]
+    readable = sorted((part for part in parts if part.run_id), key=lambda part: part.started)
+    if not readable:
+        return None, lines
+    last = readable[-1]
+    ends = {None: (UNFINISHED, "its log has no end"), 0: (FINISHED, "")}
+    state, reason = ends.get(last.exit_code, (FAILED, f"ended with exit code {last.exit_code}"))
+    if damage:
+        state, reason = DAMAGED, "; ".join(damage)
+    run = make_run(
+        last.run_id,
+        last.config,
+        [row for part in readable for row in part.rows],
+        state,
+        reason,
+        started=datetime.fromtimestamp(readable[0].started // 10**9, UTC).isoformat(),
+        resumed=len(readable) > 1,
+        source=str(last.file.parents[2]),
+    )
+    for value in run.objects.values():
+        if isinstance(value, dict) and value.get("_type") == "image-file":
+            value["path"] = str(last.file.parent / "files" / value["path"])
+    return run, lines
+
+
+def _read_part(file: Path) -> _Part:
+    try:
+        log = file.read_bytes()
+    except OSError as error:
+        return _Part(file, damage=[f"{file} cannot be read: {error.strerror}"])
+    part = _Part(file, empty=len(log) <= len(HEADER))
+    for record in read_log(file, part.damage.append):
+        match record.WhichOneof("record_type"):
+            case "run":
+                part.run_id, part.started = record.run.run_id, record.run.start_time.ToNanoseconds()
+                _update(part.config, record.run.config.update)
+            case "config":
+                _update(part.config, record.config.update)
+            case "history":
+                part.rows.append({})
+                _update(part.rows[-1], record.history.item)
+            case "exit":
+                part.exit_code = record.exit.exit_code
+    return part
+
+
+def _update(config: dict[str, Any], items: Iterable[Any]) -> None:
+    for item in items:
+        *above, key = item.nested_key or [item.key]
+        place = config
+        for name in above:
+            place = place.setdefault(name, {})
+        place[key] = json.loads(item.value_json)

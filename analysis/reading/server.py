@@ -1,0 +1,73 @@
+"""Runs from a W&B server."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import wandb
+from tqdm import tqdm
+
+from analysis.reading.runs import FAILED, FINISHED, UNFINISHED, Run, Runs, make_run
+from src.sync import connect
+from src.utils.errors import UserError
+
+# W&B's states of a run that has come to an end, but not to its own.
+ENDED = {"failed": "it failed", "crashed": "it stopped sending", "killed": "it was killed"}
+
+
+def read_server(path: str, known: dict[str, tuple[str, Run]], images: Path) -> tuple[Runs, dict[str, str]]:
+    """All runs of a project, in the order of their ids.
+
+    Args:
+        path: ENTITY/PROJECT.
+        known: runs by their addresses, each with its mark at that time; while that is the same, it is not read again.
+        images: a folder for the images that runs have logged last.
+
+    Returns:
+        The runs, and by their addresses what tells whether they have changed.
+
+    Raises:
+        UserError: `path` is none, there is no API key, no such project, or no server that answers.
+    """
+    if path.count("/") != 1 or not all(path.split("/")):
+        raise UserError(f"--wandb {path}: give it as ENTITY/PROJECT")
+    api = connect()
+    try:
+        listed = list(tqdm(api.runs(path, per_page=100), "list", unit="run", disable=None, leave=False))
+        marks = {run.url: f"{run.state} {run.heartbeat_at} {run.history_line_count}" for run in listed}
+        runs = []
+        for run in tqdm(listed, "read", unit="run", disable=None, leave=False):
+            mark, before = known.get(run.url, ("", None))
+            runs.append(before if before and mark == marks[run.url] else _read(run, images))
+    except (ValueError, wandb.Error) as error:
+        raise UserError(f"--wandb {path}: {api.settings['base_url']} does not give its runs: {error}") from None
+    return Runs(sorted(runs, key=lambda run: run.run_id)), marks
+
+
+def _read(run: Any, images: Path) -> Run:
+    state = {"finished": FINISHED, **dict.fromkeys(ENDED, FAILED)}.get(run.state, UNFINISHED)
+    reason = "" if state == FINISHED else ENDED.get(run.state, f"it is {run.state}")
+    # Without keys: with them, rows that lack one are left out. What W&B's client keeps of its own is not needed.
+    rows = list(run.scan_history(use_cache=False))
+    read = make_run(
+        run.id,
+        run.config,
+        rows,
+        state,
+        reason,
+        started=datetime.fromisoformat(run.created_at).isoformat(),
+        source=run.url,
+    )
+    for value in read.objects.values():
+        if isinstance(value, dict) and value.get("_type") == "image-file":
+            _download(run, value, images / run.id)
+    return read
+
+
+def _download(run: Any, image: dict[str, Any], folder: Path) -> None:
+    """Puts an image where its path then leads; without one if the server does not give it, as it is but a sample."""
+    name = image.pop("path", "")
+    try:
+        image["path"] = run.file(name).download(root=str(folder), exist_ok=True).name
+    except (ValueError, OSError, wandb.Error):
+        tqdm.write(f"{run.url}: its image {name} cannot be downloaded")

@@ -1,0 +1,56 @@
+"""The command line that makes a run, as it is logged with the run and printed for people to paste."""
+
+import re
+import shlex
+from collections.abc import Collection, Iterable
+
+# In this order the words of a command are easy to compare: what a run is on comes first, the seed last.
+_FIRST, _LAST = ("recipe", "dataset", "model", "schedule", "loss", "method"), ("seed",)
+
+
+def command_line(module: str, words: Iterable[str], options: Iterable[str] = (), processes: int = 1) -> str:
+    """Return the command `python -m MODULE OPTIONS WORDS`, quoted for a shell.
+
+    Args:
+        words: overrides of the configuration, quoted for Hydra.
+        processes: with several, the command is torchrun's.
+    """
+    python = "python" if processes == 1 else f"torchrun --nproc-per-node {processes}"
+    return " ".join([python, "-m", module, *options, *(shell_quoted(word) for word in words)])
+
+
+def shell_quoted(word: str) -> str:
+    """Quote an override for a shell; what Hydra has in single quotes is put in double ones if nothing forbids it."""
+    key, equals, value = word.partition("=")
+    inner = re.fullmatch(r"'([^'\"\\]*)'", value)
+    return shlex.quote(f'{key}{equals}"{inner[1]}"' if inner else word)
+
+
+def hydra_quoted(value: str) -> str:
+    """Quote a text value for Hydra, unless it can stand as it is."""
+    if re.fullmatch(r"[\w./~@:+%-]+", value):
+        return value
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def canonical_words(overrides: Iterable[str], left_out: Collection[str]) -> list[str]:
+    """Return the overrides that make a run, in a fixed order; of several of one key the last.
+
+    Args:
+        overrides: of a command line or a sweep, one value each.
+        left_out: keys, or groups of keys, that do not matter.
+    """
+    words = {}
+    for override in overrides:
+        key = override.partition("=")[0]
+        if not any(key.lstrip("+~") == name or key.lstrip("+~").startswith(f"{name}.") for name in left_out):
+            words.pop(key, None)
+            words[key] = override
+    return [words[key] for key in sorted(words, key=_place)]
+
+
+def _place(key: str) -> tuple[int, str]:
+    group = key.partition(".")[0]
+    if group in _FIRST:
+        return _FIRST.index(group), key
+    return len(_FIRST) + (key in _LAST), key

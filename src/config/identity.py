@@ -1,0 +1,96 @@
+"""What makes two runs the same run: the configuration that decides their numbers, and the id made of it."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from src.config.registry import LOSS_OPTIONS, LOSSES, METHODS, used_options
+from src.config.schema import Config
+
+
+def run_id(config: DictConfig) -> str:
+    """Return the run's id: ten hexadecimal digits that depend on :func:`identity` alone."""
+    return digest(identity(config))
+
+
+def identity(config: DictConfig) -> dict[str, Any]:
+    """Return what decides a run's numbers: the configuration without paths, logging, workers and unused options.
+
+    The same before and after resolution.
+    """
+    plain = {f.name: to_plain(config[f.name]) for f in fields(Config)}
+    # One process ranks what it has, which is all.
+    if plain["ranking"] == "per_process":
+        plain["ranking"] = f"per_process of {plain['processes']}" if plain["processes"] > 1 else "global"
+    # An unknown loss or method is for `resolve` to complain of.
+    known = plain["loss"]["name"] in LOSSES and plain["method"]["name"] in METHODS
+    unused = set(LOSS_OPTIONS) - set(used_options(plain)) if known else set()
+    return {key: value for key, value in _identity_fields(plain, Config).items() if key not in unused}
+
+
+def _identity_fields(plain: Mapping[str, Any], schema: type) -> dict[str, Any]:
+    kept = {}
+    for f in fields(schema):
+        value = plain[f.name]
+        is_default = "default_for_identity" in f.metadata and value == f.metadata["default_for_identity"]
+        if f.metadata.get("identity", True) and not is_default:
+            has_schema = isinstance(value, dict) and f.name not in ("loss", "method")
+            kept[f.name] = _identity_fields(value, f.default_factory) if has_schema else value
+    return kept
+
+
+def keys_not_in_identity(schema: type = Config, prefix: str = "") -> set[str]:
+    """Return the keys, with dots between the levels, that cannot change a run's numbers."""
+    keys = set()
+    for f in fields(schema):
+        if not f.metadata.get("identity", True):
+            keys.add(prefix + f.name)
+        elif is_dataclass(f.default_factory):
+            keys |= keys_not_in_identity(f.default_factory, f"{prefix}{f.name}.")
+    return keys
+
+
+def run_name(config: DictConfig) -> str:
+    """Return a run's name for people: recipe, loss, the options that are not at their defaults, batch size and seed.
+
+    Args:
+        config: a resolved configuration.
+    """
+    defaults = {
+        f.name: f.metadata["default_for_identity"] for f in fields(Config) if "default_for_identity" in f.metadata
+    }
+    words = [config.recipe, config.loss.name]
+    for option in used_options(config):
+        if config[option] != defaults.get(option):
+            words.append(f"{option}={config.method.name if option == 'method' else config[option]}")
+    if "ranking=per_process" in words:
+        words.append(f"processes={config.processes}")
+    return " ".join([*words, f"batch_size={config.batch_size}", f"seed={config.seed}"])
+
+
+def digest(plain: Mapping[str, Any]) -> str:
+    """Return ten hexadecimal digits that stand for plain values, whatever the order of the keys."""
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def to_plain(value: Any) -> Any:
+    """Return a value of a configuration with references resolved and enumerations as their names."""
+    if OmegaConf.is_config(value):
+        return OmegaConf.to_container(value, resolve=True, enum_to_str=True)
+    return value.name if isinstance(value, Enum) else value
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a nested configuration as one dict, with dots between the levels of its keys."""
+    flat = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,95 @@
+"""The schema of conf/linear.yaml, and what makes two runs of `python -m src.linear` the same run."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from src.config.command import canonical_words, command_line
+from src.config.identity import digest
+from src.config.registry import METHODS, used_options
+from src.config.schema import Step, Wandb
+from src.utils.errors import UserError
+
+MethodName = Enum("MethodName", list(METHODS))
+ProblemName = Enum("ProblemName", ["random", "local_optimum"])
+
+
+@dataclass
+class Method:
+    name: MethodName = MISSING
+    step: Step = MISSING
+    delta: float = MISSING
+    learning_rate: float = MISSING
+
+
+@dataclass
+class Problem:
+    name: ProblemName = MISSING
+    seed: int = MISSING
+    dimensions: int = MISSING
+    positives: int = MISSING
+    negatives: int = MISSING
+    margin: float = MISSING
+    start_scale: float = MISSING
+
+
+@dataclass
+class LinearConfig:
+    method: Method = field(default_factory=Method)
+    problem: Problem = field(default_factory=Problem)
+    steps: int = MISSING
+    retry: bool = MISSING
+    outputs: str = MISSING
+    wandb: Wandb = field(default_factory=Wandb)
+
+
+def as_experiment(name: str, step: str, delta: float) -> dict[str, Any]:
+    """Return a method as the configuration of `src.run` has it, for :mod:`src.config.registry` to say what it uses."""
+    return {
+        "loss": {"name": "ap"},
+        "method": {"name": name, "epsilon": 1e-6},
+        "step": step,
+        "delta": delta,
+        "interpolated": False,
+    }
+
+
+def linear_run_id(config: DictConfig) -> str:
+    """Return the run's id: ten hexadecimal digits that depend on :func:`linear_identity` alone."""
+    return digest(linear_identity(config))
+
+
+def linear_identity(config: DictConfig) -> dict[str, Any]:
+    """Return what decides a run's numbers: its method, problem and steps, without the keys that these do not use."""
+    method, problem = OmegaConf.to_container(OmegaConf.create([config.method, config.problem]), enum_to_str=True)
+    unused = {"step", "delta"} - set(used_options(as_experiment(method["name"], method["step"], method["delta"])))
+    method = {key: value for key, value in method.items() if key not in unused}
+    if problem["name"] == "local_optimum":
+        problem = {"name": problem["name"]}
+    return {"method": method, "problem": problem, "steps": config.steps}
+
+
+def resolve_linear(config: DictConfig, overrides: Iterable[str] = (), typed: str = "") -> DictConfig:
+    """Return the configuration with every reference resolved and every choice a plain string.
+
+    Arguments and the added `command` are those of :func:`src.config.validate.resolve`.
+
+    Raises:
+        UserError: a key, which the message names, has an impossible value.
+    """
+    known = linear_identity(config)
+    for group in ("method", "problem"):
+        for key in {"delta", "learning_rate", "dimensions", "positives", "negatives", "margin"} & known[group].keys():
+            if not 0 < known[group][key] < float("inf"):
+                raise UserError(f"{group}.{key}={known[group][key]} must be greater than 0 and finite")
+    if not 0 <= known["problem"].get("start_scale", 0) < float("inf"):
+        raise UserError(f"problem.start_scale={config.problem.start_scale} must be at least 0 and finite")
+    if config.steps < 0:
+        raise UserError(f"steps={config.steps} must be at least 0")
+    plain = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
+    words = canonical_words(overrides, {"outputs", "retry", "wandb", "sweeps", "slurm", "hydra"})
+    plain.setdefault("command", {"canonical": command_line("src.linear", words), "typed": typed})
+    return OmegaConf.create(plain)

@@ -1,0 +1,105 @@
+"""The losses, the methods that optimise AP-loss, and the detectors that a configuration can choose.
+
+The one place that knows them: the schema, run ids, the experiment and the analysis all read it. A new loss is an entry
+here, a function in `src/losses`, and a file `conf/loss/NAME.yaml` with its options. Free of torch, so that composing a
+configuration takes no longer than it must.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+STEPS = ("piecewise", "heaviside", "sigmoid")  # those of src.losses.STEPS
+BACKBONES = ("resnet18", "resnet50", "resnet101")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A function of `src.losses`, and which keys of the configuration are its arguments."""
+
+    function: str
+    options: tuple[str, ...] = ()  # of the top level: step, delta, interpolated
+    own_options: Mapping[str, type] = field(default_factory=dict)  # of its own file in conf/, by name
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to optimise AP-loss, chosen by `method`."""
+
+    title: str  # in tables and figures
+    objective: Objective
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A classification or ranking loss, chosen by `loss`."""
+
+    title: str  # in tables and figures
+    objective: Objective | None  # None: that of the chosen method
+    ranks: bool = False  # whether anchors are ranked against each other, so that `ranking` matters
+    background_output: bool = False  # whether the detector needs K + 1 outputs, the first for the background
+    logs_ap_loss: bool = False  # whether the true AP-loss of training batches is logged
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A detector, chosen by `model`."""
+
+    title: str  # in tables and figures
+    builder: str  # module and class: Class(outputs, backbone, weights, channels)
+
+
+METHODS = {
+    "error_driven": Method("error-driven update", Objective("ap_loss", ("step", "delta", "interpolated"))),
+    "structured_hinge": Method("structured hinge", Objective("ap_structured_hinge_loss")),
+    "approximate_gradient": Method(
+        "approximate gradient", Objective("ap_approximate_gradient_loss", ("delta",), {"epsilon": float})
+    ),
+}
+# In the order of the paper's tables.
+LOSSES = {
+    "ohem": Loss(
+        "CE-loss + OHEM", Objective("ohem_loss", own_options={"negatives_per_positive": int}), background_output=True
+    ),
+    "focal": Loss("Focal loss", Objective("focal_loss", own_options={"alpha": float, "gamma": float})),
+    "auc": Loss("AUC-loss", Objective("auc_loss", ("step", "delta")), ranks=True),
+    "ap": Loss("AP-loss", objective=None, ranks=True, logs_ap_loss=True),
+}
+DETECTORS = {"retinanet": Detector("RetinaNet", "src.detectors.retinanet.RetinaNet")}
+
+LOSS_OPTIONS = ("method", "step", "delta", "interpolated", "ranking")  # top-level keys that only some losses use
+
+
+def objective_of(loss: str, method: str) -> Objective:
+    """Return the function that a loss and a method choose, with its arguments' names."""
+    return LOSSES[loss].objective or METHODS[method].objective
+
+
+def used_options(config: Mapping[str, Any]) -> list[str]:
+    """Return the keys of :data:`LOSS_OPTIONS` that the chosen loss uses.
+
+    Args:
+        config: a resolved configuration, or a plain mapping with its keys `loss.name`, `method.name` and `step`.
+    """
+    loss, method = config["loss"]["name"], config["method"]["name"]
+    used = {*objective_of(loss, method).options}
+    if LOSSES[loss].objective is None:
+        used.add("method")
+    if LOSSES[loss].ranks:
+        used.add("ranking")
+    if "step" in used and config["step"] == "heaviside":
+        used.discard("delta")
+    return [option for option in LOSS_OPTIONS if option in used]
+
+
+def loss_call(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the name in `src.losses` of the chosen function, and its keyword arguments.
+
+    Args:
+        config: a resolved configuration.
+    """
+    used = used_options(config)
+    objective = objective_of(config["loss"]["name"], config["method"]["name"])
+    group = config["method"] if "method" in used else config["loss"]
+    arguments = {option: config[option] for option in used if option in objective.options}
+    return objective.function, arguments | {option: group[option] for option in objective.own_options}

@@ -1,0 +1,118 @@
+"""The schema of conf/config.yaml: every key, its type, and whether it belongs to a run's identity."""
+
+from dataclasses import dataclass, field, make_dataclass
+from enum import Enum
+from typing import Any
+
+from omegaconf import MISSING
+
+from src.config.registry import BACKBONES, DETECTORS, LOSSES, METHODS, STEPS
+
+Precision = Enum("Precision", ["fp32", "bf16", "fp16"])
+WandbMode = Enum("WandbMode", ["offline", "online", "disabled"])
+Format = Enum("Format", ["shapes", "voc", "coco"])
+Augmentation = Enum("Augmentation", ["ssd", "flip"])
+Backbone = Enum("Backbone", list(BACKBONES))
+DetectorName = Enum("DetectorName", list(DETECTORS))
+Ranking = Enum("Ranking", ["global", "per_process"])
+Step = Enum("Step", list(STEPS))
+
+
+def not_identity(default: Any = MISSING) -> Any:
+    """Declare a key that cannot change a run's numbers, and so is no part of its identity."""
+    return field(default=default, metadata={"identity": False})
+
+
+def with_identity_default(value: Any, **options: Any) -> Any:
+    """Declare a key added later, which at this value is left out of the identity: older runs keep their ids."""
+    return field(metadata={"default_for_identity": value}, **options)
+
+
+@dataclass
+class Choice:
+    name: str = MISSING
+
+
+@dataclass
+class Model:
+    name: DetectorName = with_identity_default("retinanet", default=MISSING)
+    backbone: Backbone = MISSING
+    weights: str | None = MISSING
+    channels: int = MISSING
+    anchor_scale: float = MISSING
+    score_threshold: float = MISSING
+
+
+@dataclass
+class Dataset:
+    name: str = MISSING
+    format: Format = not_identity()
+    root: str = not_identity()
+    train: str = MISSING
+    test: str = MISSING
+    classes: list[str] | None = MISSING
+    train_size: int = MISSING
+    test_shorter_side: int | None = MISSING
+    test_longer_side: int = MISSING
+    augmentation: Augmentation = MISSING
+
+
+@dataclass
+class Schedule:
+    epochs: int = MISSING
+    learning_rate: float = MISSING
+    reference_batch_size: int = MISSING
+    warmup_iterations: int = MISSING
+    decay_at: list[float] = MISSING
+    momentum: float = MISSING
+    weight_decay: float = MISSING
+    box_loss_weight: float = MISSING
+    clip_gradient: float | None = MISSING
+    evaluate_every: int = not_identity()
+
+
+@dataclass
+class Wandb:
+    mode: WandbMode = MISSING
+    project: str = MISSING
+    entity: str | None = MISSING
+
+
+@dataclass
+class Config:
+    recipe: str = not_identity()
+    loss: Choice = field(default_factory=Choice)
+    method: Choice = with_identity_default({"name": "error_driven"}, default_factory=Choice)
+    step: Step = with_identity_default("piecewise", default=MISSING)
+    delta: float = MISSING
+    interpolated: bool = MISSING
+    batch_size: int = MISSING
+    seed: int = MISSING
+    precision: Precision = MISSING
+    ranking: Ranking = with_identity_default("global", default=MISSING)
+    processes: int = not_identity()
+    model: Model = field(default_factory=Model)
+    dataset: Dataset = field(default_factory=Dataset)
+    schedule: Schedule = field(default_factory=Schedule)
+    outputs: str = not_identity()
+    device: str = not_identity()
+    workers: int = not_identity()
+    checkpoint_minutes: float = not_identity()
+    retry: bool = not_identity()
+    images_logged: int = not_identity()
+    wandb: Wandb = field(default_factory=Wandb, metadata={"identity": False})
+
+
+def option_schemas(group: str) -> dict[str, type]:
+    """Return the schema of each choice of `loss` or `method`: its name and its own options.
+
+    Args:
+        group: "loss" or "method".
+    """
+    entries: dict[str, Any] = {"loss": LOSSES, "method": METHODS}[group]
+    schemas = {}
+    for name, entry in entries.items():
+        options = entry.objective.own_options if entry.objective else {}
+        fields = [(option, kind, field(default=MISSING)) for option, kind in options.items()]
+        schemas[name] = make_dataclass(f"{name}_{group}", fields, bases=(Choice,))
+    return schemas

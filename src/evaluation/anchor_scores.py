@@ -1,0 +1,40 @@
+"""The score of anchors against their IoU with the ground truth (Fig. 7)."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torchvision.ops import box_iou
+
+from src.data.records import ImageRecord
+from src.detectors.postprocess import ImageOutputs
+
+BINS = 50  # of IoU and of score, each from 0 to 1; the thresholds of the targets, 0.4 and 0.5, are edges
+
+
+@torch.inference_mode()
+def anchor_scores(outputs: Iterable[ImageOutputs], records: list[ImageRecord]) -> Tensor:
+    """Counts the anchors of all images by IoU with their matched ground truth and by their score for its class.
+
+    The matched ground truth of an anchor is the one that it overlaps most; of several that it overlaps alike, such as
+    all of an image when it overlaps none, the one for whose class it scores highest. Images without ground truth, and
+    difficult and crowd objects, do not count.
+
+    Returns:
+        int64 [50, 50]: first the bins of IoU, then those of score, both from 0 to 1 and each with its lower edge.
+    """
+    counts = torch.zeros(BINS * BINS, dtype=torch.int64)
+    for image in outputs:
+        record = records[image.index]
+        boxes, labels = record.training_objects()
+        if not len(boxes):
+            continue
+        height, width = image.size
+        zoom = torch.tensor([width / record.width, height / record.height] * 2)
+        anchors = torch.cat(image.anchors)
+        iou = box_iou(anchors, (boxes * zoom).to(anchors.device))  # [A, N]
+        best = iou.amax(1, keepdim=True)
+        score = image.scores[:, labels.to(anchors.device)].masked_fill(iou < best, 0).amax(1)  # [A, N] -> [A]
+        bins = [(x.double() * BINS).long().clamp(0, BINS - 1) for x in (best.squeeze(1), score)]
+        counts += torch.bincount(bins[0] * BINS + bins[1], minlength=BINS * BINS).cpu()
+    return counts.reshape(BINS, BINS)

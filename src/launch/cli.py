@@ -1,0 +1,58 @@
+"""The command line of `python -m src.run` and `python -m src.linear`: one run here, or a sweep."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from src.config.command import command_line
+from src.launch.hydra_setup import register
+from src.launch.program import Program
+from src.utils import paths
+from src.utils.errors import UserError
+from src.utils.signals import Interrupted
+
+logger = logging.getLogger(__name__)
+
+
+def command(run: Callable[[DictConfig], Any], program: Program) -> Callable[[], None]:
+    """Return the main function of a program: it composes a configuration, or those of a sweep, and runs each.
+
+    User errors print without a traceback. A run of a sweep that fails leaves the others alone.
+
+    Args:
+        run: takes a resolved configuration.
+    """
+    # OpenMP's threads spin while they wait for each other. Where cores are shared, with the processes that load images
+    # or with other runs, long spinning makes a training step up to ten times slower; short spinning costs nothing
+    # elsewhere. Read when torch is imported.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    register()
+
+    def task(config: DictConfig) -> None:
+        context = HydraConfig.get()
+        if context.mode == RunMode.RUN and context.runtime.choices["hydra/launcher"] == "slurm":
+            raise SystemExit("error: slurm=... submits a sweep; add -m, even for one run")
+        try:
+            typed = command_line(program.module, sys.argv[1:])
+            run(program.resolve(config, context.overrides.task, typed))
+        except Interrupted as stop:
+            logger.warning("%s", stop)
+            raise SystemExit(128 + stop.signum) from None
+        except UserError as error:
+            if context.mode == RunMode.RUN:
+                raise SystemExit(f"error: {error}") from None
+            logger.error("error: %s", error)
+            raise
+        except Exception:
+            if context.mode == RunMode.MULTIRUN:
+                logger.exception("This run has failed; the others go on")
+            raise
+
+    return hydra.main(version_base="1.3", config_path=str(paths.CONF), config_name=program.config_name)(task)

@@ -1,0 +1,46 @@
+"""Everything that conf/ needs to be known to Hydra."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+
+from src.config.identity import run_id
+from src.config.linear import LinearConfig, linear_run_id
+from src.config.schema import Config, option_schemas
+from src.launch.presets import register_presets
+from src.launch.slurm_launcher import register_launcher
+from src.launch.sweeper import register_sweeper
+from src.utils.distributed_env import number_of_processes
+
+
+@functools.cache
+def register() -> None:
+    """Make the schemas, the resolvers that conf/ uses, the sweeper, the launcher, sweeps/ and slurm/ known to Hydra."""
+    register_sweeper()
+    register_launcher()
+    register_presets()
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    store.store(name="linear_schema", node=LinearConfig)
+    for group in ("loss", "method"):
+        for name, schema in option_schemas(group).items():
+            store.store(group=f"schema/{group}", name=name, node=schema)
+    OmegaConf.register_new_resolver("run_id", lambda *, _root_: run_id(_root_), replace=True)
+    OmegaConf.register_new_resolver("linear_run_id", lambda *, _root_: linear_run_id(_root_), replace=True)
+    OmegaConf.register_new_resolver("processes", number_of_processes, replace=True)
+    OmegaConf.register_new_resolver("by_loss", _by_loss, replace=True)
+    OmegaConf.register_new_resolver("folder_name", _folder_name, replace=True)
+
+
+def _by_loss(values: dict[str, Any], *, _root_: DictConfig) -> Any:
+    """Return the chosen loss's value; that of AP-loss for a loss without one of its own."""
+    return values.get(_root_.loss.name, values["ap"])
+
+
+def _folder_name(*, _root_: DictConfig) -> str:
+    # Without a root the name is of no use either; `resolve` will ask for it.
+    root = "" if OmegaConf.is_missing(_root_.dataset, "root") else _root_.dataset.root
+    return Path(root).expanduser().resolve().name

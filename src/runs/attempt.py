@@ -1,0 +1,115 @@
+"""One attempt at a run: the run is locked, then it finishes, fails, or is interrupted."""
+
+import logging
+import re
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from src.runs.run_lock import RunLock, acquire
+from src.utils.distributed import World, is_lost_peer
+from src.utils.errors import UserError
+from src.utils.files import read_json, write_json
+from src.utils.signals import Interrupted, Interruption
+
+logger = logging.getLogger(__name__)
+
+
+class RunGuard:
+    """Lets the work on a run check for a stop request and for a lost lock.
+
+    Of several processes only the main one, which saves, is ever told to stop; were another to stop at another step, the
+    main one could not reach its checkpoint.
+    """
+
+    def __init__(self, lock: RunLock | None, interruption: Interruption):
+        self._lock, self._interruption = lock, interruption
+
+    def check_stop(self) -> None:
+        """Raise Interrupted if a signal asked to stop."""
+        if self._lock is not None:
+            self._interruption.check()
+
+    def check_lock(self) -> None:
+        """Raise LockLost if another process has taken over the run."""
+        if self._lock is not None:
+            self._lock.check()
+
+
+@contextmanager
+def hold_run(directory: Path, name: str, world: World, retry: bool = False) -> Iterator[RunGuard | None]:
+    """Hold a run while it is worked on; the work must write `summary.json` last.
+
+    An exception of the work is noted in `failed.json` by the process in which it is raised.
+
+    Args:
+        directory: the run's folder.
+        name: the run's name for people.
+        world: the processes that call this together; the main one holds the lock.
+        retry: whether to try a run again that has failed.
+
+    Yields:
+        What the work has to check now and then; None if there is nothing to do, as the run is finished or another
+        process works on it.
+
+    Raises:
+        UserError: the run has failed before, or another process of this run is gone.
+        Interrupted: a signal asked to stop; what the work has saved stands.
+    """
+    lock = _lock_unfinished(directory, name, retry) if world.is_main else None
+    try:
+        if not world.broadcast(lock is not None):
+            yield None
+            return
+        with Interruption() as interruption:
+            try:
+                yield RunGuard(lock, interruption)
+            except Interrupted:
+                raise
+            except Exception as error:
+                # Being stopped together, the processes of a run may lose each other before they reach a checkpoint.
+                if interruption.signum is not None:
+                    logger.warning("%s: %s", type(error).__name__, error)
+                    raise Interrupted(interruption.signum) from error
+                if is_lost_peer(error):
+                    raise UserError(
+                        f"{name}: another process of this run is gone; run the same command again to resume {directory}"
+                    ) from error
+                if lock is None or not lock.lost:
+                    _note_failure(directory, error)
+                raise
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def _lock_unfinished(directory: Path, name: str, retry: bool) -> RunLock | None:
+    directory.mkdir(parents=True, exist_ok=True)
+    failure = read_json(directory / "failed.json")
+    if failure is not None and not retry:
+        raise UserError(f"{name} has failed before ({directory}): {failure['error']}. To try it again add retry=true")
+    lock = acquire(directory)
+    if lock is None:
+        logger.info("%s is being worked on by another process: %s", name, directory)
+    elif (directory / "summary.json").exists():  # since we looked
+        logger.info("%s is finished: %s", name, directory)
+        lock.release()
+        return None
+    else:
+        (directory / "failed.json").unlink(missing_ok=True)
+        for file in directory.iterdir():  # what a process killed while it was writing has left
+            if re.fullmatch(r"\..+\.\d+", file.name):
+                file.unlink()
+    return lock
+
+
+def _note_failure(directory: Path, error: Exception) -> None:
+    lines = traceback.format_exception(error)
+    message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    note = {"error": message, "time": time.time(), "traceback": "".join(lines)}
+    try:
+        write_json(directory / "failed.json", note)
+    except UserError as problem:
+        logger.error("%s. This could not be noted: %s", message, problem)

@@ -1,0 +1,55 @@
+"""Checkpoints made of all that a run needs to go on as if nothing had happened."""
+
+import io
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from src.utils.errors import UserError
+from src.utils.files import write_atomically
+
+logger = logging.getLogger(__name__)
+
+
+def save_checkpoint(path: Path, parts: dict[str, Any], progress: dict[str, Any]) -> None:
+    """Saves the state of each part (anything with ``state_dict``), all random states, and plain values."""
+    state = {name: part.state_dict() for name, part in parts.items()}
+    random = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        random["cuda"] = torch.cuda.get_rng_state_all()
+    # Into memory first: torch's own writer says of a full disk neither that it is full nor lets go of the file.
+    buffer = io.BytesIO()
+    torch.save({**state, "random": random, "progress": progress}, buffer)
+    write_atomically(path, lambda file: file.write_bytes(buffer.getbuffer()))
+
+
+def load_checkpoint(path: Path, parts: dict[str, Any]) -> dict[str, Any] | None:
+    """Restores each part and all random states, and returns the plain values; None if there is no checkpoint.
+
+    A file that is not whole is set aside, with a warning, as if there were none: what it held can be made again.
+
+    Raises:
+        UserError: the file cannot be read, or belongs to another model.
+    """
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    except Exception as error:  # unpickling what is damaged may raise anything
+        aside = path.with_name(f"{path.stem}.damaged{path.suffix}")
+        path.rename(aside)
+        logger.warning("%s is damaged (%s). It is now %s, and the run starts anew", path, error, aside.name)
+        return None
+    try:
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        torch.set_rng_state(state["random"]["cpu"])
+        if torch.cuda.is_available() and "cuda" in state["random"]:
+            torch.cuda.set_rng_state_all(state["random"]["cuda"])
+        return state["progress"]
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise UserError(f"{path} belongs to another model: {error}. Delete it to start this run anew") from error

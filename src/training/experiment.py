@@ -1,0 +1,217 @@
+"""The experiment that a configuration describes: data, detector, loss, training and test."""
+
+import functools
+import importlib
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torchvision.transforms import v2
+
+from src import losses
+from src.config.identity import identity
+from src.config.registry import DETECTORS, LOSSES, loss_call, used_options
+from src.data.datasets import check_dataset_fingerprint, read_data
+from src.data.loading import InferenceBatch, TrainingBatch, TrainingSet, inference_batches, training_batches
+from src.data.records import ImageRecord
+from src.data.transforms import inference_transform, training_transform
+from src.detectors.postprocess import ImageOutputs, image_outputs, predict
+from src.detectors.sync_batch_norm import synchronise_batch_norms
+from src.evaluation.anchor_scores import anchor_scores
+from src.evaluation.coco_metrics import COCO_METRICS, evaluate_detections
+from src.evaluation.drawing import draw_detections, spread
+from src.runs.attempt import RunGuard
+from src.runs.tracking import Tracker, environment
+from src.training.optimizer import build_optimizer
+from src.training.trainer import RunContext, Trainer, TrainerOptions, train
+from src.utils.device import choose_device
+from src.utils.distributed import World
+from src.utils.files import write_atomically, write_json
+
+logger = logging.getLogger(__name__)
+
+
+def train_and_test(config: DictConfig, directory: Path, name: str, world: World, guard: RunGuard) -> None:
+    """Train a detector from its last checkpoint, if there is one, test it, and leave everything in the run's folder.
+
+    Args:
+        config: resolved.
+        name: the run's name for people.
+        guard: of the run, which this process or the main one of its world holds.
+    """
+    start = time.time()
+    data = build_data(config, world)
+    torch.manual_seed(config.seed)
+    device = choose_device(config.device)
+    detector = build_detector(config, len(data.classes), device, world)
+    optimizer, scheduler = build_optimizer(
+        detector, config.schedule, config.batch_size, config.schedule.epochs * len(data.training_batches(epoch=0))
+    )
+    options = TrainerOptions(
+        classes=len(data.classes),
+        anchor_scale=config.model.anchor_scale,
+        box_loss_weight=config.schedule.box_loss_weight,
+        precision=config.precision,
+        clip_gradient=config.schedule.clip_gradient,
+        log_ap_loss=LOSSES[config.loss.name].logs_ap_loss,
+    )
+    trainer = Trainer(detector, build_loss(config, world), optimizer, scheduler, device, options, world)
+    tester = Tester(detector, data, config, device, world, guard)
+
+    facts = {"run_id": directory.name, "identity": identity(config), "environment": environment(device)}
+    if world.is_main:
+        facts["data"] = check_dataset_fingerprint(
+            directory, config.dataset.root, data.train.records, data.test, data.classes
+        )
+        write_atomically(directory / "config.yaml", lambda file: OmegaConf.save(config, file))
+    logged_to = config.wandb if world.is_main else {**config.wandb, "mode": "disabled"}
+    with Tracker(directory, name, {**OmegaConf.to_container(config), **facts}, **logged_to) as tracker:
+        context = RunContext(directory / "checkpoint.pt", config.checkpoint_minutes, tracker, guard, name)
+        schedule = config.schedule
+        metrics = train(
+            trainer, data.training_batches, schedule.epochs, tester.evaluate, schedule.evaluate_every, context
+        )
+        counts = tester.count_anchor_scores()
+        if counts is not None:
+            tracker.log({"anchor_scores": counts.tolist()})
+        sample = spread(data.test, config.images_logged)
+        if sample and world.is_main:
+            tester.draw(directory / "detections.png", sample)
+            tracker.log_image("detections", directory / "detections.png")
+    if world.is_main:
+        guard.check_lock()
+        summary = {"name": name, "metrics": metrics, **facts, "command": OmegaConf.to_container(config.command)}
+        write_json(directory / "summary.json", {**summary, "seconds": time.time() - start})
+        headline = ", ".join(f"{key} {metrics[key]:.1f}" for key in COCO_METRICS[:3])
+        test = f"{config.dataset.test} of {config.dataset.name}"
+        logger.info("%s on %s (%s). Pictures, log, weights: %s", headline, test, name, directory)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The images to train on and to test on, in batches; of several processes each loads its part."""
+
+    train: TrainingSet
+    test: list[ImageRecord]
+    classes: list[str]
+    resize: v2.Transform  # of test images
+    batch_size: int  # of all processes together
+    seed: int  # of the order of images and their augmentation
+    workers: int
+    world: World
+
+    def training_batches(self, epoch: int, skip: int = 0) -> DataLoader[TrainingBatch]:
+        """Return this process's part of the batches of an epoch, but for the first `skip`."""
+        return training_batches(
+            self.train,
+            self.batch_size,
+            seed=self.seed,
+            epoch=epoch,
+            workers=self.workers,
+            skip=skip,
+            part=self.world.rank,
+            parts=self.world.size,
+        )
+
+    def inference_batches(self, records: list[ImageRecord], shared: bool) -> DataLoader[InferenceBatch]:
+        """Return the images of these records; with `shared` only this process's part of them."""
+        part = {"part": self.world.rank, "parts": self.world.size} if shared else {}
+        return inference_batches(records, self.resize, self.batch_size, self.workers, **part)
+
+
+def build_data(config: DictConfig, world: World) -> Data:
+    """Read the data set of a configuration.
+
+    Raises:
+        DataError: something is wrong on disk; the message names the file.
+    """
+    dataset = config.dataset
+    train_records, test_records, classes = _read(config)
+    train_set = TrainingSet(train_records, training_transform(dataset.train_size, dataset.augmentation))
+    resize = inference_transform(dataset.train_size, dataset.test_shorter_side, dataset.test_longer_side)
+    return Data(train_set, test_records, classes, resize, config.batch_size, config.seed, config.workers, world)
+
+
+def build_detector(config: DictConfig, classes: int, device: torch.device, world: World) -> nn.Module:
+    """Build a detector with random or pretrained weights, on a device."""
+    module, _, name = DETECTORS[config.model.name].builder.rpartition(".")
+    outputs = classes + int(LOSSES[config.loss.name].background_output)
+    build = getattr(importlib.import_module(module), name)
+    detector = build(outputs, config.model.backbone, config.model.weights, config.model.channels)
+    if world.size > 1:
+        detector = synchronise_batch_norms(detector, device)
+    return detector.to(device, memory_format=torch.channels_last)
+
+
+def build_loss(config: DictConfig, world: World) -> Callable[[Tensor, Tensor], Tensor]:
+    """Build the loss of (logits, targets): its value is that of all processes, its gradients are to be added up."""
+    function, arguments = loss_call(config)
+    loss = functools.partial(getattr(losses, function), **arguments)
+    if not ("ranking" in used_options(config) and config.ranking == "per_process"):
+        return functools.partial(loss, process_group=world.group)
+
+    def mean_over_processes(logits: Tensor, targets: Tensor) -> Tensor:
+        """Rank this process's own logits alone; what is optimised and returned is the mean over processes."""
+        value = loss(logits, targets) / world.size
+        return value + (world.all_reduce_sum(value) - value.detach())
+
+    return mean_over_processes
+
+
+@dataclass(frozen=True)
+class Tester:
+    """Tests a detector as it is, with all processes."""
+
+    detector: nn.Module
+    data: Data
+    config: DictConfig
+    device: torch.device
+    world: World
+    guard: RunGuard
+
+    def outputs(self, records: list[ImageRecord], shared: bool) -> Iterator[ImageOutputs]:
+        """Yield the detector's outputs on images, stopping where a signal asks to."""
+        loader = self.data.inference_batches(records, shared)
+        interruptible = (self.guard.check_stop() or batch for batch in loader)
+        softmax = LOSSES[self.config.loss.name].background_output
+        activation = losses.softmax_scores if softmax else torch.sigmoid
+        return image_outputs(self.detector, interruptible, self.device, self.config.model.anchor_scale, activation)
+
+    def evaluate(self) -> dict[str, float]:
+        """Return the metrics on the test images, on all processes."""
+        records, threshold = self.data.test, self.config.model.score_threshold
+        parts = self.world.gather_to_main(predict(self.outputs(records, shared=True), records, threshold))
+        detections = {index: one for part in parts for index, one in part.items()}
+        metrics = None
+        if self.world.is_main:
+            in_order = [detections[index] for index in range(len(records))]
+            metrics = evaluate_detections(records, in_order, self.data.classes)
+        return self.world.broadcast(metrics)
+
+    def count_anchor_scores(self) -> Tensor | None:
+        """Count the anchors of the test images by IoU and score, on the main process; None on the others."""
+        counts = anchor_scores(self.outputs(self.data.test, shared=True), self.data.test)
+        parts = self.world.gather_to_main(counts)
+        return sum(parts) if self.world.is_main else None
+
+    def draw(self, file: Path, records: list[ImageRecord]) -> None:
+        """Draw the detections on these images, on this process alone."""
+        detections = predict(self.outputs(records, shared=False), records, self.config.model.score_threshold)
+        figure = draw_detections(records, [detections[index] for index in range(len(records))], self.data.classes)
+        write_atomically(file, lambda temporary: figure.savefig(temporary, format="png"))
+
+
+def check_data(config: DictConfig, directory: Path) -> None:
+    """Raise a DataError if the data of a configuration are not those that a run's folder was made with."""
+    check_dataset_fingerprint(directory, config.dataset.root, *_read(config))
+
+
+def _read(config: DictConfig) -> tuple[list[ImageRecord], list[ImageRecord], list[str]]:
+    dataset = config.dataset
+    return read_data(dataset.format, dataset.root, dataset.train, dataset.test, dataset.classes)

@@ -1,0 +1,36 @@
+"""The optimizer and its learning rate schedule."""
+
+from collections.abc import Sequence
+
+import torch
+from omegaconf import DictConfig
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+
+def build_optimizer(
+    model: nn.Module, schedule: DictConfig, batch_size: int, steps: int
+) -> tuple[torch.optim.Optimizer, LambdaLR]:
+    """Build SGD with a learning rate that is linear in the batch size and follows :func:`learning_rate_factor`.
+
+    Args:
+        schedule: the configuration's `schedule`.
+        steps: of the whole training.
+    """
+    optimizer = torch.optim.SGD(
+        [p for p in model.parameters() if p.requires_grad],
+        lr=schedule.learning_rate * batch_size / schedule.reference_batch_size,
+        momentum=schedule.momentum,
+        weight_decay=schedule.weight_decay,
+    )
+    warmup, decay_at = schedule.warmup_iterations, list(schedule.decay_at)
+    return optimizer, LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps, warmup, decay_at))
+
+
+def learning_rate_factor(step: int, steps: int, warmup_iterations: int, decay_at: Sequence[float]) -> float:
+    """Return the learning rate's factor at a step.
+
+    Linear warm-up from one third, then a division by 10 at each fraction `decay_at` of the training.
+    """
+    warmup = min(step / warmup_iterations, 1) if warmup_iterations else 1
+    return (1 + 2 * warmup) / 3 * 0.1 ** sum(step >= fraction * steps for fraction in decay_at)

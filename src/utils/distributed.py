@@ -1,0 +1,127 @@
+"""The processes that train one run together, launched by torchrun or SLURM, and their collectives."""
+
+import os
+import subprocess
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from src.utils.distributed_env import number_of_processes
+from src.utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all that work on a run; alone by default. Only the main one writes and logs.
+
+    Its methods are collectives: all processes must call the same ones in the same order.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0  # on this machine
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    @property
+    def group(self) -> dist.ProcessGroup | None:
+        return dist.group.WORLD if self.size > 1 else None
+
+    def barrier(self) -> None:
+        """Wait for all processes."""
+        if self.size > 1:
+            dist.barrier()
+
+    def broadcast(self, value: Any) -> Any:
+        """Return the main process's value on all processes."""
+        if self.size == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values)
+        return values[0]
+
+    def gather_to_main(self, value: Any) -> list[Any]:
+        """Return every process's value in rank order on the main process, an empty list on the others."""
+        if self.size == 1:
+            return [value]
+        values = [None] * self.size if self.is_main else None
+        dist.gather_object(value, values)
+        return values or []
+
+    def all_reduce_sum(self, value: Tensor) -> Tensor:
+        """Return the sum over all processes, without a gradient."""
+        value = value.detach()
+        if self.size > 1:
+            value = value.clone()
+            dist.all_reduce(value)
+        return value
+
+    def sum_gradients(self, module: nn.Module) -> None:
+        """Add up the gradients of all processes, in place.
+
+        One buffer in a fixed order, so that a resumed run adds the same numbers in the same order; torch's
+        DistributedDataParallel orders its buckets anew after the first step.
+        """
+        if self.size == 1:
+            return
+        gradients = [p.grad for p in module.parameters() if p.grad is not None]
+        buffer = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(buffer)
+        for gradient, total in zip(gradients, buffer.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(total.view_as(gradient))
+
+
+def connect(expected: int) -> World:
+    """Join the processes that were launched together with this one; further calls return the same.
+
+    Raises:
+        UserError: there are not as many processes as expected.
+    """
+    size = number_of_processes()
+    if size != expected:
+        raise UserError(
+            f"processes={expected}, but there is {size}; start them with torchrun --nproc-per-node {expected} -m "
+            "src.run … or by a preset of slurm/"
+        )
+    if size == 1:
+        return World()
+    if "WORLD_SIZE" not in os.environ:
+        _set_torchrun_variables(size)
+    world = World(int(os.environ["RANK"]), size, int(os.environ["LOCAL_RANK"]))
+    if not dist.is_initialized():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(world.local_rank % torch.cuda.device_count())
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    return world
+
+
+def _set_torchrun_variables(size: int) -> None:
+    """Set the variables that torchrun would have set, which torch.distributed reads, from SLURM's."""
+    variables = os.environ
+    job = int(variables["SLURM_JOB_ID"])
+    variables["WORLD_SIZE"], variables["RANK"] = str(size), variables["SLURM_PROCID"]
+    variables["LOCAL_RANK"] = variables["SLURM_LOCALID"]
+    variables.setdefault("MASTER_ADDR", _address_of_first_node())
+    # Jobs and job steps that share a machine must not meet.
+    variables.setdefault("MASTER_PORT", str(20000 + (job * 7 + int(variables["SLURM_STEP_ID"])) % 40000))
+
+
+def _address_of_first_node() -> str:
+    """Return the address of the job step's first node."""
+    if os.environ.get("SLURM_STEP_NUM_NODES", "1") == "1":
+        return "127.0.0.1"
+    scontrol = ["scontrol", "--oneliner", "show", "node", os.environ["SLURM_STEP_NODELIST"]]
+    answer = subprocess.run(scontrol, capture_output=True, text=True, timeout=60, check=True).stdout
+    nodes = (dict(word.split("=", 1) for word in line.split() if "=" in word) for line in answer.splitlines())
+    return next(node["NodeAddr"] for node in nodes)
+
+
+def is_lost_peer(error: Exception) -> bool:
+    """Tell whether an error only says that another process is gone, whose own error is the one to look for."""
+    # Gloo's errors are plain RuntimeErrors, recognisable only by the source file that their text names.
+    return isinstance(error, dist.DistError) or "/gloo/" in str(error)

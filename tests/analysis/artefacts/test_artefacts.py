@@ -1,0 +1,138 @@
+"""Each artefact on real logs, also of runs whose code comes later, by the keys that it is to log."""
+
+import matplotlib
+import pytest
+from matplotlib.figure import Figure
+
+from analysis.artefacts import figure6, figure7, figure8, figure9, figure10, figure11, table2, table3
+from analysis.artefacts.artefact import Absent
+from analysis.reading.local import read_local
+from analysis.reading.runs import Runs
+from analysis.reading.settings import METHODS
+from tests.analysis.logged import every_kind_of_run, log_runs
+
+matplotlib.use("agg")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Real logs of all that the artefacts are made of."""
+    outputs = tmp_path_factory.mktemp("outputs")
+    log_runs(outputs, every_kind_of_run())
+    return read_local(outputs)
+
+
+def drawn(section):
+    """The axes of each panel, drawn."""
+    found = {}
+    for panel in section.panels:
+        assert panel.alt and len(panel.data)
+        ax = Figure().add_subplot()
+        panel.draw(ax)
+        found[panel.name] = ax
+    return found
+
+
+def labels(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def section_of(artefact, setting):
+    (section,) = [section for section in artefact.sections if section.setting == setting]
+    return section
+
+
+def test_all_of_it_was_read(runs):
+    assert len(runs.counting) == len(runs.all) == 4 * 7 + 1 + 9
+
+
+def test_table_2_has_the_papers_third_column(runs):
+    artefact = table2.build(runs)
+    table = section_of(artefact, "recipe=voc dataset.root=VOC model=ssd").tables[0]
+    assert table.title == "SSD + PASCAL VOC"
+    ap, focal = table.rows[3], table.rows[1]
+    assert ap[1].estimate.mean == 40.5 and ap[4].value == 45.2 and ap[1].best
+    assert focal[7].estimate.mean == 1.0 and focal[8].value == 5.9
+    titles = [section.tables[0].title for section in artefact.sections]
+    assert titles == ["RetinaNet + shapes", "SSD + PASCAL VOC", "RetinaNet + PASCAL VOC", "RetinaNet + COCO"]
+    coco = artefact.sections[-1]
+    assert all(isinstance(row[1], Absent) for row in coco.tables[0].rows)
+    assert coco.missing[0].command == "python -m src.run -m sweeps=table2 recipe=coco dataset.root=coco seed=0"
+
+
+def test_table_3(runs):
+    section = section_of(table3.build(runs), "recipe=mini")
+    rows = {row[0]: row for row in section.tables[0].rows}
+    assert len(rows) == 7
+    original, black, fool = rows["Original"], rows["Black Patch"], rows["DeepFool"]
+    assert [cell.estimate.mean for cell in original[1:5]] == [55.0, 59.0, 57.0, 61.0]
+    assert [cell.estimate.mean for cell in black[1:5]] == [47.0, 49.0, 48.0, 50.0]
+    assert [cell.value for cell in black[5:9]] == [63.1, 60.9, 61.9, 65.2]
+    assert black[9].estimate.mean == 1.0 and black[10].value == 4.3 and black[11].estimate.mean == pytest.approx(-3.3)
+    assert [cell.estimate.mean for cell in fool[1:5]] == [18.0, 16.0, 17.0, 15.0] and fool[1].best
+    assert all(isinstance(cell, Absent) for cell in rows["Flip Patch"][1:5])
+    (missing,) = section.missing
+    assert missing.what == "Random Patch, Flip Patch, Adversarial Patch, Gaussian Noise" and missing.command is None
+
+
+def test_figure_6_has_both_panels(runs):
+    artefact = figure6.build(runs)
+    assert [s.panels[0].title for s in artefact.sections] == ["(a) RetinaNet, shapes", "(b) SSD, voc"]
+    ax = drawn(artefact.sections[0])["training"]
+    assert labels(ax)[-1] == "AP-loss (2 seeds)" and len(ax.lines) == 4
+    (ap,) = [line for line in ax.lines if line.get_label().startswith("AP-loss")]
+    assert ap.get_xdata().tolist() == [1.0, 2.0] and ap.get_ydata().tolist() == [15.25, 30.5]
+    assert not [m for s in artefact.sections for m in s.missing if m.command is None]
+
+
+def test_figure_7_counts_negatives(runs):
+    section = section_of(figure7.build(runs), "recipe=mini")
+    assert [panel.name for panel in section.panels] == ["scores-ohem", "scores-focal", "scores-auc", "scores-ap"]
+    panel = section.panels[-1]
+    # Two seeds of the same counts: 1000 negatives low and 7 high, 20 anchors with IoU 0.6
+    assert panel.data.anchors.tolist() == [2000, 14, 40]
+    assert "of 2,014 negative anchors 14 score at least 0.5" in panel.alt and "score 0.91 in the mean" in panel.alt
+    image = drawn(section)["scores-ap"].images[0].get_array()
+    assert image[40, 5] == 14 and image[45, 30] == 40 and image.count() == 3
+
+
+def test_figure_8_has_both_panels(runs):
+    section = section_of(figure8.build(runs), "recipe=mini")
+    axes = drawn(section)
+    assert labels(axes["training"]) == [f"{title} (1 seed)" for title in METHODS.values()]
+    (line,) = [line for line in axes["training"].lines if line.get_label().startswith("error")]
+    assert line.get_ydata().tolist() == pytest.approx([1 - step / 40 for step in range(1, 21)])
+    imbalance = section.panels[1].data
+    approximate = imbalance[imbalance.method == "approximate_gradient"]
+    assert approximate.snapshot.tolist() == [False, True]
+    assert approximate["mean"].tolist() == pytest.approx([0.42, 0.48])
+    dashed = [line for line in axes["imbalance"].lines if not line.get_label().startswith(tuple(METHODS.values()))]
+    assert [line.get_xdata().tolist() for line in dashed] == [[2000, 8000]]
+    assert section.missing == []
+
+
+def test_figures_9_to_11(runs):
+    section = section_of(figure9.build(runs), "recipe=mini")
+    ax = drawn(section)["memory"]
+    assert labels(ax)[0] == "no loss (1 seed)" and len(ax.lines) == 5
+    memory = section.panels[0].data.set_index(["loss", "batch_size"])["mean"]
+    # Up to the first evaluation, after step 10
+    assert memory["ap", 8] == 1034 / 1024 and memory["ap", 4] == 0.5 and memory["none", 8] == 900 / 1024
+    assert "at 1" in section.missing[0].what and "at 8" not in section.missing[0].what
+    assert "x86_64 CPU (2 threads)" in section.notes[0]
+
+    panels = {panel.name: panel for panel in section_of(figure10.build(runs), "recipe=mini").panels}
+    assert panels["loss_seconds"].data["mean"].tolist() == [0.01] * 20
+    assert panels["iteration_seconds"].data.seeds.max() == 2
+    section = section_of(figure11.build(runs), "recipe=mini")
+    times = section.panels[0].data.set_index(["loss", "batch_size"])["mean"]
+    assert times["ap", 8] == pytest.approx(10) and times["focal", 4] == pytest.approx(5)
+    assert len(drawn(section)["time"].lines) == 4
+
+
+def test_without_runs_each_artefact_names_its_sweep():
+    for module in (table3, figure6, figure7, figure8, figure9, figure10, figure11):
+        (section,) = module.build(Runs([])).sections
+        name = module.__name__.removeprefix("analysis.")
+        assert section.missing[0].command == f"python -m src.run -m sweeps={name} recipe=mini seed=0"
+        assert not section.run_ids and not section.panels

@@ -1,0 +1,200 @@
+import inspect
+import shutil
+import subprocess
+import sys
+
+import pytest
+from omegaconf import OmegaConf
+
+from src import losses
+from src.config.identity import identity, run_id, run_name
+from src.config.registry import LOSSES, loss_call
+from src.config.validate import resolve
+from src.launch import presets
+from src.utils import paths
+from src.utils.errors import UserError
+from tests.conftest import ROOT, call, make_config
+
+RECIPES = sorted(path.stem for path in (ROOT / "conf/recipe").glob("*.yaml"))
+NEED_ROOT = {"bccd", "folder", "voc", "coco"}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("loss", sorted(LOSSES))
+def test_every_recipe_composes_with_every_loss(recipe, loss):
+    config = make_config(f"recipe={recipe}", f"loss={loss}", *(["dataset.root=data"] if recipe in NEED_ROOT else []))
+    plain = resolve(config)
+    assert plain.recipe == recipe and plain.loss.name == loss
+    assert loss in run_name(plain) and len(run_id(config)) == 10
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name", "arguments"),
+    [
+        (["loss=ap"], "ap_loss", {"step", "delta", "interpolated"}),
+        (["loss=ap", "step=heaviside"], "ap_loss", {"step", "interpolated"}),
+        (["method=approximate_gradient"], "ap_approximate_gradient_loss", {"delta", "epsilon"}),
+        (["method=structured_hinge"], "ap_structured_hinge_loss", set()),
+        (["loss=auc", "method=structured_hinge"], "auc_loss", {"step", "delta"}),
+        (["loss=focal"], "focal_loss", {"alpha", "gamma"}),
+        (["loss=ohem"], "ohem_loss", {"negatives_per_positive"}),
+    ],
+)
+def test_the_loss_function_takes_the_arguments_given(overrides, name, arguments):
+    chosen, given = loss_call(resolve(make_config(*overrides)))
+    assert chosen == name and set(given) == arguments
+    assert arguments <= set(inspect.signature(getattr(losses, name)).parameters)
+
+
+@pytest.mark.parametrize("group", ["dataset", "schedule", "model", "loss", "method"])
+def test_every_option_of_every_group_composes(group):
+    for path in (ROOT / "conf" / group).glob("*.yaml"):
+        config = make_config(f"{group}={path.stem}", *(["dataset.root=x"] if group == "dataset" else []))
+        resolve(config)
+
+
+def test_a_recipe_can_have_a_learning_rate_for_each_loss():
+    bccd = ["recipe=bccd", "dataset.root=BCCD"]
+    rates = {loss: resolve(make_config(*bccd, f"loss={loss}")).schedule.learning_rate for loss in LOSSES}
+    assert rates == {"ap": 0.03, "auc": 0.03, "focal": 0.03, "ohem": 0.01}
+    given = make_config(*bccd, "loss=ohem", "schedule.learning_rate=0.01")
+    assert run_id(given) == run_id(make_config(*bccd, "loss=ohem"))
+    assert resolve(make_config(*bccd, "loss=ohem", "schedule.learning_rate=0.5")).schedule.learning_rate == 0.5
+    with pytest.raises(UserError, match="no such loss"):
+        resolve(make_config(*bccd, "loss.name=other"))
+
+
+def test_a_folder_of_outputs_in_the_working_directory_is_no_group(tmp_path):
+    (tmp_path / "outputs").mkdir()
+    command = [sys.executable, "-m", "src.run", "outputs=elsewhere", "sweeps=table1", "--cfg", "job"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and "outputs: elsewhere" in done.stdout, done.stderr
+
+
+def test_a_preset_that_is_no_yaml_is_named_and_the_others_are_there(tmp_path, monkeypatch, caplog):
+    shutil.copytree(ROOT / "slurm", tmp_path / "slurm")
+    (tmp_path / "slurm/mine.yaml").write_text("hydra: [")
+    monkeypatch.setattr(paths, "SLURM", tmp_path / "slurm")
+    presets.register_presets()
+    assert make_config("slurm=gpu") == make_config()
+    assert f"{tmp_path / 'slurm/mine.yaml'} cannot be read, so there is no slurm=mine" in caplog.text
+
+
+def test_a_folder_is_named_after_itself():
+    assert resolve(make_config("recipe=folder", "dataset.root=some/where")).dataset.name == "where"
+
+
+def test_identity_is_that_of_the_science():
+    base = run_id(make_config())
+    same = [
+        "outputs=elsewhere",
+        "workers=7",
+        "device=cpu",
+        "wandb.mode=disabled",
+        "images_logged=1",
+        "schedule.evaluate_every=1",
+        "dataset.root=elsewhere",
+        "delta=1",
+    ]
+    assert {run_id(make_config(override)) for override in same} == {base}
+    other = [
+        "delta=0.5",
+        "interpolated=false",
+        "batch_size=4",
+        "seed=1",
+        "loss=focal",
+        "loss=auc",
+        "precision=bf16",
+        "schedule.epochs=1",
+        "schedule.learning_rate=0.1",
+        "dataset.train_size=64",
+        "model.channels=32",
+        "dataset.name=other",
+        "loss=ohem",
+        "step=heaviside",
+        "step=sigmoid",
+        "method=approximate_gradient",
+        "method=structured_hinge",
+    ]
+    assert len({run_id(make_config(override)) for override in other} | {base}) == len(other) + 1
+
+
+def test_knobs_that_the_loss_does_not_use_do_not_count():
+    focal = [make_config("loss=focal", f"delta={d}", f"interpolated={i}") for d in (0.25, 4) for i in (True, False)]
+    assert len({run_id(config) for config in focal}) == 1
+    assert run_id(make_config("loss=auc", "interpolated=false")) == run_id(make_config("loss=auc"))
+    assert run_id(make_config("loss=auc", "delta=2")) != run_id(make_config("loss=auc"))
+    for overrides in (["loss=ohem"], ["method=structured_hinge"], ["step=heaviside"]):
+        assert run_id(make_config(*overrides, "delta=2")) == run_id(make_config(*overrides))
+    methods = [make_config(f"loss={loss}", "method=structured_hinge", "step=sigmoid") for loss in ("focal", "ohem")]
+    assert [run_id(c) for c in methods] == [run_id(make_config(f"loss={loss}")) for loss in ("focal", "ohem")]
+    approximate, unused = "method=approximate_gradient", ["interpolated=false", "step=heaviside"]
+    assert run_id(make_config(approximate, *unused)) == run_id(make_config(approximate))
+    assert run_id(make_config(approximate, "delta=2")) != run_id(make_config(approximate))
+
+
+def test_new_knobs_leave_old_ids_as_they_were():
+    """Ids from before there were `method` and `step`."""
+    known = {
+        "loss=ap": "6028a9a63d",
+        "delta=0.5": "20840be12e",
+        "interpolated=false": "961ef0ac1d",
+        "loss=auc": "a2df5ff823",
+        "loss=focal": "75812a45e7",
+    }
+    # That of the recipe then; a recipe may change.
+    rate = "schedule.learning_rate=0.02"
+    assert {override: run_id(make_config(override, rate)) for override in known} == known
+
+
+def test_identity_is_the_same_before_and_after_resolution():
+    config = make_config("recipe=folder", "dataset.root=some/where")
+    assert run_id(config) == run_id(resolve(config))
+    assert "root" not in identity(config)["dataset"] and "outputs" not in identity(config)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("detla=1", "detla"),
+        ("schedule.epoch=1", "epoch"),
+        ("loss.gamma=1", "gamma"),
+        ("batch_size=many", "many"),
+        ("precision=fp8", "fp8"),
+        ("model.backbone=vgg", "vgg"),
+        ("loss=hinge", "hinge"),
+        ("batch_size=0", "batch_size=0 must be greater than 0"),
+        ("step=soft", "soft"),
+        ("method=hinge", "hinge"),
+        ("loss.negatives_per_positive=3", "negatives_per_positive"),
+        (["loss=ohem", "loss.negatives_per_positive=0"], "loss.negatives_per_positive=0 must be greater than 0"),
+        (["method=approximate_gradient", "method.epsilon=-1"], "method.epsilon=-1.0 must be at least 0"),
+        ("delta=0", "delta=0.0 must be greater than 0"),
+        ("dataset.train_size=100", "dataset.train_size=100 must be a multiple of 32"),
+        ("schedule.decay_at=[60]", "schedule.decay_at"),
+        ("recipe=bccd", "no value given for dataset.root"),
+        ("recipe=folder", "no value given for dataset.root"),
+    ],
+)
+def test_errors_name_the_key(override, message):
+    with pytest.raises(Exception, match=message):
+        resolve(make_config(*([override] if isinstance(override, str) else override)))
+
+
+def test_command_line_prints_the_error_and_fails(tmp_path):
+    code, output = call("dataset.root=nowhere", "dataset=voc", f"outputs={tmp_path}")
+    assert code != 0 and "error: dataset.root=nowhere: no such folder" in output and "Traceback" not in output
+    code, output = call("recipe=folder", f"outputs={tmp_path}")
+    assert code != 0 and "error: no value given for dataset.root" in output and "Traceback" not in output
+
+
+def test_help_names_every_knob_people_turn():
+    code, output = call("--help")
+    assert code == 0
+    for word in ("python -m src.run -m", "delta", "schedule.epochs", "dataset.root", "recipe: bccd", "wandb.mode"):
+        assert word in output, word
+
+
+def test_resolved_configuration_is_plain():
+    plain = resolve(make_config())
+    assert OmegaConf.is_dict(plain) and plain.precision == "fp32" and "$" not in OmegaConf.to_yaml(plain)

@@ -1,0 +1,212 @@
+"""Disturbs short runs at random moments, in all the ways that are to be expected, and sees that none leaves a trace.
+
+    python -m tests.faults --report docs/faults.md
+
+Each run must come to the weights, the log and the metrics of one that was left alone, bit for bit.
+"""
+
+import argparse
+import contextlib
+import datetime
+import importlib.metadata
+import os
+import platform
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tqdm import tqdm
+
+from slurm.one_machine.__main__ import check_programs
+from slurm.one_machine.daemons import search_path
+from src.data.shapes import ensure_shapes
+from src.utils.errors import UserError
+from src.utils.files import write_atomically
+from tests.faults.disturbed_run import STEPS_IN_EPOCH, Kind, Setting, Trial, Undisturbed
+from tests.faults.local import LOCAL
+from tests.faults.on_slurm import SLURM, WHOLE_CLUSTER, Cluster, SlurmTrial, cluster
+
+SEEDS = 2
+BATCH_SIZE = 4  # that of TINY
+ABOUT = """\
+# Faults
+
+Short runs, each disturbed at a random moment in one of the ways in which runs are disturbed on real machines and
+clusters. What does not go on by itself is asked for again with the very same command (after a full disk, with
+`retry=true`). Then the run must be finished, and equal to the same run left alone: the same weights bit for bit, the
+same metrics, in the log each step once with the same losses and evaluations bit for bit, and no temporary file left.
+Only rows that were cut off a W&B file may be missing.
+
+"SweepRecord again" counts the commands after the first. "Rows lost" are steps of which the log lacks something.
+"""
+HEAD = """\
+| # | fault | where | moment | what happened | asked again | rows lost | result |
+|--:|---|---|---|---|--:|--:|---|
+"""
+
+
+class Campaign:
+    """Several trials, two or three at a time.
+
+    Args:
+        kinds: of the faults, one for each trial.
+        folder: for everything; of a trial that found no problem nothing stays.
+        report: a file that is written anew after each trial, or None.
+        command: how it was started, for the report.
+    """
+
+    def __init__(self, kinds: list[Kind], seed: int, folder: Path, report: Path | None, command: str):
+        self.seed, self.folder, self.report, self.command = seed, folder, report, command
+        self.data = ensure_shapes(
+            folder / "tiny", counts={"train": STEPS_IN_EPOCH * BATCH_SIZE - 1, "val": 1, "test": 6}, processes=1
+        )
+        self.trials: list[Trial] = []
+        self.done: list[Trial] = []
+        for number, kind in enumerate(kinds, 1):
+            setting = Setting(number % SEEDS, kind.epochs, kind.processes)
+            of_its_kind = SlurmTrial if kind.where == "SLURM" else Trial
+            self.trials.append(of_its_kind(number, kind, setting, self.data, folder / str(number), seed))
+        self.begun, self.lock = time.time(), threading.Lock()
+
+    def run(self) -> list[Trial]:
+        """All trials, each with the problems that were found."""
+        settings = sorted({trial.setting for trial in self.trials}, key=repr)
+        with ThreadPoolExecutor(2) as pool:
+            made = pool.map(self._leave_alone, range(len(settings)), settings)
+            bar = tqdm(made, total=len(settings), desc="left alone", unit="run")
+            self.references = dict(zip(settings, bar, strict=True))
+        local, on_slurm = (deque(t for t in self.trials if isinstance(t, SlurmTrial) == kind) for kind in (False, True))
+        with (
+            tqdm(total=len(self.trials), desc="disturbed", unit="fault") as self.bar,
+            cluster() if on_slurm else contextlib.nullcontext() as slurm,
+            ThreadPoolExecutor(3) as pool,
+        ):
+            lanes = [pool.submit(self._work, None, None, local)]
+            lanes += [pool.submit(self._work, slurm, node, on_slurm, local) for node in ("n1", "n2")]
+            for lane in lanes:
+                lane.result()
+        return self.trials
+
+    def _leave_alone(self, number: int, setting: Setting) -> Undisturbed:
+        return Undisturbed.make(setting, self.data, self.folder / f"undisturbed{number}")
+
+    def _work(self, slurm: Cluster | None, node: str | None, *queues: deque[Trial]) -> None:
+        for queue in queues:
+            while True:
+                try:
+                    trial = queue.popleft()
+                except IndexError:
+                    break
+                with contextlib.ExitStack() as held:
+                    if isinstance(trial, SlurmTrial):
+                        for name, lock in slurm.nodes.items():
+                            if name == node or trial.kind.name in WHOLE_CLUSTER:
+                                held.enter_context(lock)
+                        trial.on(slurm, node)
+                    self._try(trial)
+
+    def _try(self, trial: Trial) -> None:
+        try:
+            trial.kind.strike(trial)
+            trial.finish()
+            trial.check(self.references[trial.setting])
+        except Exception as error:
+            trial.problems.append(f"{type(error).__name__}: {error}")
+            (trial.folder / "error.txt").write_text(traceback.format_exc())
+        finally:
+            trial.end()
+        if not trial.problems:
+            shutil.rmtree(trial.folder, ignore_errors=True)
+        with self.lock:
+            self.done.append(trial)
+            failed = sum(bool(one.problems) for one in self.done)
+            self.bar.set_postfix(failed=failed, refresh=False)
+            self.bar.update()
+            if trial.problems:
+                self.bar.write(f"FAIL {row(trial)}\n     {trial.folder}")
+            if self.report is not None:
+                write_atomically(self.report, lambda file: file.write_text(self.text()))
+
+    def text(self) -> str:
+        """The report on what has been tried so far."""
+        done = sorted(self.done, key=lambda trial: trial.number)
+        failed = sum(bool(trial.problems) for trial in done)
+        again = sum(bool(trial.asked) for trial in done)
+        minutes = (time.time() - self.begun) / 60
+        versions = [f"{name} {importlib.metadata.version(name)}" for name in ("torch", "wandb", "submitit")]
+        if any(trial.kind.where == "SLURM" for trial in self.trials):
+            slurm = shutil.which("slurmctld", path=search_path())  # its clients want a configuration even for this
+            versions.append(subprocess.run([slurm, "-V"], capture_output=True, text=True).stdout.strip())
+        facts = [
+            f"- command: `{self.command}`",
+            f"- date: {datetime.date.today()}",
+            f"- machine: {os.cpu_count()} cores, {platform.machine()}, {platform.system()} {platform.release()}",
+            f"- versions: Python {platform.python_version()}, {', '.join(versions)}",
+            f"- time: {minutes:.0f} minutes",
+            f"- faults: {len(done)} of {len(self.trials)}, of which {failed} failed",
+            f"- {len(done) - again} went on by themselves, {again} were asked for again",
+            f"- rows lost: {sum(trial.lost for trial in done)}",
+        ]
+        return "\n".join([ABOUT, *facts, "", HEAD]) + "".join(f"{row(trial)}\n" for trial in done)
+
+
+def row(trial: Trial) -> str:
+    """A trial as a row of the table."""
+    result = "FAIL: " + "; ".join(trial.problems) if trial.problems else "pass"
+    cells = [
+        trial.number,
+        trial.kind.name,
+        trial.kind.where,
+        trial.moment,
+        ", ".join(trial.notes),
+        trial.asked,
+        trial.lost,
+        result,
+    ]
+    return "| " + " | ".join(" ".join(str(cell).replace("|", "\\|").split()) for cell in cells) + " |"
+
+
+def choose(only: list[str] | None, faults: int | None, seed: int) -> list[Kind]:
+    """The kinds of a campaign's faults: all, or those whose names contain one of `only`, or a sample of so many."""
+    try:
+        check_programs()
+        known = [*LOCAL, *SLURM]
+    except UserError as error:
+        print(f"without SLURM: {error}", file=sys.stderr)
+        known = LOCAL
+    if os.geteuid():
+        print("without full disks: only root may mount them", file=sys.stderr)
+        known = [kind for kind in known if not kind.name.startswith("disk")]
+    kinds = [kind for kind in known for _ in range(kind.count) if not only or any(part in kind.name for part in only)]
+    return kinds if faults is None else random.Random(seed).sample(kinds, min(faults, len(kinds)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("python -m tests.faults", description=__doc__.splitlines()[0])
+    parser.add_argument("--report", type=Path, help="the file for the table (default: it is printed)")
+    parser.add_argument("--faults", type=int, help="try only so many, drawn at random")
+    parser.add_argument("--only", action="append", metavar="KIND", help="try only those with this in their names")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments (default: 0)")
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="faults-"))
+    command = " ".join(["python -m tests.faults", *sys.argv[1:]])
+    kinds = choose(options.only, options.faults, options.seed)
+    campaign = Campaign(kinds, options.seed, folder, options.report, command)
+    failed = [trial for trial in campaign.run() if trial.problems]
+    if options.report is None:
+        print(campaign.text())
+    if failed:
+        sys.exit(f"{len(failed)} of {len(kinds)} failed; what they left is in {folder}")
+    shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Imports run one way: a room imports only rooms below it, so that there is no circle and every file has one place."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from src.utils import paths
+
+# From the bottom up; rooms of one level do not import each other. docs/design.md says what each is for.
+LEVELS = {
+    "src": [
+        {"utils"},
+        {"losses", "config", "runs", "data"},
+        {"detectors"},
+        {"evaluation", "robustness"},
+        {"training", "launch"},
+        {"costs", "run", "status", "sync", "linear", "__main__"},
+    ],
+    "analysis": [{"paper"}, {"reading"}, {"artefacts"}, {"claims", "report"}, {"__main__"}],
+}
+# What the analysis may use of src: what a run is called and logged like, not what it computes.
+OPEN_TO_ANALYSIS = {"utils", "config", "runs", "losses"}
+FILES = [file for package in LEVELS for file in sorted((paths.ROOT / package).rglob("*.py"))]
+
+
+def place(module: str) -> tuple[str, str]:
+    """The package and the room of a module: ("src", "data") for src.data.voc."""
+    package, _, rest = module.partition(".")
+    return package, rest.partition(".")[0]
+
+
+def module_of(file: Path) -> str:
+    return ".".join(file.relative_to(paths.ROOT).with_suffix("").parts)
+
+
+def imports_of(file: Path) -> set[str]:
+    """All modules that a file imports, inside functions too, by their absolute names."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            parents = module_of(file).split(".")[: -node.level] if node.level else []
+            base = ".".join([*parents, *([node.module] if node.module else [])])
+            found |= {f"{base}.{alias.name}" for alias in node.names}
+    return found
+
+
+def level(package: str, room: str) -> int:
+    return next(number for number, rooms in enumerate(LEVELS[package]) if room in rooms)
+
+
+@pytest.mark.parametrize("file", FILES, ids=module_of)
+def test_a_file_imports_only_rooms_below_its_own(file):
+    package, room = place(module_of(file))
+    for imported in imports_of(file):
+        other_package, other_room = place(imported)
+        assert not (package == "src" and other_package in ("analysis", "tests", "benchmarks", "slurm")), imported
+        if package == "analysis" and other_package == "src":
+            assert other_room in OPEN_TO_ANALYSIS, imported
+        elif other_package == package and other_room != room and room != "__init__":
+            assert level(package, other_room) < level(package, room), imported
+
+
+def test_every_folder_has_a_level():
+    for package, levels in LEVELS.items():
+        folders = {path.name for path in (paths.ROOT / package).iterdir() if any(path.glob("*.py"))}
+        assert folders <= set().union(*levels)
+
+
+@pytest.mark.parametrize("file", FILES, ids=module_of)
+def test_only_one_file_derives_a_path_from_its_own(file):
+    derived = [node for node in ast.walk(ast.parse(file.read_text())) if getattr(node, "id", "") == "__file__"]
+    assert not derived or file in (paths.SRC / "utils/paths.py", paths.SRC / "launch/slurm_job.py")
