@@ -1,0 +1,8 @@
+"""How many random problems a test tries: few in the default run, many under `pytest --exhaustive`."""
+
+import os
+
+
+def trials(few: int, many: int) -> range:
+    """Return the seeds of the problems to try; a failure names its seed."""
+    return range(many if os.environ.get("EXHAUSTIVE") else few)
