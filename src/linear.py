@@ -3,12 +3,17 @@
 import logging
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
 from src.config.linear import linear_identity, linear_run_id
 from src.launch.cli import command
 from src.launch.program import PROGRAMS
+from src.utils.files import read_json
+
+if TYPE_CHECKING:
+    from src.runs.attempt import RunGuard
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +25,12 @@ def run(config: DictConfig) -> Path:
 
     directory, identity = Path(config.outputs, linear_run_id(config)), linear_identity(config)
     name = " ".join(str(value) for group in ("problem", "method") for value in identity[group].values())
-    if (directory / "summary.json").exists():
+    summary = read_json(directory / "summary.json")
+    if summary is not None:
+        if "identity" not in summary:
+            from src.runs.upgrade import log_identity
+
+            log_identity(directory, name, config, identity)
         logger.info("%s is finished: %s", name, directory)
         return directory
     with hold_run(directory, name, World(), config.retry) as guard:
@@ -29,7 +39,7 @@ def run(config: DictConfig) -> Path:
     return directory
 
 
-def descend_and_log(config: DictConfig, directory: Path, name: str, guard) -> None:
+def descend_and_log(config: DictConfig, directory: Path, name: str, guard: "RunGuard") -> None:
     """Descend the AP-loss of a problem, log each step, and leave everything in the run's folder."""
     import torch
 

@@ -28,9 +28,11 @@ def shell_quoted(word: str) -> str:
 
 def hydra_quoted(value: str) -> str:
     """Quote a text value for Hydra, unless it can stand as it is."""
-    if re.fullmatch(r"[\w./~@:+%-]+", value):
+    if re.fullmatch(r"[\w./~@:+%-]+", value, re.ASCII):
         return value
-    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    # Hydra takes a backslash for an escape only where a quote follows.
+    escaped = re.sub(r'(\\*)("|$)', lambda match: 2 * match[1] + match[2].replace('"', '\\"'), value)
+    return f'"{escaped}"'
 
 
 def canonical_words(overrides: Iterable[str], left_out: Collection[str]) -> list[str]:

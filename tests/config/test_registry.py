@@ -1,0 +1,37 @@
+import importlib
+
+import pytest
+from omegaconf import OmegaConf
+
+from src.config.registry import DETECTORS, LOSSES, METHODS, objective_of
+from src.utils import paths
+
+
+@pytest.mark.parametrize(("group", "entries"), [("loss", LOSSES), ("method", METHODS), ("model", DETECTORS)])
+def test_each_entry_has_a_file_of_its_name_in_conf_and_no_file_is_without_entry(group, entries):
+    files = {file.stem: OmegaConf.load(file) for file in (paths.CONF / group).glob("*.yaml")}
+    assert files.keys() == entries.keys()
+    assert all(content.name == name for name, content in files.items())
+
+
+@pytest.mark.parametrize("group", ["loss", "method"])
+def test_a_file_gives_each_option_of_its_entry_a_value(group):
+    entries = {"loss": LOSSES, "method": METHODS}[group]
+    for name, entry in entries.items():
+        options = entry.objective.own_options if entry.objective else {}
+        content = OmegaConf.load(paths.CONF / group / f"{name}.yaml")
+        assert content.keys() - {"name", "defaults"} == options.keys()
+        assert all(isinstance(content[option], kind) for option, kind in options.items())
+
+
+def test_every_loss_and_method_names_a_function():
+    losses = importlib.import_module("src.losses")
+    for loss in LOSSES:
+        for method in METHODS:
+            assert callable(getattr(losses, objective_of(loss, method).function))
+
+
+def test_every_detector_can_be_imported():
+    for detector in DETECTORS.values():
+        module, _, name = detector.builder.rpartition(".")
+        assert callable(getattr(importlib.import_module(module), name))
