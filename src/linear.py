@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
+from src.config.identity import to_plain
 from src.config.linear import linear_identity, linear_run_id
 from src.launch.cli import command
 from src.launch.program import PROGRAMS
@@ -30,7 +31,7 @@ def run(config: DictConfig) -> Path:
         if "identity" not in summary:
             from src.runs.upgrade import log_identity
 
-            log_identity(directory, name, config, identity)
+            log_identity(directory, name, to_plain(config), identity)
         logger.info("%s is finished: %s", name, directory)
         return directory
     with hold_run(directory, name, World(), config.retry) as guard:
@@ -54,14 +55,14 @@ def descend_and_log(config: DictConfig, directory: Path, name: str, guard: "RunG
     facts = {"run_id": directory.name, "identity": linear_identity(config)}
     facts["environment"] = environment(torch.device("cpu"))
     write_atomically(directory / "config.yaml", lambda file: OmegaConf.save(config, file))
-    with Tracker(directory, name, {**OmegaConf.to_container(config), **facts}, **config.wandb) as tracker:
+    with Tracker(directory, name, {**to_plain(config), **facts}, **config.wandb) as tracker:
         for values in descend(problem, loss, method.learning_rate, config.steps):
             guard.check_stop()
             tracker.log(values)
             tracker.step += 1
     reached = tracker.step - 1 if values["ap_loss"] == 0 else None
     summary = {"name": name, "metrics": {**values, "steps_to_zero": reached}, **facts}
-    summary["command"] = OmegaConf.to_container(config.command)
+    summary["command"] = to_plain(config.command)
     write_json(directory / "summary.json", {**summary, "seconds": time.time() - start})
     outcome = f"{values['ap_loss']:.4f} after {config.steps} steps" if reached is None else f"0 after {reached} steps"
     logger.info("AP-loss %s (%s): %s", outcome, name, directory)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from src.config.identity import identity, run_id, run_name
+from src.config.identity import identity, run_id, run_name, to_plain
 from src.launch.cli import command
 from src.launch.program import PROGRAMS
 from src.utils.files import read_json
@@ -36,7 +36,7 @@ def run(config: DictConfig) -> Path:
     if "identity" not in summary and world.is_main:
         from src.runs.upgrade import log_identity
 
-        log_identity(directory, name, config, identity(config))
+        log_identity(directory, name, to_plain(config), identity(config))
     logger.info("%s is finished: %s", name, directory)
     return directory
 

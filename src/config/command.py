@@ -42,7 +42,7 @@ def canonical_words(overrides: Iterable[str], left_out: Collection[str]) -> list
         overrides: of a command line or a sweep, one value each.
         left_out: keys, or groups of keys, that do not matter.
     """
-    words = {}
+    words: dict[str, str] = {}
     for override in overrides:
         key = override.partition("=")[0]
         if not any(key.lstrip("+~") == name or key.lstrip("+~").startswith(f"{name}.") for name in left_out):

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -34,13 +34,13 @@ def identity(config: DictConfig) -> dict[str, Any]:
 
 
 def _identity_fields(plain: Mapping[str, Any], schema: type) -> dict[str, Any]:
-    kept = {}
+    kept: dict[str, Any] = {}
     for f in fields(schema):
         value = plain[f.name]
         is_default = "default_for_identity" in f.metadata and value == f.metadata["default_for_identity"]
         if f.metadata.get("identity", True) and not is_default:
             has_schema = isinstance(value, dict) and f.name not in ("loss", "method")
-            kept[f.name] = _identity_fields(value, f.default_factory) if has_schema else value
+            kept[f.name] = _identity_fields(value, cast(type, f.default_factory)) if has_schema else value
     return kept
 
 
@@ -51,7 +51,7 @@ def keys_not_in_identity(schema: type = Config, prefix: str = "") -> set[str]:
         if not f.metadata.get("identity", True):
             keys.add(prefix + f.name)
         elif is_dataclass(f.default_factory):
-            keys |= keys_not_in_identity(f.default_factory, f"{prefix}{f.name}.")
+            keys |= keys_not_in_identity(cast(type, f.default_factory), f"{prefix}{f.name}.")
     return keys
 
 
@@ -78,16 +78,20 @@ def digest(plain: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:10]
 
 
-def to_plain(value: Any) -> Any:
-    """Return a value of a configuration with references resolved and enumerations as their names."""
+def to_plain(value: Any, resolve: bool = True) -> Any:
+    """Return a configuration, or a value of one, as plain dicts and lists, enumerations as their names.
+
+    Args:
+        resolve: whether references are replaced by what they refer to.
+    """
     if OmegaConf.is_config(value):
-        return OmegaConf.to_container(value, resolve=True, enum_to_str=True)
+        return OmegaConf.to_container(value, resolve=resolve, enum_to_str=True)
     return value.name if isinstance(value, Enum) else value
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return a nested configuration as one dict, with dots between the levels of its keys."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping):
             flat |= flatten(value, f"{prefix}{key}.")

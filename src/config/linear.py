@@ -5,15 +5,15 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig
 
 from src.config.command import canonical_words, command_line
-from src.config.identity import digest
+from src.config.identity import digest, to_plain
 from src.config.registry import METHODS, used_options
 from src.config.schema import Step, Wandb
 from src.utils.errors import UserError
 
-MethodName = Enum("MethodName", list(METHODS))
+MethodName = Enum("MethodName", list(METHODS))  # type: ignore[misc]  # mypy knows literal members only
 ProblemName = Enum("ProblemName", ["random", "local_optimum"])
 
 
@@ -64,7 +64,7 @@ def linear_run_id(config: DictConfig) -> str:
 
 def linear_identity(config: DictConfig) -> dict[str, Any]:
     """Return what decides a run's numbers: its method, problem and steps, without the keys that these do not use."""
-    method, problem = OmegaConf.to_container(OmegaConf.create([config.method, config.problem]), enum_to_str=True)
+    method, problem = to_plain(config.method), to_plain(config.problem)
     unused = {"step", "delta"} - set(used_options(as_experiment(method["name"], method["step"], method["delta"])))
     method = {key: value for key, value in method.items() if key not in unused}
     if problem["name"] == "local_optimum":
@@ -89,7 +89,7 @@ def resolve_linear(config: DictConfig, overrides: Iterable[str] = (), typed: str
         raise UserError(f"problem.start_scale={config.problem.start_scale} must be at least 0 and finite")
     if config.steps < 0:
         raise UserError(f"steps={config.steps} must be at least 0")
-    plain = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
+    plain = to_plain(config)
     words = canonical_words(overrides, {"outputs", "retry", "wandb", "sweeps", "slurm", "hydra"})
     plain.setdefault("command", {"canonical": command_line("src.linear", words), "typed": typed})
-    return OmegaConf.create(plain)
+    return DictConfig(plain)

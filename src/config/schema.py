@@ -12,10 +12,10 @@ Precision = Enum("Precision", ["fp32", "bf16", "fp16"])
 WandbMode = Enum("WandbMode", ["offline", "online", "disabled"])
 Format = Enum("Format", ["shapes", "voc", "coco"])
 Augmentation = Enum("Augmentation", ["ssd", "flip"])
-Backbone = Enum("Backbone", list(BACKBONES))
-DetectorName = Enum("DetectorName", list(DETECTORS))
+Backbone = Enum("Backbone", list(BACKBONES))  # type: ignore[misc]  # mypy knows literal members only
+DetectorName = Enum("DetectorName", list(DETECTORS))  # type: ignore[misc]  # mypy knows literal members only
 Ranking = Enum("Ranking", ["global", "per_process"])
-Step = Enum("Step", list(STEPS))
+Step = Enum("Step", list(STEPS))  # type: ignore[misc]  # mypy knows literal members only
 
 
 def not_identity(default: Any = MISSING) -> Any:
@@ -109,7 +109,7 @@ def option_schemas(group: str) -> dict[str, type]:
     Args:
         group: "loss" or "method".
     """
-    entries: dict[str, Any] = {"loss": LOSSES, "method": METHODS}[group]
+    entries: dict[str, Any] = dict(LOSSES if group == "loss" else METHODS)
     schemas = {}
     for name, entry in entries.items():
         options = entry.objective.own_options if entry.objective else {}

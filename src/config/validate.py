@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from src.config.command import canonical_words, command_line
-from src.config.identity import flatten, keys_not_in_identity
+from src.config.identity import flatten, keys_not_in_identity, to_plain
 from src.config.registry import LOSS_OPTIONS, LOSSES, METHODS, used_options
 from src.utils.errors import UserError
 
@@ -35,11 +35,11 @@ def resolve(config: DictConfig, overrides: Iterable[str] = (), typed: str = "") 
         raise UserError(f"loss.name={config.loss.name}: no such loss; there are {', '.join(LOSSES)}")
     if config.method.name not in METHODS:
         raise UserError(f"method.name={config.method.name}: no such method; there are {', '.join(METHODS)}")
-    plain = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
+    plain = to_plain(config)
     _check_values(plain)
     plain.setdefault("by_loss", _values_by_loss(config))
     plain.setdefault("command", {"canonical": _canonical_command(plain, overrides), "typed": typed})
-    return OmegaConf.create(plain)
+    return DictConfig(plain)
 
 
 def _check_values(config: dict[str, Any]) -> None:
@@ -81,7 +81,7 @@ def _canonical_command(plain: dict[str, Any], overrides: Iterable[str]) -> str:
 
 def _values_by_loss(config: DictConfig) -> dict[str, dict[str, Any]]:
     """Return the keys whose values the recipe gives by loss, each with the value for every loss."""
-    raw = flatten(OmegaConf.to_container(config, resolve=False))
+    raw = flatten(to_plain(config, resolve=False))
     keys = [key for key, value in raw.items() if isinstance(value, str) and "${by_loss:" in value]
     tables: dict[str, dict[str, Any]] = {key: {} for key in keys}
     if keys:

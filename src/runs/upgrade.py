@@ -4,8 +4,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
 from src.runs.run_lock import acquire
 from src.runs.tracking import Tracker
 from src.utils.files import read_json, write_json
@@ -13,7 +11,7 @@ from src.utils.files import read_json, write_json
 logger = logging.getLogger(__name__)
 
 
-def log_identity(directory: Path, name: str, config: DictConfig, identity: dict[str, Any]) -> None:
+def log_identity(directory: Path, name: str, config: dict[str, Any], identity: dict[str, Any]) -> None:
     """Log what a finished run is, if the version that made it did not: version 0.1 logged no identity.
 
     Adds a part without rows to the run's W&B log, with the configuration, the identity and the command, and what the
@@ -21,9 +19,9 @@ def log_identity(directory: Path, name: str, config: DictConfig, identity: dict[
     is disabled.
 
     Args:
-        config: resolved.
+        config: resolved, as plain dicts.
     """
-    if config.wandb.mode == "disabled":
+    if config["wandb"]["mode"] == "disabled":
         return
     lock = acquire(directory)
     if lock is None:
@@ -32,10 +30,9 @@ def log_identity(directory: Path, name: str, config: DictConfig, identity: dict[
         summary = read_json(directory / "summary.json")
         facts = {"run_id": directory.name, "identity": identity}
         facts |= {key: summary[key] for key in ("environment", "data") if key in summary}
-        with Tracker(directory, name, {**OmegaConf.to_container(config), **facts}, **config.wandb):
+        with Tracker(directory, name, {**config, **facts}, **config["wandb"]):
             pass
-        command = OmegaConf.to_container(config.command)
-        write_json(directory / "summary.json", {**summary, "identity": identity, "command": command})
+        write_json(directory / "summary.json", {**summary, "identity": identity, "command": config["command"]})
         logger.info("%s: logged what it is, which an earlier version did not", name)
     finally:
         lock.release()

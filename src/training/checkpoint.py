@@ -1,4 +1,4 @@
-"""Checkpoints made of all that a run needs to go on as if nothing had happened."""
+"""Checkpoints: everything that a run needs to resume as if nothing had happened."""
 
 import io
 import logging
@@ -14,21 +14,25 @@ logger = logging.getLogger(__name__)
 
 
 def save_checkpoint(path: Path, parts: dict[str, Any], progress: dict[str, Any]) -> None:
-    """Saves the state of each part (anything with ``state_dict``), all random states, and plain values."""
+    """Save the state of each part (anything with `state_dict`), all random states, and plain values.
+
+    Raises:
+        UserError: the file cannot be written; the previous checkpoint is still there.
+    """
     state = {name: part.state_dict() for name, part in parts.items()}
-    random = {"cpu": torch.get_rng_state()}
+    random: dict[str, Any] = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         random["cuda"] = torch.cuda.get_rng_state_all()
-    # Into memory first: torch's own writer says of a full disk neither that it is full nor lets go of the file.
+    # Into memory first: torch's own writer neither reports a full disk as such nor closes the file.
     buffer = io.BytesIO()
     torch.save({**state, "random": random, "progress": progress}, buffer)
     write_atomically(path, lambda file: file.write_bytes(buffer.getbuffer()))
 
 
 def load_checkpoint(path: Path, parts: dict[str, Any]) -> dict[str, Any] | None:
-    """Restores each part and all random states, and returns the plain values; None if there is no checkpoint.
+    """Restore each part and all random states, and return the plain values; None if there is no checkpoint.
 
-    A file that is not whole is set aside, with a warning, as if there were none: what it held can be made again.
+    A damaged file is set aside with a warning, and training starts anew.
 
     Raises:
         UserError: the file cannot be read, or belongs to another model.

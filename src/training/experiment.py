@@ -4,7 +4,7 @@ import functools
 import importlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from src import losses
-from src.config.identity import identity
+from src.config.identity import identity, to_plain
 from src.config.registry import DETECTORS, LOSSES, loss_call, used_options
 from src.data.datasets import check_dataset_fingerprint, read_data
 from src.data.loading import InferenceBatch, TrainingBatch, TrainingSet, inference_batches, training_batches
@@ -71,7 +71,7 @@ def train_and_test(config: DictConfig, directory: Path, name: str, world: World,
         )
         write_atomically(directory / "config.yaml", lambda file: OmegaConf.save(config, file))
     logged_to = config.wandb if world.is_main else {**config.wandb, "mode": "disabled"}
-    with Tracker(directory, name, {**OmegaConf.to_container(config), **facts}, **logged_to) as tracker:
+    with Tracker(directory, name, {**to_plain(config), **facts}, **logged_to) as tracker:
         context = RunContext(directory / "checkpoint.pt", config.checkpoint_minutes, tracker, guard, name)
         schedule = config.schedule
         metrics = train(
@@ -86,7 +86,7 @@ def train_and_test(config: DictConfig, directory: Path, name: str, world: World,
             tracker.log_image("detections", directory / "detections.png")
     if world.is_main:
         guard.check_lock()
-        summary = {"name": name, "metrics": metrics, **facts, "command": OmegaConf.to_container(config.command)}
+        summary = {"name": name, "metrics": metrics, **facts, "command": to_plain(config.command)}
         write_json(directory / "summary.json", {**summary, "seconds": time.time() - start})
         headline = ", ".join(f"{key} {metrics[key]:.1f}" for key in COCO_METRICS[:3])
         test = f"{config.dataset.test} of {config.dataset.name}"
@@ -176,12 +176,16 @@ class Tester:
     guard: RunGuard
 
     def outputs(self, records: list[ImageRecord], shared: bool) -> Iterator[ImageOutputs]:
-        """Yield the detector's outputs on images, stopping where a signal asks to."""
-        loader = self.data.inference_batches(records, shared)
-        interruptible = (self.guard.check_stop() or batch for batch in loader)
+        """Yield the detector's outputs on images; raise Interrupted when a signal asks to stop."""
         softmax = LOSSES[self.config.loss.name].background_output
         activation = losses.softmax_scores if softmax else torch.sigmoid
-        return image_outputs(self.detector, interruptible, self.device, self.config.model.anchor_scale, activation)
+        batches = self._until_stopped(self.data.inference_batches(records, shared))
+        return image_outputs(self.detector, batches, self.device, self.config.model.anchor_scale, activation)
+
+    def _until_stopped(self, batches: Iterable[InferenceBatch]) -> Iterator[InferenceBatch]:
+        for batch in batches:
+            self.guard.check_stop()
+            yield batch
 
     def evaluate(self) -> dict[str, float]:
         """Return the metrics on the test images, on all processes."""

@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from src.data.loading import TrainingBatch
@@ -60,7 +61,7 @@ class TrainerOptions:
 
 def train(
     trainer: "Trainer",
-    batches: Callable[..., Collection[TrainingBatch]],
+    batches: Callable[..., DataLoader[TrainingBatch]],
     epochs: int,
     evaluate: Callable[[], dict[str, float]],
     evaluate_every: int,
@@ -124,7 +125,7 @@ class _Progress:
 
     def __init__(self, trainer: "Trainer", context: RunContext):
         self.trainer, self.context = trainer, context
-        progress = {"step": 0, "evaluated": 0, "metrics": {}, "rows": []}
+        progress: dict[str, Any] = {"step": 0, "evaluated": 0, "metrics": {}, "rows": []}
         world = trainer.world
         if world.is_main:  # before the others, as it may set a damaged file aside
             progress |= load_checkpoint(context.checkpoint, trainer.parts()) or {}
@@ -207,7 +208,8 @@ class Trainer:
         options = self.options
         self.model.train()
         images = batch.images.to(self.device, memory_format=torch.channels_last, non_blocking=True)
-        anchors = torch.cat(make_anchors(*images.shape[-2:], options.anchor_scale, self.device))
+        height, width = images.shape[-2:]
+        anchors = torch.cat(make_anchors(height, width, options.anchor_scale, self.device))
         boxes = [b.to(self.device) for b in batch.boxes]
         labels = [x.to(self.device) for x in batch.labels]
         targets = assign_targets(anchors, boxes, labels, options.classes)
