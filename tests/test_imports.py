@@ -1,6 +1,7 @@
 """Imports run one way: a room imports only rooms below it, so that there is no circle and every file has one place."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,15 @@ def test_a_file_imports_only_rooms_below_its_own(file):
             assert other_room in OPEN_TO_ANALYSIS, imported
         elif other_package == package and other_room != room and room != "__init__":
             assert level(package, other_room) < level(package, room), imported
+
+
+def test_no_file_imports_itself_by_way_of_others():
+    modules = {module_of(file).removesuffix(".__init__") for file in FILES}
+    graph = {}
+    for file in FILES:
+        names = {name if name in modules else name.rpartition(".")[0] for name in imports_of(file)}
+        graph[module_of(file).removesuffix(".__init__")] = names & modules
+    TopologicalSorter(graph).prepare()  # raises a CycleError, which names the circle
 
 
 def test_every_folder_has_a_level():

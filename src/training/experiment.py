@@ -50,18 +50,7 @@ def train_and_test(config: DictConfig, directory: Path, name: str, world: World,
     torch.manual_seed(config.seed)
     device = choose_device(config.device)
     detector = build_detector(config, len(data.classes), device, world)
-    optimizer, scheduler = build_optimizer(
-        detector, config.schedule, config.batch_size, config.schedule.epochs * len(data.training_batches(epoch=0))
-    )
-    options = TrainerOptions(
-        classes=len(data.classes),
-        anchor_scale=config.model.anchor_scale,
-        box_loss_weight=config.schedule.box_loss_weight,
-        precision=config.precision,
-        clip_gradient=config.schedule.clip_gradient,
-        log_ap_loss=LOSSES[config.loss.name].logs_ap_loss,
-    )
-    trainer = Trainer(detector, build_loss(config, world), optimizer, scheduler, device, options, world)
+    trainer = build_trainer(config, detector, data, device, world)
     tester = Tester(detector, data, config, device, world, guard)
 
     facts = {"run_id": directory.name, "identity": identity(config), "environment": environment(device)}
@@ -162,6 +151,22 @@ def build_loss(config: DictConfig, world: World) -> Callable[[Tensor, Tensor], T
         return value + (world.all_reduce_sum(value) - value.detach())
 
     return mean_over_processes
+
+
+def build_trainer(config: DictConfig, detector: nn.Module, data: Data, device: torch.device, world: World) -> Trainer:
+    """Build what trains a detector: loss, optimizer, and the options of a step."""
+    schedule = config.schedule
+    steps = schedule.epochs * len(data.training_batches(epoch=0))
+    optimizer, scheduler = build_optimizer(detector, schedule, config.batch_size, steps)
+    options = TrainerOptions(
+        classes=len(data.classes),
+        anchor_scale=config.model.anchor_scale,
+        box_loss_weight=schedule.box_loss_weight,
+        precision=config.precision,
+        clip_gradient=schedule.clip_gradient,
+        log_ap_loss=LOSSES[config.loss.name].logs_ap_loss,
+    )
+    return Trainer(detector, build_loss(config, world), optimizer, scheduler, device, options, world)
 
 
 @dataclass(frozen=True)
