@@ -1,0 +1,44 @@
+import json
+
+import pytest
+
+from analysis.reading.local import read_local
+from src.runs.wandb_log import read_log, write_log
+from tests.conftest import run_here
+
+ADDED = ("identity", "command", "by_loss")  # what version 0.1 did not log
+
+
+def as_version_01_left_it(directory):
+    """Take from a finished run what later versions log besides."""
+    summary = json.loads((directory / "summary.json").read_text())
+    (directory / "summary.json").write_text(json.dumps({k: v for k, v in summary.items() if k not in ADDED}))
+    (log,) = directory.glob("wandb/offline-run-*/*.wandb")
+    records = list(read_log(log, pytest.fail))
+    for record in records:
+        if record.HasField("run"):
+            kept = [item for item in record.run.config.update if item.key not in ADDED]
+            del record.run.config.update[:]
+            record.run.config.update.extend(kept)
+    write_log(log, records)
+
+
+@pytest.mark.slow
+def test_a_finished_run_that_lacks_its_identity_logs_it_without_training(tiny, tmp_path):
+    directory = run_here(*tiny)
+    as_version_01_left_it(directory)
+    (before,) = read_local(tmp_path / "outputs").all
+    assert before.finished and not any(key.startswith(ADDED) for key in before.config)
+    saved = (directory / "checkpoint.pt").stat().st_mtime_ns
+
+    assert run_here(*tiny) == directory
+    (logged,) = read_local(tmp_path / "outputs").all
+    assert logged.finished and logged.config["identity.loss.name"] == "ap"
+    assert logged.config["command.canonical"].startswith("python -m src.run recipe=folder")
+    for facts in ("environment", "data"):
+        kept = {key: value for key, value in before.config.items() if key.startswith(f"{facts}.")}
+        assert kept and kept.items() <= logged.config.items()
+    assert logged.values.equals(before.values) and (directory / "checkpoint.pt").stat().st_mtime_ns == saved
+
+    run_here(*tiny)
+    assert len(list(directory.glob("wandb/offline-run-*"))) == 2
