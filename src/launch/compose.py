@@ -70,7 +70,7 @@ class Composer:
         self.loader, self.name = loader, master.hydra.job.config_name
         self.hydra_overrides = list(master.hydra.overrides.hydra)
         self._groups = set(master.hydra.runtime.choices)  # the loader alone lists only those of conf/
-        sweep = OmegaConf.to_container(master.hydra.sweep, resolve=False)
+        sweep: Any = OmegaConf.to_container(master.hydra.sweep, resolve=False)
         self._directory = {key: sweep[key] for key in ("dir", "subdir")}
         self._parsed: dict[str, tuple[Override, bool]] = {}
         self._composed: dict[tuple[str, ...], DictConfig] = {}

@@ -38,7 +38,7 @@ class FrozenRun:
         _redirect_output(Path(self.directory, "run.log" if rank == "0" else f"run.{rank}.log"))
         if rank == "0":
             _name_job(self.name)
-        requeue = signal.getsignal(signal.SIGUSR2)  # submitit's
+        requeue: Any = signal.getsignal(signal.SIGUSR2)  # submitit's handler
 
         from omegaconf import OmegaConf
 

@@ -58,15 +58,18 @@ class SlurmLauncher(Launcher):
     """
 
     def __init__(self, **parameters: Any):
-        plain = {key: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for key, v in parameters.items()}
+        plain: dict[str, Any] = {
+            key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+            for key, value in parameters.items()
+        }
         self.folder, self.max_num_timeout = plain.pop("submitit_folder"), plain.pop("max_num_timeout")
         self.parameters = {key: value for key, value in plain.items() if value is not None}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra before `launch`."""
-        self.loader, self.config = hydra_context.config_loader, config
+        self._loader, self._config = hydra_context.config_loader, config
         with exit_on_user_error():
-            self.program = program_of_config(config)
+            self._program = program_of_config(config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Submit runs, and print how many are skipped and why.
@@ -74,15 +77,15 @@ class SlurmLauncher(Launcher):
         Raises:
             UserError: a configuration is wrong, or SLURM does not answer.
         """
-        compose = Composer(self.loader, self.config)
-        typed = command_line(self.program.module, sys.argv[1:])
+        compose = Composer(self._loader, self._config)
+        typed = command_line(self._program.module, sys.argv[1:])
         queued = _queued_jobs()
         skipped: Counter[str] = Counter()
         jobs = []
         for overrides in tqdm(job_overrides, desc="reading configurations", delay=2):
             composed = compose(list(overrides))
             directory = compose.directory(composed).absolute()
-            config = self.program.resolve(composed, overrides, typed)
+            config = self._program.resolve(composed, overrides, typed)
             self._check_processes(config)
             reason = _reason_to_skip(directory, config, queued)
             if reason is None:
@@ -111,9 +114,10 @@ class SlurmLauncher(Launcher):
         runs = []
         for job in jobs:
             job.directory.mkdir(parents=True, exist_ok=True)
+            plain: Any = OmegaConf.to_container(job.config, resolve=True, enum_to_str=True)
             run = FrozenRun(
-                module=self.program.module,
-                config=OmegaConf.to_container(job.config, resolve=True, enum_to_str=True),
+                module=self._program.module,
+                config=plain,
                 directory=str(job.directory),
                 code=str(code),
                 working_directory=os.getcwd(),
@@ -124,7 +128,7 @@ class SlurmLauncher(Launcher):
         for job, slurm_job in zip(jobs, submitted, strict=True):
             note = {
                 "job": slurm_job.job_id,
-                "program": self.program.module,
+                "program": self._program.module,
                 "overrides": job.overrides,
                 "time": time.time(),
                 "code": str(code),
@@ -139,7 +143,7 @@ class SlurmLauncher(Launcher):
         executor = submitit.AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=self.max_num_timeout)
         common = {f.name for f in BaseQueueConf.__dataclass_fields__.values()}
         parameters = {key if key in common else f"slurm_{key}": value for key, value in self.parameters.items()}
-        parameters["name"] = self.config.hydra.runtime.choices.get("sweeps") or parameters["name"]  # until they start
+        parameters["name"] = self._config.hydra.runtime.choices.get("sweeps") or parameters["name"]  # until they start
         additional = parameters.get("slurm_additional_parameters", {})
         # Python looks first for modules in the folder in which it is started.
         parameters["slurm_additional_parameters"] = {"requeue": True, **additional, "chdir": str(code)}

@@ -46,25 +46,25 @@ class UnionSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra before `sweep`."""
-        self.loader, self.config = hydra_context.config_loader, config
+        self._loader, self._config = hydra_context.config_loader, config
         with exit_on_user_error():
-            self.program = program_of_config(config)
-            self.launcher = Plugins.instance().instantiate_launcher(
+            self._program = program_of_config(config)
+            self._launcher = Plugins.instance().instantiate_launcher(
                 hydra_context=hydra_context, task_function=task_function, config=config
             )
 
     def sweep(self, arguments: list[str]) -> Any:
         """Launch the runs of a sweep, and record which these are."""
         with exit_on_user_error():
-            combinations, jobs = sweep_jobs(self.loader, self.config, arguments)
+            combinations, jobs = sweep_jobs(self._loader, self._config, arguments)
             runs = {job.directory.name: job.overrides for job in jobs}
-            record = SweepRecord(self.program.module, arguments, runs, launched=True, version=config_version())
-            save_record(record, Path(self.config.hydra.sweep.dir))
+            record = SweepRecord(self._program.module, arguments, runs, launched=True, version=config_version())
+            save_record(record, Path(self._config.hydra.sweep.dir))
             duplicates = f"{combinations} combinations are {len(jobs)} different runs"
             print(duplicates if combinations > len(jobs) else f"{len(jobs)} runs")
-            results = self.launcher.launch([job.overrides for job in jobs], initial_job_idx=0)
+            results = self._launcher.launch([job.overrides for job in jobs], initial_job_idx=0)
         failures = [
-            f"\n  {run_command(self.program.module, result.overrides)}\n    {result._return_value}"
+            f"\n  {run_command(self._program.module, list(result.overrides))}\n    {result._return_value}"
             for result in results
             if result.status == JobStatus.FAILED
         ]
