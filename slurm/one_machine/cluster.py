@@ -113,9 +113,8 @@ def status(directory: Path) -> None:
 def _is_serving(directory: Path) -> bool:
     """Return whether slurmctld answers and both nodes are usable."""
     states = daemons.client(directory, "sinfo", "--noheader", "--Node", "--partition=debug", "--format=%T").split()
-    return len(states) == len(daemons.NODES) and not any(
-        re.search("unk|down|drain|inval|[*]", state) for state in states
-    )
+    unusable = re.compile("unk|down|drain|inval|[*]")
+    return len(states) == len(daemons.NODES) and not any(unusable.search(state) for state in states)
 
 
 def check_programs() -> None:

@@ -13,7 +13,7 @@ from string import Template
 from slurm.one_machine.daemons import end_of, environment, mariadb_options, user
 from src.utils.errors import UserError
 
-# The longest path that a unix socket may have, and the longest one in the directory: a batch job's in its node's folder.
+# The longest path of a unix socket, and the longest one in the directory: a batch job's, in its node's folder.
 SOCKET_LIMIT = 107
 LONGEST_SOCKET = "/spool/n1/n1_12345678.4294967291"
 PORTS = 4
@@ -102,7 +102,7 @@ def check_directory(directory: Path) -> None:
     conf = directory / "etc/slurm.conf"
     is_ours = conf.exists() and conf.read_text().startswith(TITLE)
     if not is_ours and directory.exists() and {entry.name for entry in directory.iterdir()} - {"lock"}:
-        raise UserError(f"{directory} has other content: choose another --directory")
+        raise UserError(f"{directory} contains something else: choose another --directory")
 
 
 def configure(directory: Path, port: int, cpus: int) -> None:

@@ -73,7 +73,7 @@ def user() -> str:
 
 
 def environment(directory: Path) -> dict[str, str]:
-    """Return the environment of daemons and clients, without the variables of another SLURM in whose job this may be."""
+    """Return the environment of daemons and clients, without the variables of any other SLURM."""
     prefixes = ("SLURM", "SINFO", "SQUEUE", "SCANCEL", "SCONTROL")
     others = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
     return others | {
@@ -89,7 +89,7 @@ def search_path() -> str:
 
 
 def client(directory: Path, *command: str) -> str:
-    """Return what a client of SLURM prints; "" after 10 seconds, as clients wait for ever for a slurmctld that is gone."""
+    """Return what a client of SLURM prints; "" after 10 seconds, as it waits for ever if there is no slurmctld."""
     try:
         return subprocess.run(command, env=environment(directory), capture_output=True, text=True, timeout=10).stdout
     except subprocess.TimeoutExpired:
