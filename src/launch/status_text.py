@@ -24,7 +24,7 @@ def describe_sweeps(sweeps: list[tuple[str, SweepRecord]], outputs: Path) -> str
     states = {name: state(outputs / name) for _, record in sweeps for name in record.runs}
     rows = [["", "runs", *COLUMNS]]
     rows += [_counts(label or "sweep", [states[name] for name in record.runs]) for label, record in sweeps]
-    rows.append(_counts("all together", list(states.values())))
+    rows.append(_counts("all runs", list(states.values())))
     lines = _align(rows)
     commands = []
     for _, record in sweeps:
