@@ -36,10 +36,10 @@ class SweepRecord:
 
 def expand_sweep(program: str, arguments: list[str], outputs: Path) -> SweepRecord:
     """Return the runs of a sweep; they are composed only if there is no record of the current configuration files."""
-    known = load_record(program, arguments, outputs)
-    if known is not None and known.version == config_version():
-        return known
-    launched = known is not None and known.launched
+    earlier = load_record(program, arguments, outputs)
+    if earlier is not None and earlier.version == config_version():
+        return earlier
+    launched = earlier is not None and earlier.launched
     runs = _compose_runs(program, arguments)
     record = SweepRecord(program, arguments, runs, launched=launched, version=config_version())
     if outputs.is_dir():

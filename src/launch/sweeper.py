@@ -64,7 +64,7 @@ class UnionSweeper(Sweeper):
             print(duplicates if combinations > len(jobs) else f"{len(jobs)} runs")
             results = self._launcher.launch([job.overrides for job in jobs], initial_job_idx=0)
         failures = [
-            f"\n  {run_command(self._program.module, list(result.overrides))}\n    {result._return_value}"
+            f"\n  {run_command(self._program.module, list(result.overrides or []))}\n    {result._return_value}"
             for result in results
             if result.status == JobStatus.FAILED
         ]

@@ -19,7 +19,7 @@ from src.utils.errors import UserError
 
 HEARTBEAT_S = 5.0  # seconds between two heartbeats
 STALE_AFTER_S = 60.0  # seconds without a heartbeat after which the holder counts as dead
-PREFIX = "claim."  # of the files; lock.<n> would say more, but outputs of earlier versions have these
+PREFIX = "claim."  # of the files; not lock.<n>, because the outputs of earlier versions contain claim.<n>
 
 
 class LockLost(UserError):
