@@ -1,1 +1,1 @@
-"""SLURM for the sweeps: one on this machine, to try them before the cluster."""
+"""Presets that submit sweeps to a SLURM cluster, and a SLURM on one machine to try them on."""

@@ -1,15 +1,22 @@
-"""Lists the programs: `python -m src`."""
+"""List the programs: `python -m src`."""
 
 PROGRAMS = {
-    "src.run": "trains and tests a detector, or with -m a sweep of them, here or on SLURM",
-    "src.status": "shows how far runs and sweeps are, and the command for what is missing",
-    "src.sync": "uploads runs that were logged offline to Weights & Biases",
-    "src.linear": "tries Proposition 1 on a linear model",
-    "src.costs": "measures what the losses cost in time and memory",
-    "analysis": "rebuilds the paper's tables and figures from the runs' logs",
+    "src.run": "train and test a detector, or with -m a sweep of them, here or on SLURM",
+    "src.status": "show the state of runs and sweeps, and the commands for what is missing",
+    "src.sync": "upload runs that were logged offline to Weights & Biases",
+    "src.linear": "test Proposition 1 on a linear model",
+    "src.costs": "measure the time and memory of the losses",
+    "analysis": "rebuild the paper's tables and figures from the runs' logs",
+    "slurm.one_machine": "start or stop a SLURM on this machine, to try sweeps on",
 }
 
-if __name__ == "__main__":
-    print("Programs; each explains itself with --help:\n")
+
+def main() -> None:
+    """Print the list."""
+    print("Programs; each has --help:\n")
     for name, purpose in PROGRAMS.items():
-        print(f"  python -m {name:<12}{purpose}")
+        print(f"  python -m {name:<19}{purpose}")
+
+
+if __name__ == "__main__":
+    main()

@@ -64,17 +64,17 @@ def test_every_table_and_figure_is_listed_with_its_command(tmp_path, capsys):
     ("index", "words"),
     [
         (0, ["finished", "AP 12.35, AP50 30", "a run"]),
-        (1, ["running", f"process     {os.getpid()} on", "is at it"]),
+        (1, ["running", f"process     {os.getpid()} on", "is running it"]),
         (2, ["submitted", "as job 12_3, with the code in a/copy", "a/log"]),
-        (3, ["interrupted", "was the last at it"]),
+        (3, ["interrupted", "was the last to run it"]),
         (4, ["failed", "no luck", "File x, line 1"]),
-        (5, ["missing", "made by     python -m src.run loss="]),
+        (5, ["missing", "command     python -m src.run loss="]),
     ],
 )
 def test_one_run_is_explained(index, words, outputs, capsys, monkeypatch):
     folder, names = outputs
     asked = expand_sweep("src.run", ARGUMENTS, folder)
-    monkeypatch.setattr("src.status.everything", lambda _: [("", asked)])
+    monkeypatch.setattr("src.status.labelled_sweeps", lambda _: [("", asked)])
     main([f"--outputs={folder}", names[index]])
     said = capsys.readouterr().out
     for word in [names[index], asked.command, *words]:
@@ -84,7 +84,7 @@ def test_one_run_is_explained(index, words, outputs, capsys, monkeypatch):
 def test_an_unknown_run_and_an_impossible_key_are_told(tmp_path):
     command = [sys.executable, "-m", "src.status", f"--outputs={tmp_path}"]
     done = subprocess.run([*command, "0123456789"], cwd=ROOT, capture_output=True, text=True)
-    assert "0123456789  missing" in done.stdout and "no sweep that has such a run" in done.stdout
+    assert "0123456789  missing" in done.stdout and "no sweep contains this run" in done.stdout
     done = subprocess.run([*command, "detla=1"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1 and "error: Could not override 'detla'" in done.stderr
     assert "Traceback" not in done.stderr

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from src.runs.wandb_log import BLOCK, HEADER
-from src.sync import MARKER
+from src.runs.wandb_upload import MARKER
 from tests.conftest import own_environment
 from tests.runs.test_wandb_log import read
 from tests.support.wandb_server import OWNER, wandb_server
@@ -210,11 +210,11 @@ def test_errors_of_the_user_are_told(outputs, server):
 
 def test_a_server_that_does_not_answer_is_told(outputs):
     """Soon, and the process ends then, which it does not always if W&B's service is still trying."""
-    code = "import sys; from src import sync; assert 'torch' not in sys.modules; "
-    code += "sync.SECONDS_TO_ANSWER = sync.SECONDS_BETWEEN = 1; sync.main()"
+    code = "import sys; from src import sync; assert 'torch' not in sys.modules; sync.main()"
+    limits = {f"WANDB_X_GRAPHQL_{name}_SECONDS": "1" for name in ("TIMEOUT", "RETRY_WAIT_MAX")}
     with socket.create_server(("127.0.0.1", 0)) as silent:
         for port, why in [(9, "refused"), (silent.getsockname()[1], "deadline exceeded")]:
-            done = sync(outputs / "finished", f"http://127.0.0.1:{port}", code=code)
+            done = sync(outputs / "finished", f"http://127.0.0.1:{port}", code=code, **limits)
             assert done.returncode == 1 and f"127.0.0.1:{port}" in done.stderr
             assert "W&B cannot be reached" in done.stderr and "giving up after 3 attempt" in done.stderr
             assert why in done.stderr

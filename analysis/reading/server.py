@@ -8,7 +8,7 @@ import wandb
 from tqdm import tqdm
 
 from analysis.reading.runs import FAILED, FINISHED, UNFINISHED, Run, Runs, make_run
-from src.sync import connect
+from src.runs.wandb_api import connect
 from src.utils.errors import UserError
 
 # W&B's states of a run that has come to an end, but not to its own.

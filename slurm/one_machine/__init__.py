@@ -1,0 +1,1 @@
+"""A SLURM on one machine, in one directory; `python -m slurm.one_machine --help`."""

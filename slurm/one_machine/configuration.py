@@ -1,4 +1,4 @@
-"""What a SLURM on one machine reads: its directory with configuration, keys and an empty database."""
+"""The directory of a SLURM on one machine: configuration, keys, and an empty database."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from string import Template
 from slurm.one_machine.daemons import end_of, environment, mariadb_options, user
 from src.utils.errors import UserError
 
-# The longest path of a unix socket, and the longest of those in the directory: a batch job's, in its node's folder.
+# The longest path of a unix socket, and the longest one in the directory: a batch job's, in its node's folder.
 SOCKET_LIMIT = 107
 LONGEST_SOCKET = "/spool/n1/n1_12345678.4294967291"
 PORTS = 4
@@ -33,13 +33,13 @@ AuthInfo=socket=$directory/run/munge.sock,cred_expire=10
 CredType=cred/munge
 KillWait=3
 
-# Neither cgroups nor PMIx are to be had everywhere.
+# Neither cgroups nor PMIx are available everywhere.
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
 MpiDefault=none
 
-# The nodes are what is written here, whatever the machine has.
+# The nodes have the resources that are written here, whatever the machine has.
 SlurmdParameters=config_overrides
 ReturnToService=2
 SelectType=select/cons_tres
@@ -50,7 +50,7 @@ MaxArraySize=1001
 MaxJobCount=10000
 MinJobAge=300
 
-# Without preempt_send_user_signal a preempted job is not sent its --signal, and has no time to save.
+# Without preempt_send_user_signal, a preempted job does not get its --signal, and has no time to save.
 SlurmctldParameters=preempt_send_user_signal
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
@@ -84,7 +84,7 @@ DbdPort=$accounting_port
 SlurmUser=$user
 PidFile=$directory/run/slurmdbd.own.pid
 StorageType=accounting_storage/mysql
-# The library then takes the socket that MYSQL_UNIX_PORT names, and MariaDB knows us by our user id.
+# With this host, the library uses the socket in MYSQL_UNIX_PORT, and MariaDB authenticates by user id.
 StorageHost=localhost
 StorageUser=$user
 StorageLoc=slurm
@@ -93,20 +93,25 @@ StorageLoc=slurm
 
 
 def check_directory(directory: Path) -> None:
-    """Sees that sockets in the directory can be, and that it is empty or ours: `down` removes it."""
+    """Raise a UserError if the directory cannot contain sockets, or has other content, which `down` would remove."""
     longest = SOCKET_LIMIT - len(LONGEST_SOCKET)
     if len(os.fsencode(directory)) > longest:
-        raise UserError(f"{directory} is too long for unix sockets: give a --directory of {longest} bytes at most")
+        raise UserError(f"{directory} is too long for unix sockets: choose a --directory of at most {longest} bytes")
     if not re.fullmatch(r"[\w/.+-]+", str(directory), re.ASCII):
-        raise UserError(f"{directory}: slurm.conf takes letters, digits and /._+- only; give another --directory")
+        raise UserError(f"{directory}: slurm.conf allows only letters, digits and /._+-; choose another --directory")
     conf = directory / "etc/slurm.conf"
-    ours = conf.exists() and conf.read_text().startswith(TITLE)
-    if not ours and directory.exists() and {entry.name for entry in directory.iterdir()} - {"lock"}:
-        raise UserError(f"{directory} has something else in it: give another --directory")
+    is_ours = conf.exists() and conf.read_text().startswith(TITLE)
+    if not is_ours and directory.exists() and {entry.name for entry in directory.iterdir()} - {"lock"}:
+        raise UserError(f"{directory} contains something else: choose another --directory")
 
 
 def configure(directory: Path, port: int, cpus: int) -> None:
-    """Writes configuration, keys and an empty database. The state of jobs and of accounting stays if it is there."""
+    """Write configuration and keys, and create an empty database unless there is one; the state of jobs stays.
+
+    Args:
+        port: the first of PORTS ports.
+        cpus: of each node.
+    """
     values = {
         "directory": directory,
         "host": socket.gethostname().split(".")[0],
@@ -130,12 +135,12 @@ def configure(directory: Path, port: int, cpus: int) -> None:
         with contextlib.suppress(FileExistsError):
             (directory / "dev" / gpu).symlink_to("/dev/null")
     if not (directory / "database").exists():
-        install_database(directory)
+        _install_database(directory)
 
 
-def install_database(directory: Path) -> None:
+def _install_database(directory: Path) -> None:
     log, new = directory / "log/mariadb-install-db.log", directory / "database.new"
-    shutil.rmtree(new, ignore_errors=True)  # of an interrupted one
+    shutil.rmtree(new, ignore_errors=True)  # left by an interrupted installation
     command = ["mariadb-install-db", *mariadb_options(new), "--skip-test-db", "--skip-name-resolve"]
     with log.open("wb") as output:
         code = subprocess.run(
@@ -151,4 +156,6 @@ def install_database(directory: Path) -> None:
 
 
 def configured_port(directory: Path) -> int:
-    return int(re.search(r"^SlurmctldPort=(\d+)", (directory / "etc/slurm.conf").read_text(), re.MULTILINE)[1])
+    """Return the first port in the directory's configuration."""
+    (port,) = re.findall(r"^SlurmctldPort=(\d+)", (directory / "etc/slurm.conf").read_text(), re.MULTILINE)
+    return int(port)

@@ -1,4 +1,4 @@
-"""The daemons of a SLURM that lies in one directory: how each is started, found again, and stopped."""
+"""The daemons of a SLURM in one directory: starting, finding and stopping them."""
 
 import contextlib
 import os
@@ -16,21 +16,23 @@ from src.utils.errors import UserError
 NAMES = ("munged", "mariadbd", "slurmdbd", "slurmctld", "n1", "n2")  # each needs those before it
 NODES = ("n1", "n2")
 START_WITHIN = 60  # seconds
-STOP_WITHIN = 15
-# What the daemons, and the slurmstepd of jobs, have in their environments: a process id alone may be another's by now.
+STOP_WITHIN = 15  # seconds
+# A variable in the environments of the daemons and of jobs' slurmstepd: a process id alone may have been reused.
 MARK = "ONE_MACHINE_SLURM"
 
 
 class Daemon(NamedTuple):
+    """A daemon and how to start it."""
+
     name: str
     command: list[str]
     address: int | Path  # the port or the unix socket on which it listens
 
 
 def daemons(directory: Path, port: int) -> list[Daemon]:
-    """All of them, in the order of starting; in the foreground, so that it is known at once when one ends."""
+    """Return all daemons in the order of starting; they run in the foreground, so that the end of one is noticed."""
     etc, run = directory / "etc", directory / "run"
-    munged = [  # forced, since otherwise all users must have access to its socket, and homes are often private
+    munged = [  # with --force, as it otherwise requires that all users can access its socket; homes are often private
         "munged",
         "--foreground",
         "--force",
@@ -58,21 +60,22 @@ def daemons(directory: Path, port: int) -> list[Daemon]:
 
 
 def mariadb_options(data: Path) -> list[str]:
-    """For the server and for what makes its files. It serves root only where root is named."""
+    """Return the options of MariaDB and of its installation; --user is required to run it as root."""
     return ["--no-defaults", f"--user={user()}", f"--datadir={data}", "--innodb-log-file-size=8M"]
 
 
 def user() -> str:
+    """Return the name of this process's user; raise a UserError if there is none."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
-        raise UserError(f"user {os.geteuid()} has no name on this machine, and SLURM works for names only") from None
+        raise UserError(f"user {os.geteuid()} has no name on this machine, which SLURM requires") from None
 
 
 def environment(directory: Path) -> dict[str, str]:
-    """For the daemons and the clients that we call: without variables of another SLURM, whose job this may be in."""
-    theirs = ("SLURM", "SINFO", "SQUEUE", "SCANCEL", "SCONTROL")
-    others = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
+    """Return the environment of daemons and clients, without the variables of any other SLURM."""
+    prefixes = ("SLURM", "SINFO", "SQUEUE", "SCANCEL", "SCONTROL")
+    others = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
     return others | {
         "PATH": search_path(),
         "SLURM_CONF": f"{directory}/etc/slurm.conf",
@@ -81,28 +84,28 @@ def environment(directory: Path) -> dict[str, str]:
 
 
 def search_path() -> str:
-    """With the folders of daemons, which are not on every user's path."""
+    """Return PATH with the folders of daemons, which not every user's has."""
     return f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def client(directory: Path, *command: str) -> str:
-    """What a client of SLURM prints, or nothing: it would wait for ever for a slurmctld that is gone."""
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        answer = subprocess.run(command, env=environment(directory), capture_output=True, text=True, timeout=10)
-        return answer.stdout
-    return ""
+    """Return what a client of SLURM prints; "" after 10 seconds, as it waits for ever if there is no slurmctld."""
+    try:
+        return subprocess.run(command, env=environment(directory), capture_output=True, text=True, timeout=10).stdout
+    except subprocess.TimeoutExpired:
+        return ""
 
 
 def listens(address: int | Path) -> bool:
-    family, place = (
-        (socket.AF_INET, ("127.0.0.1", address)) if isinstance(address, int) else (socket.AF_UNIX, str(address))
-    )
-    with socket.socket(family) as probe:
+    """Return whether a server accepts connections at a local port or unix socket."""
+    is_port = isinstance(address, int)
+    with socket.socket(socket.AF_INET if is_port else socket.AF_UNIX) as probe:
         probe.settimeout(1)
-        return probe.connect_ex(place) == 0
+        return probe.connect_ex(("127.0.0.1", address) if is_port else str(address)) == 0
 
 
 def is_free(port: int) -> bool:
+    """Return whether a server could use this port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -113,7 +116,7 @@ def is_free(port: int) -> bool:
 
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
-    """Whether the condition came true in that time."""
+    """Wait until a condition is true, and return whether it became true in that time."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
@@ -123,7 +126,7 @@ def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def start(daemon: Daemon, directory: Path) -> None:
-    """Starts a daemon and waits until it listens."""
+    """Start a daemon and wait until it listens; raise a UserError with the end of its log if it does not."""
     if isinstance(daemon.address, Path):
         daemon.address.unlink(missing_ok=True)
     with log_file(directory, daemon.name).open("ab") as log:
@@ -139,33 +142,35 @@ def start(daemon: Daemon, directory: Path) -> None:
     pid_file(directory, daemon.name).write_text(f"{process.pid}\n")
     earlier = NAMES[: NAMES.index(daemon.name)]
 
-    def fallen() -> list[str]:
-        ended = [name for name in earlier if pid_of(directory, name) is None]
-        return ended if process.poll() is None else [*ended, daemon.name]
+    def ended() -> list[str]:
+        names = [name for name in earlier if pid_of(directory, name) is None]
+        return names if process.poll() is None else [*names, daemon.name]
 
-    wait_for(lambda: listens(daemon.address) or fallen(), START_WITHIN)
-    for name in fallen():
+    wait_for(lambda: listens(daemon.address) or bool(ended()), START_WITHIN)
+    for name in ended():
         raise UserError(f"{name} has ended; {end_of(log_file(directory, name))}")
     if not listens(daemon.address):
         raise UserError(f"{daemon.name} is not up after {START_WITHIN} s; {end_of(log_file(directory, daemon.name))}")
 
 
 def log_file(directory: Path, name: str) -> Path:
+    """Return the log of a daemon."""
     return directory / "log" / f"{name}.log"
 
 
 def end_of(log: Path) -> str:
+    """Return the last lines of a log, with a heading."""
     lines = log.read_text(errors="replace").splitlines()[-15:]
     return "\n".join([f"the end of {log}:", *lines])
 
 
 def pid_file(directory: Path, name: str) -> Path:
-    """Ours: the daemons' own are elsewhere, since they are now and then empty."""
+    """Return the file with a daemon's process id; the daemons' own files are not used, as they are sometimes empty."""
     return directory / "run" / f"{name}.pid"
 
 
 def pid_of(directory: Path, name: str) -> int | None:
-    """The process of a daemon, or None where it does not run, whatever its pid file says."""
+    """Return the process id of a daemon; None if it is not running, even if its pid file exists."""
     try:
         pid = int(pid_file(directory, name).read_text())
     except (FileNotFoundError, ValueError):
@@ -174,19 +179,20 @@ def pid_of(directory: Path, name: str) -> int | None:
 
 
 def is_ours(pid: int, directory: Path) -> bool:
+    """Return whether a process is a daemon or a job of this SLURM."""
     variables = variables_of(pid)
     return f"{MARK}={directory}" in variables or node_of(variables, directory) is not None
 
 
 def node_of(variables: set[str], directory: Path) -> str | None:
-    """The node on which a process with these variables is a job's. A user's shell has SLURM_CONF, but no such node."""
+    """Return the node of a job's process with these variables; None for others, such as a shell with SLURM_CONF."""
     if f"SLURM_CONF={directory}/etc/slurm.conf" not in variables:
         return None
     return next((node for node in NODES if f"SLURMD_NODENAME={node}" in variables), None)
 
 
 def variables_of(pid: int) -> set[str]:
-    """NAME=value of all variables with which the process began; none where it has ended or is another user's."""
+    """Return the variables with which a process started as NAME=value; none if it has ended or is another user's."""
     try:
         return set(Path(f"/proc/{pid}/environ").read_text(errors="replace").split("\0"))
     except OSError:
@@ -194,36 +200,38 @@ def variables_of(pid: int) -> set[str]:
 
 
 def processes(directory: Path) -> list[int]:
-    """All that belongs to this SLURM: daemons, slurmstepd, jobs."""
+    """Return all processes of this SLURM: daemons, slurmstepd, jobs."""
     return [pid for pid in all_pids() if is_ours(pid, directory)]
 
 
 def job_processes(directory: Path, node: str) -> list[int]:
+    """Return the processes of jobs on a node."""
     return [pid for pid in all_pids() if node_of(variables_of(pid), directory) == node]
 
 
 def all_pids() -> list[int]:
+    """Return the ids of all processes of this machine."""
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
 
 
-def end(pids: list[int], directory: Path, seconds: float) -> None:
-    """Asks processes to end, kills those that have not after a while, and waits until all are gone."""
+def _terminate(pids: list[int], directory: Path, seconds: float) -> None:
+    """Terminate processes, kill those that are alive after some seconds, and wait until all are gone."""
 
-    def left() -> list[int]:
+    def alive() -> list[int]:
         return [pid for pid in pids if is_ours(pid, directory)]
 
-    for sent, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, STOP_WITHIN)):
-        for pid in left():
+    for signum, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, STOP_WITHIN)):
+        for pid in alive():
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, sent)
-        wait_for(lambda: not left(), patience)
+                os.kill(pid, signum)
+        wait_for(lambda: not alive(), patience)
 
 
 def stop(directory: Path) -> None:
-    """Ends the daemons, the last one first, and whatever they have left."""
+    """Stop the daemons, the last one first, and then all other processes of this SLURM."""
     for name in reversed(NAMES):
         pid = pid_of(directory, name)
         if pid is not None:
-            end([pid], directory, STOP_WITHIN)
-    end(processes(directory), directory, seconds=3)
-    end(processes(directory), directory, seconds=0)  # what jobs have begun meanwhile
+            _terminate([pid], directory, STOP_WITHIN)
+    _terminate(processes(directory), directory, seconds=3)
+    _terminate(processes(directory), directory, seconds=0)  # those that jobs started meanwhile

@@ -15,23 +15,23 @@ from src.config.command import command_line
 from src.launch.hydra_setup import register
 from src.launch.program import Program
 from src.utils import paths
-from src.utils.errors import UserError
+from src.utils.errors import UserError, exit_on_user_error
 from src.utils.signals import Interrupted
 
 logger = logging.getLogger(__name__)
 
 
 def command(run: Callable[[DictConfig], Any], program: Program) -> Callable[[], None]:
-    """Return the main function of a program: it composes a configuration, or those of a sweep, and runs each.
+    """Return the main function of a program, which composes a configuration, or those of a sweep, and runs each.
 
-    User errors print without a traceback. A run of a sweep that fails leaves the others alone.
+    User errors print without a traceback. If a run of a sweep fails, the sweep continues.
 
     Args:
-        run: takes a resolved configuration.
+        run: called with each resolved configuration.
     """
     # OpenMP's threads spin while they wait for each other. Where cores are shared, with the processes that load images
     # or with other runs, long spinning makes a training step up to ten times slower; short spinning costs nothing
-    # elsewhere. Read when torch is imported.
+    # elsewhere. Torch reads this variable when it is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     register()
 
@@ -52,7 +52,14 @@ def command(run: Callable[[DictConfig], Any], program: Program) -> Callable[[], 
             raise
         except Exception:
             if context.mode == RunMode.MULTIRUN:
-                logger.exception("This run has failed; the others go on")
+                logger.exception("This run has failed; the sweep continues")
             raise
 
-    return hydra.main(version_base="1.3", config_path=str(paths.CONF), config_name=program.config_name)(task)
+    hydra_main = hydra.main(version_base="1.3", config_path=str(paths.CONF), config_name=program.config_name)(task)
+
+    def main() -> None:
+        with exit_on_user_error():
+            paths.check_checkout()
+        hydra_main()
+
+    return main

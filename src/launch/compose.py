@@ -1,7 +1,6 @@
 """Composing the configurations of a sweep as Hydra does, but a thousand of them in seconds."""
 
 import copy
-import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,20 +18,22 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 class Job:
     """One run of a sweep."""
 
-    overrides: list[str]  # what a command line would say
-    config: DictConfig  # as composed, without Hydra's own part
-    directory: Path  # the run's folder, by which runs are told apart
+    overrides: list[str]  # as on a command line
+    config: DictConfig  # as composed, without Hydra's part
+    directory: Path  # the run's folder; runs with the same one are the same
 
 
 def sweep_jobs(loader: ConfigLoader, master: DictConfig, arguments: list[str]) -> tuple[int, list[Job]]:
-    """How many combinations the arguments of a command line and a file of sweeps/ make, and the different runs.
+    """Return the number of combinations in a sweep, and its different runs.
 
     Args:
-        master: the configuration composed of the arguments that have one value, with Hydra's part.
+        master: the configuration composed of the arguments that have one value, with Hydra's part, which contains the
+            file of sweeps/.
+        arguments: of the command line.
     """
     compose = Composer(loader, master)
     combinations = _combinations(loader, master.hydra.sweeper, arguments)
-    jobs = {}
+    jobs: dict[Path, Job] = {}
     for overrides in combinations:
         config = compose(overrides)
         directory = compose.directory(config)
@@ -42,13 +43,13 @@ def sweep_jobs(loader: ConfigLoader, master: DictConfig, arguments: list[str]) -
 
 def _combinations(loader: ConfigLoader, sweeper: DictConfig, arguments: list[str]) -> list[list[str]]:
     parser = OverridesParser.create(config_loader=loader)
-    everywhere = _as_arguments(sweeper.get("params") or {})
-    found = []
+    common = _as_arguments(sweeper.get("params") or {})
+    combinations = []
     for entry in sweeper.get("runs") or [{}]:
-        overrides = parser.parse_overrides([*everywhere, *_as_arguments(entry), *arguments])
+        overrides = parser.parse_overrides([*common, *_as_arguments(entry), *arguments])
         (batch,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
-        found += batch
-    return found
+        combinations += batch
+    return combinations
 
 
 def _as_arguments(values: dict[str, Any]) -> list[str]:
@@ -56,21 +57,26 @@ def _as_arguments(values: dict[str, Any]) -> list[str]:
 
 
 class Composer:
-    """Composes configurations as Hydra does, but a thousand of one sweep in seconds.
+    """Compose configurations as Hydra does, but quickly for the many of one sweep.
 
-    What takes Hydra long, putting together the files of the chosen groups, is done once for each choice.
+    Merging the files of the chosen groups takes Hydra long; here that is done once for each choice of groups. The
+    private parts of Hydra that this uses are checked in tests/launch/test_hydra_internals.py.
+
+    Args:
+        master: see :func:`sweep_jobs`.
     """
 
     def __init__(self, loader: ConfigLoader, master: DictConfig):
         self.loader, self.name = loader, master.hydra.job.config_name
         self.hydra_overrides = list(master.hydra.overrides.hydra)
-        self._groups = set(master.hydra.runtime.choices)  # the loader alone knows none but those of conf/
-        sweep = OmegaConf.to_container(master.hydra.sweep, resolve=False)
+        self._groups = set(master.hydra.runtime.choices)  # the loader alone lists only those of conf/
+        sweep: Any = OmegaConf.to_container(master.hydra.sweep, resolve=False)
         self._directory = {key: sweep[key] for key in ("dir", "subdir")}
-        self._parse = functools.cache(self._parse)
-        self._compose_groups = functools.cache(self._compose_groups)
+        self._parsed: dict[str, tuple[Override, bool]] = {}
+        self._composed: dict[tuple[str, ...], DictConfig] = {}
 
     def __call__(self, overrides: list[str]) -> DictConfig:
+        """Return the configuration that these overrides make, without Hydra's part."""
         parsed = [self._parse(override) for override in overrides]
         groups = tuple(line for line, (_, is_group) in zip(overrides, parsed, strict=True) if is_group)
         config = copy.deepcopy(self._compose_groups(groups))
@@ -78,18 +84,23 @@ class Composer:
         return config
 
     def directory(self, config: DictConfig) -> Path:
-        """The folder of the run with this configuration."""
-        found = OmegaConf.create(self._directory, parent=config)
-        return Path(found.dir, found.subdir)
+        """Return the folder of the run with this configuration."""
+        sweep = OmegaConf.create(self._directory, parent=config)
+        return Path(sweep.dir, sweep.subdir)
 
     def _parse(self, line: str) -> tuple[Override, bool]:
-        override = OverridesParser.create(config_loader=self.loader).parse_override(line)
-        group = override.key_or_group
-        return override, group in self._groups or bool(self.loader.get_group_options(group))
+        """Return an override, and whether it chooses a file of a group."""
+        if line not in self._parsed:
+            override = OverridesParser.create(config_loader=self.loader).parse_override(line)
+            group = override.key_or_group
+            self._parsed[line] = override, group in self._groups or bool(self.loader.get_group_options(group))
+        return self._parsed[line]
 
     def _compose_groups(self, groups: tuple[str, ...]) -> DictConfig:
-        overrides = [*self.hydra_overrides, *groups]
-        config = self.loader.load_configuration(self.name, overrides, RunMode.RUN)
-        with open_dict(config):
-            del config["hydra"]
-        return config
+        """Return the configuration with only these choices of groups."""
+        if groups not in self._composed:
+            config = self.loader.load_configuration(self.name, [*self.hydra_overrides, *groups], RunMode.RUN)
+            with open_dict(config):
+                del config["hydra"]
+            self._composed[groups] = config
+        return self._composed[groups]

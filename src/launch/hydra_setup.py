@@ -1,4 +1,4 @@
-"""Everything that conf/ needs to be known to Hydra."""
+"""Registering with Hydra everything that conf/ uses."""
 
 import functools
 from pathlib import Path
@@ -18,7 +18,7 @@ from src.utils.distributed_env import number_of_processes
 
 @functools.cache
 def register() -> None:
-    """Make the schemas, the resolvers that conf/ uses, the sweeper, the launcher, sweeps/ and slurm/ known to Hydra."""
+    """Register the schemas, the resolvers that conf/ uses, the sweeper, the launcher, sweeps/ and slurm/."""
     register_sweeper()
     register_launcher()
     register_presets()
@@ -36,11 +36,11 @@ def register() -> None:
 
 
 def _by_loss(values: dict[str, Any], *, _root_: DictConfig) -> Any:
-    """Return the chosen loss's value; that of AP-loss for a loss without one of its own."""
+    """Return the value for the chosen loss, or AP-loss's if the loss has none."""
     return values.get(_root_.loss.name, values["ap"])
 
 
 def _folder_name(*, _root_: DictConfig) -> str:
-    # Without a root the name is of no use either; `resolve` will ask for it.
+    """Return the name of the data's folder; empty without `dataset.root`, which `resolve` requires."""
     root = "" if OmegaConf.is_missing(_root_.dataset, "root") else _root_.dataset.root
     return Path(root).expanduser().resolve().name

@@ -1,4 +1,4 @@
-"""The files of sweeps/ and slurm/, as `sweeps=NAME` and `slurm=NAME` choose them."""
+"""Registering the files of sweeps/ and slurm/ with Hydra, for `sweeps=NAME` and `slurm=NAME`."""
 
 import logging
 
@@ -13,10 +13,10 @@ logger = logging.getLogger(__name__)
 
 
 def register_presets() -> None:
-    """Make sweeps/ and slurm/ groups of Hydra's configuration.
+    """Register sweeps/ and slurm/ as groups of Hydra's configuration.
 
-    Not by Hydra's search path: with the project's folder in it each of its folders would be a group, `outputs` too, and
-    `outputs=DIR` be taken for the choice of a file in it.
+    Hydra's search path is not used for this: with the project's folder in it, each of its folders would be a group,
+    including `outputs`, and `outputs=DIR` would choose a file in it.
     """
     for group, folder in (("sweeps", paths.SWEEPS), ("slurm", paths.SLURM)):
         for file in sorted(folder.glob("*.yaml")):

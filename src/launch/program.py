@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from src.config.linear import resolve_linear
 from src.config.validate import resolve
+from src.utils import paths
 from src.utils.errors import UserError
 
 
@@ -16,7 +17,7 @@ class Program:
 
     module: str  # as in `python -m <module>`
     config_name: str  # conf/<config_name>.yaml
-    resolve: Callable[..., DictConfig]  # of a composed configuration, its overrides, and the command as typed
+    resolve: Callable[..., DictConfig]  # takes a composed configuration, its overrides, and the command as typed
 
 
 PROGRAMS = {
@@ -25,11 +26,11 @@ PROGRAMS = {
 }
 
 
-def program_of(master: DictConfig) -> Program:
+def program_of_config(master: DictConfig) -> Program:
     """Return the program whose configuration, with Hydra's part, this is.
 
     Raises:
-        UserError: it was given a sweep that is another program's.
+        UserError: the configuration contains another program's sweep.
     """
     (program,) = (p for p in PROGRAMS.values() if p.config_name == master.hydra.job.config_name)
     owner = master.hydra.sweeper.get("program") or program.module
@@ -37,3 +38,10 @@ def program_of(master: DictConfig) -> Program:
         sweep = master.hydra.runtime.choices.get("sweeps")
         raise UserError(f"sweeps={sweep} is a sweep of python -m {owner}, not of python -m {program.module}")
     return program
+
+
+def program_of_sweep(sweep: str | None) -> str:
+    """Return the module of the program that a file of sweeps/ belongs to; src.run where the file does not name one."""
+    file = paths.SWEEPS / f"{sweep}.yaml"
+    content = OmegaConf.load(file) if file.exists() else OmegaConf.create()
+    return OmegaConf.select(content, "hydra.sweeper.program") or "src.run"

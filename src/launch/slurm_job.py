@@ -1,4 +1,4 @@
-"""What a SLURM job does: the run that was frozen when it was submitted."""
+"""The function of a SLURM job: it runs what was frozen when the job was submitted."""
 
 import importlib
 import logging
@@ -17,27 +17,28 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FrozenRun:
-    """A run as it was submitted, for submitit to call.
+    """A run as it was submitted, called by submitit.
 
-    This module imports little, so that a job that has hardly begun can already be stopped and started again.
+    This module imports little, so that a job can be stopped and requeued soon after its start.
     """
 
-    module: str  # whose run(config) it is, "src.run"
+    module: str  # with the function run(config): src.run or src.linear
     config: dict[str, Any]  # resolved
-    directory: str  # the run's
-    code: str  # the folder of the code as it was
-    folder: str  # to work in, where relative paths in the configuration begin
-    name: str
+    directory: str  # the run's folder
+    code: str  # the folder with the copy of the code
+    working_directory: str  # relative paths in the configuration start here
+    name: str  # of the job
 
     def __call__(self) -> None:
+        """Run what was submitted, with its output in the run's folder."""
         if Path(self.code) != paths.ROOT:
-            raise RuntimeError(f"this is {__file__}, not the code that was submitted, {self.code}")
-        os.chdir(self.folder)
-        first = os.environ.get("SLURM_PROCID", "0") == "0"
-        _log_to(Path(self.directory, "run.log" if first else f"run.{os.environ['SLURM_PROCID']}.log"))
-        if first:
+            raise RuntimeError(f"this is {__file__}, not the submitted code in {self.code}")
+        os.chdir(self.working_directory)
+        rank = os.environ.get("SLURM_PROCID", "0")
+        _redirect_output(Path(self.directory, "run.log" if rank == "0" else f"run.{rank}.log"))
+        if rank == "0":
             _name_job(self.name)
-        requeue = signal.getsignal(signal.SIGUSR2)  # submitit's
+        requeue: Any = signal.getsignal(signal.SIGUSR2)  # submitit's handler
 
         from omegaconf import OmegaConf
 
@@ -52,31 +53,31 @@ class FrozenRun:
             raise SystemExit(128 + stop.signum) from None
 
     def checkpoint(self) -> Any:
-        """What submitit is to call when the job is started again: the same."""
+        """Return what submitit shall call after a requeue: this run again."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
 
 
-def _log_to(file: Path) -> None:
-    """Sends all that this process and its libraries print to a file."""
+def _redirect_output(file: Path) -> None:
+    """Append everything that this process and its libraries print to a file."""
     stream = open(file, "a", buffering=1)  # noqa: SIM115
     sys.stdout.flush()
     sys.stderr.flush()
     os.dup2(stream.fileno(), 1)
     os.dup2(stream.fileno(), 2)
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
-    logging.getLogger("submitit").propagate = False  # it prints what it says itself
+    logging.getLogger("submitit").propagate = False  # it prints its messages itself
     job, restarts = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_RESTART_COUNT", 0)
     print(f"--- SLURM job {job} on {os.environ.get('SLURMD_NODENAME')}, restarted {restarts} times")
 
 
 def _name_job(name: str) -> None:
-    """Tells SLURM which run this is; the tasks of an array are submitted under one name."""
+    """Give this job the run's name; the tasks of an array are submitted under one name."""
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
     job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
     command = ["scontrol", "update", f"JobId={job}", f"JobName={name}"]
     try:
         subprocess.run(command, capture_output=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError) as error:
-        logger.warning("SLURM could not be told the name of this run: %s", error)
+        logger.warning("The SLURM job could not be given the name of its run: %s", error)

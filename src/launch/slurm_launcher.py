@@ -1,4 +1,4 @@
-"""Submits a sweep to SLURM as one array of jobs, frozen: what is submitted is what runs, whatever is edited later."""
+"""Submitting a sweep to SLURM as one array of jobs. Later edits of code or configuration do not affect them."""
 
 import hashlib
 import os
@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,66 +22,80 @@ from tqdm import tqdm
 
 from src.config.command import command_line
 from src.launch import plugin
-from src.launch.compose import Composer
-from src.launch.program import program_of
+from src.launch.compose import Composer, Job
+from src.launch.program import program_of_config
 from src.launch.slurm_job import FrozenRun
 from src.runs.provenance import code_version
 from src.runs.state import State, state
 from src.utils import paths
-from src.utils.errors import UserError
+from src.utils.errors import UserError, exit_on_user_error
 from src.utils.files import read_json, write_json
 
-LARGEST_ARRAY = 1000  # SLURM's own default is 1001
+LARGEST_ARRAY = 1000  # SLURM's default limit is 1001
 
 
 @dataclass
 class SlurmLauncherConfig(SlurmQueueConf):
-    """`hydra.launcher` in a preset of slurm/: the keys of Hydra's own submitit launcher."""
+    """The keys of `hydra.launcher` in a preset of slurm/: those of Hydra's submitit launcher."""
 
     _target_: str = f"{plugin.MODULE}.SlurmLauncher"
     submitit_folder: str = "${hydra.sweep.dir}/.slurm/%j"
     max_num_timeout: int = 100
-    # A process that fails takes those with it that work on the same run.
+    # If one process of a run fails, srun ends the others.
     srun_args: list[str] = field(default_factory=lambda: ["--kill-on-bad-exit=1"])
 
 
 class SlurmLauncher(Launcher):
-    """Submits what is not finished, running or queued, and returns at once.
+    """Submit the runs that are not finished, running or queued, and return at once.
 
-    The array gets a copy of the code and the resolved configurations. Its jobs save a checkpoint when SLURM announces
-    the end of their time, or that they must yield, and are queued again. Keywords are those of
-    :class:`SlurmLauncherConfig`.
+    Hydra's submitit launcher is not used, for two reasons: it waits for its jobs, so that the terminal must stay open
+    for days, and it composes the configuration inside the job from the files of that time, so that editing a file
+    changes runs that are queued. Here each job has a copy of the code and its resolved configuration. Jobs save a
+    checkpoint when SLURM announces their time limit or a preemption, and are queued again.
+
+    Args:
+        parameters: those of :class:`SlurmLauncherConfig`.
     """
 
     def __init__(self, **parameters: Any):
-        plain = {key: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for key, v in parameters.items()}
+        plain: dict[str, Any] = {
+            key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+            for key, value in parameters.items()
+        }
         self.folder, self.max_num_timeout = plain.pop("submitit_folder"), plain.pop("max_num_timeout")
         self.parameters = {key: value for key, value in plain.items() if value is not None}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.loader, self.config = hydra_context.config_loader, config
+        """Called by Hydra before `launch`."""
+        self._loader, self._config = hydra_context.config_loader, config
+        with exit_on_user_error():
+            self._program = program_of_config(config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        self.program = program_of(self.config)
-        compose = Composer(self.loader, self.config)
-        typed = command_line(self.program.module, sys.argv[1:])
-        queued = _queued()
-        left_alone: dict[str, int] = {}
-        todo = []
+        """Submit runs, and print how many are skipped and why.
+
+        Raises:
+            UserError: a configuration is wrong, or SLURM does not answer.
+        """
+        compose = Composer(self._loader, self._config)
+        typed = command_line(self._program.module, sys.argv[1:])
+        queued = _queued_jobs()
+        skipped: Counter[str] = Counter()
+        jobs = []
         for overrides in tqdm(job_overrides, desc="reading configurations", delay=2):
-            config = compose(list(overrides))
-            directory = compose.directory(config).absolute()
-            config = self.program.resolve(config, overrides, typed)
+            composed = compose(list(overrides))
+            directory = compose.directory(composed).absolute()
+            config = self._program.resolve(composed, overrides, typed)
             self._check_processes(config)
-            reason = _reason_to_leave_alone(directory, config, queued)
+            reason = _reason_to_skip(directory, config, queued)
             if reason is None:
-                todo.append((directory, config, list(overrides)))
+                jobs.append(Job(list(overrides), config, directory))
             else:
-                left_alone[reason] = left_alone.get(reason, 0) + 1
-        for reason, number in left_alone.items():
+                skipped[reason] += 1
+        for reason, number in skipped.items():
             print(f"{number} {reason}")
-        for start in range(0, len(todo), LARGEST_ARRAY):
-            self._submit(todo[start : start + LARGEST_ARRAY])
+        for start in range(0, len(jobs), LARGEST_ARRAY):
+            self._submit(jobs[start : start + LARGEST_ARRAY])
         return []
 
     def _check_processes(self, config: DictConfig) -> None:
@@ -92,59 +107,72 @@ class SlurmLauncher(Launcher):
                 "tasks_per_node: ${processes}"
             )
 
-    def _submit(self, todo: list[tuple[Path, DictConfig, list[str]]]) -> None:
-        outputs = todo[0][0].parent
-        code = freeze_code(outputs / ".code")
-        common = set.intersection(*(set(overrides) for _, _, overrides in todo)) if len(todo) > 1 else set()
+    def _submit(self, jobs: list[Job]) -> None:
+        """Submit runs as one array, and note in each run's folder its job."""
+        code = freeze_code(jobs[0].directory.parent / ".code")
+        common = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
         runs = []
-        for directory, config, overrides in todo:
-            directory.mkdir(parents=True, exist_ok=True)
-            plain = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
-            name = " ".join([directory.name, *(override for override in overrides if override not in common)])
-            runs.append(FrozenRun(self.program.module, plain, str(directory), str(code), os.getcwd(), name))
-        jobs = self._executor(code).submit_array(runs)
-        for (directory, _, overrides), job in zip(todo, jobs, strict=True):
-            note = {"job": job.job_id, "overrides": overrides, "time": time.time()}
-            note |= {"code": str(code), "log": str(job.paths.stdout)}
-            write_json(directory / "submitted.json", note)
-        array = jobs[0].job_id.partition("_")[0]
-        print(f"{len(jobs)} submitted as job {array}; python -m src.status says how far they are")
+        for job in jobs:
+            job.directory.mkdir(parents=True, exist_ok=True)
+            plain: Any = OmegaConf.to_container(job.config, resolve=True, enum_to_str=True)
+            run = FrozenRun(
+                module=self._program.module,
+                config=plain,
+                directory=str(job.directory),
+                code=str(code),
+                working_directory=os.getcwd(),
+                name=" ".join([job.directory.name, *(word for word in job.overrides if word not in common)]),
+            )
+            runs.append(run)
+        submitted = self._executor(code).submit_array(runs)
+        for job, slurm_job in zip(jobs, submitted, strict=True):
+            note = {
+                "job": slurm_job.job_id,
+                "program": self._program.module,
+                "overrides": job.overrides,
+                "time": time.time(),
+                "code": str(code),
+                "log": str(slurm_job.paths.stdout),
+            }
+            write_json(job.directory / "submitted.json", note)
+        array = submitted[0].job_id.partition("_")[0]
+        print(f"{len(jobs)} submitted as job {array}; `python -m src.status` shows their progress")
 
     def _executor(self, code: Path) -> submitit.AutoExecutor:
         folder = os.path.abspath(self.folder)
         executor = submitit.AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=self.max_num_timeout)
         common = {f.name for f in BaseQueueConf.__dataclass_fields__.values()}
         parameters = {key if key in common else f"slurm_{key}": value for key, value in self.parameters.items()}
-        parameters["name"] = self.config.hydra.runtime.choices.get("sweeps") or parameters["name"]  # until they begin
-        more = parameters.get("slurm_additional_parameters", {})
-        # Python looks first for modules in the folder it is started in.
-        parameters["slurm_additional_parameters"] = {"requeue": True, **more, "chdir": str(code)}
+        parameters["name"] = self._config.hydra.runtime.choices.get("sweeps") or parameters["name"]  # until they start
+        additional = parameters.get("slurm_additional_parameters", {})
+        # Python looks first for modules in the folder in which it is started.
+        parameters["slurm_additional_parameters"] = {"requeue": True, **additional, "chdir": str(code)}
         executor.update_parameters(**parameters)
         return executor
 
 
-def _reason_to_leave_alone(directory: Path, config: DictConfig, queued: set[str]) -> str | None:
-    found = state(directory)
-    if found == State.FINISHED:
+def _reason_to_skip(directory: Path, config: DictConfig, queued: set[str]) -> str | None:
+    run_state = state(directory)
+    if run_state == State.FINISHED:
         return "finished"
-    if found == State.RUNNING:
+    if run_state == State.RUNNING:
         return "being worked on"
     submitted = read_json(directory / "submitted.json")
     if submitted is not None and submitted["job"] in queued:
         return "queued already"
-    if found == State.FAILED and not config.get("retry", False):
-        return "failed before; to try them again add retry=true. python -m src.status says why"
+    if run_state == State.FAILED and not config.get("retry", False):
+        return "failed before; to try them again add retry=true. `python -m src.status` shows why"
     return None
 
 
-def _queued() -> set[str]:
-    """The jobs of this user that wait or run, those of arrays as 12_3."""
+def _queued_jobs() -> set[str]:
+    """Return the ids of this user's pending and running jobs, those of arrays as 12_3."""
     command = ["squeue", "--me", "--noheader", "--array", "--format=%i"]
     try:
         # Clients wait for ever for a controller that is down.
         answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     except FileNotFoundError:
-        raise UserError("there is no squeue here: submit from a machine of the SLURM cluster") from None
+        raise UserError("squeue is not installed here: submit from a machine of the SLURM cluster") from None
     except subprocess.TimeoutExpired:
         raise UserError("SLURM's controller does not answer") from None
     except subprocess.CalledProcessError as error:
@@ -153,7 +181,7 @@ def _queued() -> set[str]:
 
 
 def freeze_code(folder: Path) -> Path:
-    """A copy of this package in a folder of its own, one for each state of the code."""
+    """Copy this package to a folder named by a digest of the code, unless it exists, and return that."""
     files = sorted(paths.SRC.rglob("*.py"))
     digest = hashlib.sha256()
     for file in files:
@@ -171,5 +199,5 @@ def freeze_code(folder: Path) -> Path:
 
 
 def register_launcher() -> None:
-    """Make :class:`SlurmLauncher` known to Hydra as `hydra/launcher=slurm`."""
+    """Register :class:`SlurmLauncher` as `hydra/launcher=slurm`."""
     plugin.register_plugin(SlurmLauncher, "hydra/launcher", "slurm", SlurmLauncherConfig)

@@ -1,4 +1,4 @@
-"""The sweeper: every combination that is asked for, each run once."""
+"""The sweeper, which launches each different run of a sweep once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,9 +13,9 @@ from omegaconf import DictConfig
 
 from src.launch import plugin
 from src.launch.compose import sweep_jobs
-from src.launch.program import program_of
-from src.launch.sweep_runs import SweepRecord, config_version, save_record
-from src.utils.errors import UserError
+from src.launch.program import program_of_config
+from src.launch.sweep_runs import SweepRecord, config_version, run_command, save_record
+from src.utils.errors import exit_on_user_error
 
 
 @dataclass
@@ -25,42 +25,46 @@ class SweeperConfig:
     _target_: str = f"{plugin.MODULE}.UnionSweeper"
     params: dict[str, str] | None = None
     runs: list[dict[str, Any]] = field(default_factory=list)
-    program: str | None = None  # the program whose sweep it is, if not the one that is called: src.run, src.linear
+    program: str | None = None  # the program that the sweep belongs to, src.run or src.linear; null: either
 
 
 class UnionSweeper(Sweeper):
-    """Hydra's basic sweeper, with unions, and without running the same run twice.
+    """Launch the union of several grids, each different run once.
+
+    Hydra's basic sweeper launches one grid. In it, an ablation that varies one key at a time (Table 1) needs a command
+    for each key. It also launches combinations that are the same run, as with a key that the chosen loss does not use;
+    two jobs on a cluster would then compete for one folder. Here runs are compared by their ids.
 
     Args:
-        params: values of keys, several separated by commas, as on the command line, which has the last word.
-        runs: like `params`, several of them: the sweep is the union of what each of them and `params` make.
+        params: values of keys, several separated by commas as on the command line, which has precedence.
+        runs: like `params`, several of them: the sweep is the union of the grids of each with `params`.
         program: see :class:`SweeperConfig`.
     """
 
     def __init__(self, params: dict[str, str] | None, runs: Sequence[dict[str, Any]], program: str | None):
-        pass  # they are read from the configuration, as `python -m src.status` does
+        pass  # `sweep_jobs` reads them from the configuration, as it does for `python -m src.status`
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.loader, self.config = hydra_context.config_loader, config
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
+        """Called by Hydra before `sweep`."""
+        self._loader, self._config = hydra_context.config_loader, config
+        with exit_on_user_error():
+            self._program = program_of_config(config)
+            self._launcher = Plugins.instance().instantiate_launcher(
+                hydra_context=hydra_context, task_function=task_function, config=config
+            )
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Launch the runs that the arguments of a command line ask for, and record which these are."""
-        try:
-            program = program_of(self.config)
-            combinations, jobs = sweep_jobs(self.loader, self.config, arguments)
+        """Launch the runs of a sweep, and record which these are."""
+        with exit_on_user_error():
+            combinations, jobs = sweep_jobs(self._loader, self._config, arguments)
             runs = {job.directory.name: job.overrides for job in jobs}
-            record = SweepRecord(program.module, arguments, runs, launched=True, version=config_version())
-            save_record(record, Path(self.config.hydra.sweep.dir))
-            different = f"{combinations} combinations are {len(jobs)} different runs"
-            print(different if combinations > len(jobs) else f"{len(jobs)} runs")
-            results = self.launcher.launch([job.overrides for job in jobs], initial_job_idx=0)
-        except UserError as error:
-            raise SystemExit(f"error: {error}") from None
+            record = SweepRecord(self._program.module, arguments, runs, launched=True, version=config_version())
+            save_record(record, Path(self._config.hydra.sweep.dir))
+            duplicates = f"{combinations} combinations are {len(jobs)} different runs"
+            print(duplicates if combinations > len(jobs) else f"{len(jobs)} runs")
+            results = self._launcher.launch([job.overrides for job in jobs], initial_job_idx=0)
         failures = [
-            f"\n  {' '.join(result.overrides)}: {result._return_value}"
+            f"\n  {run_command(self._program.module, list(result.overrides or []))}\n    {result._return_value}"
             for result in results
             if result.status == JobStatus.FAILED
         ]
@@ -70,5 +74,5 @@ class UnionSweeper(Sweeper):
 
 
 def register_sweeper() -> None:
-    """Make :class:`UnionSweeper` known to Hydra as `hydra/sweeper=union`."""
+    """Register :class:`UnionSweeper` as `hydra/sweeper=union`."""
     plugin.register_plugin(UnionSweeper, "hydra/sweeper", "union", SweeperConfig)

@@ -18,17 +18,20 @@ logger = logging.getLogger(__name__)
 
 
 class RunGuard:
-    """Lets the work on a run check for a stop request and for a lost lock.
+    """Checks for a stop request and for a lost lock, for the code that works on a run.
 
-    Of several processes only the main one, which saves, is ever told to stop; were another to stop at another step, the
-    main one could not reach its checkpoint.
+    Of several processes only the main one, which saves checkpoints, stops at a request. If another one stopped at
+    another step, the main one could not reach its checkpoint.
+
+    Args:
+        lock: the main process's; None on the others, where nothing is checked.
     """
 
     def __init__(self, lock: RunLock | None, interruption: Interruption):
         self._lock, self._interruption = lock, interruption
 
     def check_stop(self) -> None:
-        """Raise Interrupted if a signal asked to stop."""
+        """Raise Interrupted if a signal to stop has arrived."""
         if self._lock is not None:
             self._interruption.check()
 
@@ -40,23 +43,23 @@ class RunGuard:
 
 @contextmanager
 def hold_run(directory: Path, name: str, world: World, retry: bool = False) -> Iterator[RunGuard | None]:
-    """Hold a run while it is worked on; the work must write `summary.json` last.
+    """Hold a run's lock while the body works on the run; the body must write `summary.json` last.
 
-    An exception of the work is noted in `failed.json` by the process in which it is raised.
+    An exception in the body is noted in `failed.json` by the process in which it is raised.
 
     Args:
         directory: the run's folder.
         name: the run's name for people.
         world: the processes that call this together; the main one holds the lock.
-        retry: whether to try a run again that has failed.
+        retry: whether to retry a run that has failed.
 
     Yields:
-        What the work has to check now and then; None if there is nothing to do, as the run is finished or another
-        process works on it.
+        The guard that the body must check regularly; None if there is nothing to do, because the run is finished or
+        another process works on it.
 
     Raises:
         UserError: the run has failed before, or another process of this run is gone.
-        Interrupted: a signal asked to stop; what the work has saved stands.
+        Interrupted: a signal to stop has arrived; checkpoints that were saved remain.
     """
     lock = _lock_unfinished(directory, name, retry) if world.is_main else None
     try:
@@ -69,7 +72,7 @@ def hold_run(directory: Path, name: str, world: World, retry: bool = False) -> I
             except Interrupted:
                 raise
             except Exception as error:
-                # Being stopped together, the processes of a run may lose each other before they reach a checkpoint.
+                # When the processes of a run are stopped together, one may end before the others reach a checkpoint.
                 if interruption.signum is not None:
                     logger.warning("%s: %s", type(error).__name__, error)
                     raise Interrupted(interruption.signum) from error
@@ -86,20 +89,21 @@ def hold_run(directory: Path, name: str, world: World, retry: bool = False) -> I
 
 
 def _lock_unfinished(directory: Path, name: str, retry: bool) -> RunLock | None:
+    """Return the lock of a run that is to be worked on; None if the run is finished or another process works on it."""
     directory.mkdir(parents=True, exist_ok=True)
     failure = read_json(directory / "failed.json")
     if failure is not None and not retry:
-        raise UserError(f"{name} has failed before ({directory}): {failure['error']}. To try it again add retry=true")
+        raise UserError(f"{name} has failed before ({directory}): {failure['error']}. To retry it, add retry=true")
     lock = acquire(directory)
     if lock is None:
         logger.info("%s is being worked on by another process: %s", name, directory)
-    elif (directory / "summary.json").exists():  # since we looked
+    elif (directory / "summary.json").exists():  # it was finished just before the lock was acquired
         logger.info("%s is finished: %s", name, directory)
         lock.release()
         return None
     else:
         (directory / "failed.json").unlink(missing_ok=True)
-        for file in directory.iterdir():  # what a process killed while it was writing has left
+        for file in directory.iterdir():  # temporary files of a process that was killed while writing
             if re.fullmatch(r"\..+\.\d+", file.name):
                 file.unlink()
     return lock

@@ -1,4 +1,4 @@
-"""The version of the running code."""
+"""The Git commit of the running code."""
 
 import subprocess
 from typing import Any
@@ -8,7 +8,11 @@ from src.utils.files import read_json
 
 
 def code_version() -> dict[str, Any]:
-    """Return the commit of this code, and whether it was edited since; a copy made for a cluster has them noted."""
+    """Return the commit of this code as `git_commit`, and whether it was edited since as `git_dirty`.
+
+    Both are None without Git. The copy of the code for a cluster's jobs is outside the repository; there they are read
+    from `code.json`, which was written with the copy.
+    """
     noted = read_json(paths.ROOT / "code.json")
     return noted or {"git_commit": _git("rev-parse", "HEAD"), "git_dirty": bool(_git("status", "--porcelain"))}
 

@@ -1,9 +1,9 @@
-"""One process at a time works on a run, on file systems shared between machines too.
+"""A lock on a run, so that one process at a time works on it, also on file systems shared between machines.
 
-The claims on a run are files `claim.1`, `claim.2`, … in its folder, of which the highest is the one that counts. A
-process takes over by creating the next; creating a file that must not exist yet is atomic on NFS as well, where locks
-are not to be trusted. A holder touches its claim every few seconds. So no clocks of two machines are ever compared,
-and a holder that died without a word is found dead by its silence.
+The lock is a series of files `claim.1`, `claim.2`, … in the run's folder; the one with the highest number counts. A
+process takes over a run by creating the next file. Creating a file that must not exist yet is atomic on NFS as well,
+where file locks are unreliable. The holder touches its file every few seconds. A holder that was killed is detected by
+the absence of these heartbeats, and the clocks of two machines are never compared.
 """
 
 import json
@@ -17,37 +17,38 @@ from typing import Any
 
 from src.utils.errors import UserError
 
-HEARTBEAT_S = 5.0  # seconds between two signs of life
-STALE_AFTER_S = 60.0  # seconds after which a holder is taken for dead
+HEARTBEAT_S = 5.0  # seconds between two heartbeats
+STALE_AFTER_S = 60.0  # seconds without a heartbeat after which the holder counts as dead
+PREFIX = "claim."  # of the files; not lock.<n>, because the outputs of earlier versions contain claim.<n>
 
 
 class LockLost(UserError):
-    """Another process took this one for dead and has taken over."""
+    """Another process has taken over the run, since this one sent no heartbeats for too long."""
 
 
 class RunLock:
-    """A run that this process holds, until :meth:`release`; see :func:`acquire`."""
+    """The lock on a run that this process holds until :meth:`release`; created by :func:`acquire`."""
 
     def __init__(self, directory: Path, number: int):
         self.directory, self.number = directory, number
         self.file = _file(directory, number)
         self.lost = False
         self._released = threading.Event()
-        self._thread = threading.Thread(target=self._send_heartbeats, name="claim", daemon=True)
+        self._thread = threading.Thread(target=self._send_heartbeats, name="run lock", daemon=True)
         self._thread.start()
 
     def check(self) -> None:
-        """Raises :class:`LockLost` if the run is another's by now; to be asked before anything is written."""
+        """Raise :class:`LockLost` if another process has taken over; call this before writing to the run's folder."""
         self.lost = self.lost or _highest(self.directory) != self.number
         if self.lost:
-            raise LockLost(f"{self.directory}: this process was silent for so long that another one has taken over")
+            raise LockLost(f"{self.directory}: this process did not respond for so long that another has taken over")
 
     def release(self) -> None:
-        """Lets others have the run."""
+        """Release the lock."""
         self._released.set()
         self._thread.join()
-        # The file stays: were the highest number to vanish, a slow process could take a number a second time. It is
-        # changed in place and keeps its length, which a full disk allows.
+        # The file stays: without the highest number, a slow process could use a number a second time. It is changed in
+        # place and keeps its length, which works on a full disk.
         if _highest(self.directory) == self.number:
             with open(self.file, "r+") as stream:
                 text = stream.read()
@@ -63,9 +64,9 @@ class RunLock:
 
 
 def acquire(directory: Path) -> RunLock | None:
-    """The claim on the run in this folder, or None if a living process has it.
+    """Return the lock on the run in this folder, or None if a living process holds it.
 
-    Waits for a sign of life of a holder on another machine, at most :data:`STALE_AFTER_S` seconds.
+    Wait for a heartbeat of a holder on another machine, at most :data:`STALE_AFTER_S` seconds.
     """
     number = _highest(directory)
     if number and _is_alive(directory, number):
@@ -74,14 +75,14 @@ def acquire(directory: Path) -> RunLock | None:
     try:
         with open(file, "x") as stream:
             try:
-                json.dump(_ourselves(), stream)
+                json.dump(_this_process(), stream)
                 stream.flush()
             except OSError:
                 file.unlink()
                 raise
     except FileExistsError:
         return None
-    # A process that was slow since its look at the folder may have created a number that had long been passed.
+    # If this process was slow since it listed the folder, others may have created higher numbers meanwhile.
     if _highest(directory) != number + 1:
         file.unlink()
         return None
@@ -92,66 +93,75 @@ def acquire(directory: Path) -> RunLock | None:
 
 
 def read_lock(directory: Path) -> dict[str, Any] | None:
-    """Who has, or last had, the run: host, pid, SLURM job, and whether that process is `alive`; None if nobody ever.
+    """Return the last holder of a run: host, pid, SLURM job, and whether it is `alive`; None if there was no holder.
 
-    Does not wait: a holder on another machine counts as alive for :data:`STALE_AFTER_S` seconds after its last beat.
+    This does not wait: a holder on another machine counts as alive for :data:`STALE_AFTER_S` seconds after its last
+    heartbeat.
     """
     number = _highest(directory)
     if not number:
         return None
-    content, beat = _read_file(directory, number)
+    content, heartbeat = _read_file(directory, number)
     alive = _is_process_alive(content)
     if alive is None:
-        alive = time.time() - beat < STALE_AFTER_S
+        alive = time.time() - heartbeat < STALE_AFTER_S
     return {**content, "alive": alive}
 
 
 def _is_alive(directory: Path, number: int) -> bool:
-    _, first = _read_file(directory, number)
+    """Return whether the holder is alive; wait for a heartbeat if it is on another machine."""
+    _, first_heartbeat = _read_file(directory, number)
     while True:
-        content, beat = _read_file(directory, number)
+        content, heartbeat = _read_file(directory, number)
         alive = _is_process_alive(content)
         if alive is not None:
             return alive
-        if beat != first:
+        if heartbeat != first_heartbeat:
             return True
         with NamedTemporaryFile(dir=directory, prefix=".probe", suffix=f".{os.getpid()}") as probe:
-            silence = os.fstat(probe.fileno()).st_mtime - beat  # both times are the file server's
-        if silence > STALE_AFTER_S:
+            age = os.fstat(probe.fileno()).st_mtime - heartbeat  # both times are the file server's
+        if age > STALE_AFTER_S:
             return False
         time.sleep(0.25)
 
 
 def _is_process_alive(content: dict[str, Any]) -> bool | None:
-    """Whether the claim's process lives; None if that cannot be told from here."""
-    ourselves = _ourselves()
+    """Return whether the process of a lock file is alive; None if this machine cannot tell."""
+    this_process = _this_process()
     if content.get("released"):
         return False
-    if content.get("machine") == ourselves["machine"]:
-        return _started(content["pid"]) == content["started"]
-    if content.get("job") and content["job"] == ourselves["job"]:
-        return False  # SLURM starts a job again when it is over elsewhere
+    if content.get("machine") == this_process["machine"]:
+        return _start_time(content["pid"]) == content["started"]
+    if content.get("job") and content["job"] == this_process["job"]:
+        return False  # SLURM requeues a job only after it has ended elsewhere
     return None
 
 
-def _ourselves() -> dict[str, Any]:
+def _this_process() -> dict[str, Any]:
+    """Return the content of a lock file that this process holds."""
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
     job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ.get("SLURM_JOB_ID")
     pid = os.getpid()
-    ourselves = {"host": platform.node(), "machine": _machine(), "pid": pid, "started": _started(pid), "job": job}
-    return ourselves | {"released": False}
+    return {
+        "host": platform.node(),
+        "machine": _machine(),
+        "pid": pid,
+        "started": _start_time(pid),
+        "job": job,
+        "released": False,
+    }
 
 
 def _machine() -> str:
-    """What tells apart the spaces in which a process number means one process: boots, and containers on one host."""
+    """Return an id of the space in which process numbers are unique: this boot, and the container on this host."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + os.readlink("/proc/self/ns/pid")
     except OSError:
-        return f"{platform.node()} {os.getppid()}"  # without /proc only a beat tells
+        return f"{platform.node()} {os.getppid()}"  # without /proc, only heartbeats show that a process is alive
 
 
-def _started(pid: int) -> str | None:
-    """When a process was started, in the kernel's own ticks; None if it is not running."""
+def _start_time(pid: int) -> str | None:
+    """Return when a process was started, in the kernel's clock ticks; None if it is not running."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -160,24 +170,25 @@ def _started(pid: int) -> str | None:
 
 
 def _read_file(directory: Path, number: int) -> tuple[dict[str, Any], float]:
-    """A claim's content, empty while it is being written, and the time of its last beat."""
+    """Return the content of a lock file, empty while it is being written, and the time of its last heartbeat."""
     try:
-        with open(_file(directory, number)) as stream:  # opening makes NFS ask the server for the time
-            text, beat = stream.read(), os.fstat(stream.fileno()).st_mtime
-    except FileNotFoundError:  # another has taken over
+        with open(_file(directory, number)) as stream:  # opening makes NFS fetch the time from the server
+            text, heartbeat = stream.read(), os.fstat(stream.fileno()).st_mtime
+    except FileNotFoundError:  # another process has taken over
         return {}, -1.0
     try:
-        return json.loads(text), beat
+        return json.loads(text), heartbeat
     except json.JSONDecodeError:
-        return {}, beat
+        return {}, heartbeat
 
 
 def _file(directory: Path, number: int) -> Path:
-    return directory / f"claim.{number}"
+    return directory / f"{PREFIX}{number}"
 
 
 def _numbers(directory: Path) -> list[int]:
-    return [int(name[6:]) for name in os.listdir(directory) if name.startswith("claim.") and name[6:].isdigit()]
+    suffixes = [name.removeprefix(PREFIX) for name in os.listdir(directory) if name.startswith(PREFIX)]
+    return [int(suffix) for suffix in suffixes if suffix.isdigit()]
 
 
 def _highest(directory: Path) -> int:

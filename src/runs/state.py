@@ -1,7 +1,7 @@
-"""How far a run is, as its folder tells.
+"""The state of a run, read from its folder.
 
-A run's folder holds `config.yaml` as resolved, `data.json`, `checkpoint.pt`, the W&B log, `claim.<n>` (the lock,
-with who works on it), `submitted.json` (its job on a cluster), `failed.json` (why the last attempt failed) and, last,
+A run's folder contains `config.yaml` as resolved, `data.json`, `checkpoint.pt`, the W&B log, `claim.<n>` (the lock and
+its holder), `submitted.json` (the job on a cluster), `failed.json` (why the last attempt failed) and, written last,
 `summary.json`.
 """
 
@@ -9,30 +9,31 @@ import os
 from enum import StrEnum
 from pathlib import Path
 
-from src.runs.run_lock import read_lock
+from src.runs.run_lock import PREFIX, read_lock
 
 
 class State(StrEnum):
-    """How far a run is."""
+    """The states of a run."""
 
     FINISHED = "finished"
     RUNNING = "running"
-    INTERRUPTED = "interrupted"  # begun, not finished, not failed, and nobody works on it
+    INTERRUPTED = "interrupted"  # started, but neither finished nor failed, and no process works on it
     FAILED = "failed"
-    SUBMITTED = "submitted"  # to a cluster, but it has not begun
+    SUBMITTED = "submitted"  # to a cluster, but not started
     MISSING = "missing"
 
 
 def state(directory: Path) -> State:
-    """The state of the run in this folder, which need not exist."""
+    """Return the state of the run in this folder, which need not exist."""
     try:
         names = set(os.listdir(directory))
     except (FileNotFoundError, NotADirectoryError):
         return State.MISSING
     if "summary.json" in names:
         return State.FINISHED
-    if not any(name.startswith("claim.") for name in names):
+    if not any(name.startswith(PREFIX) for name in names):
         return State.SUBMITTED if "submitted.json" in names else State.MISSING
-    if read_lock(directory)["alive"]:
+    lock = read_lock(directory)
+    if lock is not None and lock["alive"]:
         return State.RUNNING
     return State.FAILED if "failed.json" in names else State.INTERRUPTED

@@ -1,4 +1,4 @@
-"""What a run leaves behind: its W&B log, its resolved configuration and, last of all, its summary."""
+"""Logging a run to Weights & Biases."""
 
 import importlib.metadata
 import os
@@ -6,28 +6,36 @@ import platform
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import wandb
 
 from src.runs.provenance import code_version
 
-RECENT = 15.0  # seconds, well above the interval at which W&B writes
+RECENT_S = 15.0  # seconds, well above the interval at which W&B writes
 
 
 class Tracker:
-    """One run's W&B log.
+    """The W&B log of one run.
 
     Args:
-        directory: the run's folder. Its name, the run's id, is also W&B's id, under which a resumed run goes on.
-        name: of the run, for people.
-        config: all that is to be known of the run, logged as its configuration.
+        directory: the run's folder. Its name, the run's id, is also W&B's id, under which a resumed run continues.
+        name: the run's name for people.
+        config: logged as the run's configuration.
         mode: "offline", "online" or "disabled".
+        project, entity: where to log in W&B; the entity is a user or team, None for the API key's owner.
     """
 
     def __init__(
-        self, directory: Path, name: str, config: dict[str, Any], *, mode: str, project: str, entity: str | None
+        self,
+        directory: Path,
+        name: str,
+        config: dict[str, Any],
+        *,
+        mode: Literal["offline", "online", "disabled"],
+        project: str,
+        entity: str | None,
     ):
         os.environ.setdefault("WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL", "1")  # seconds; by default up to 15
         settings = wandb.Settings(silent=True, console="off")
@@ -46,19 +54,19 @@ class Tracker:
         )
 
     def log(self, values: dict[str, Any]) -> None:
-        """Logs numbers under the run's own step, on which the parts of a resumed run are joined."""
+        """Log numbers with the current `global_step`, by which the parts of a resumed run are joined."""
         self._log({"global_step": self.step, **values})
 
     def log_image(self, key: str, file: Path) -> None:
-        """Logs an image file under the run's own step."""
+        """Log an image file with the current `global_step`."""
         self.run.log({"global_step": self.step, key: wandb.Image(str(file))})
 
     def recent(self) -> list[dict[str, Any]]:
-        """The last rows, which W&B loses if the process is killed now. A checkpoint keeps them."""
+        """Return the last rows, which W&B loses if the process is killed now; checkpoints contain them."""
         return [row for _, row in self._recent]
 
     def resume(self, step: int, rows: list[dict[str, Any]]) -> None:
-        """Goes on at a step, with the rows that a checkpoint kept; rows of equal step count once."""
+        """Continue at a step, and log the rows of a checkpoint again; rows of the same step count once."""
         self.step = step
         for row in rows:
             self._log(row)
@@ -67,18 +75,18 @@ class Tracker:
         self.run.log(row)
         now = time.monotonic()
         self._recent.append((now, row))
-        while len(self._recent) > 2 and now - self._recent[0][0] > RECENT:
+        while len(self._recent) > 2 and now - self._recent[0][0] > RECENT_S:
             self._recent.popleft()
 
     def __enter__(self) -> "Tracker":
         return self
 
-    def __exit__(self, error: type[BaseException] | None, *_) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         self.run.finish(exit_code=0 if error is None else 1)
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Where a run takes place: code, versions, host and device."""
+    """Return where a run takes place: code, versions, host and device."""
     packages = ["torch", "torchvision", "hydra-core", "pycocotools", "wandb", "numpy", "pillow"]
     gpu = device.type == "cuda"
     return {

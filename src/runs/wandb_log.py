@@ -1,6 +1,7 @@
-"""W&B's log files: reading and writing their records, and the rule by which the rows of a resumed run are joined.
+"""Reading and writing W&B's log files, and joining the rows of a resumed run.
 
-A file is records of protobuf in frames as of LevelDB's log: checksum, length, kind; no frame crosses a block of 32 KiB.
+A file is a header and frames as in LevelDB's log: checksum, length, kind, payload. No frame crosses a block of 32 KiB,
+so that a record of protobuf is one frame or several.
 """
 
 from __future__ import annotations
@@ -9,23 +10,45 @@ import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from wandb.proto.wandb_internal_pb2 import Record
 
 HEADER, BLOCK, FRAME = b":W&B\xe1\xbe\x00", 32768, struct.Struct("<IHB")
-FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
+FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4  # kinds of frames: a whole record, or the parts of one
+
+
+class _Frame(NamedTuple):
+    """A frame whose checksum is right."""
+
+    start: int
+    end: int
+    kind: int
+    payload: bytes
+
+
+class _Damage(NamedTuple):
+    """The byte at which something is wrong."""
+
+    start: int
+
+
+class _Payload(NamedTuple):
+    """A record as bytes, and where its last frame ends."""
+
+    end: int
+    content: bytes
 
 
 def read_log(file: Path, on_damage: Callable[[str], None]) -> Iterator[Record]:
-    """The records of a W&B log, up to where it was cut off.
+    """Yield the records of a W&B log, up to where it was cut off.
 
     Args:
-        on_damage: told what is wrong when the file is no such log, or damaged before its end. If it returns, reading
-            goes on with the next block; every record that is given is whole, as its checksums tell.
+        on_damage: called with a message if the file is not a log of W&B's, or is damaged before its end. If it returns,
+            reading continues with the next block. A record is yielded only if all its checksums are right.
     """
-    # Here alone, as wandb takes half a second to import.
+    # Imported only here, as wandb takes half a second to import.
     from google.protobuf.message import DecodeError
     from wandb.proto.wandb_internal_pb2 import Record
 
@@ -33,78 +56,110 @@ def read_log(file: Path, on_damage: Callable[[str], None]) -> Iterator[Record]:
     if log[: len(HEADER)] != HEADER[: len(log)]:
         on_damage(f"{file} is not a log of W&B")
         return
-    at, parts = len(HEADER), []  # the frames of a record that is not whole yet
-    while at + FRAME.size <= len(log):
-        if BLOCK - at % BLOCK < FRAME.size:
-            at += BLOCK - at % BLOCK
+    for item in _join_frames(log, _frames(log)):
+        if isinstance(item, _Damage):
+            on_damage(f"{file} is damaged at byte {item.start}")
             continue
-        checksum, length, kind = FRAME.unpack_from(log, at)
-        end = at + FRAME.size + length
-        block_end = at - at % BLOCK + BLOCK
-        if len(log) < end <= block_end and _is_cut_off(log, at):
+        try:
+            record = Record.FromString(item.content)
+        except DecodeError:
+            on_damage(f"{file} holds a record that is none of W&B's, before byte {item.end}")
+        else:
+            yield record
+
+
+def _frames(log: bytes) -> Iterator[_Frame | _Damage]:
+    """Yield the frames of a log; one that is not sound is a _Damage, and the rest of its block is skipped."""
+    start = len(HEADER)
+    while start + FRAME.size <= len(log):
+        next_block = start - start % BLOCK + BLOCK
+        if next_block - start < FRAME.size:
+            start = next_block
+            continue
+        checksum, length, kind = FRAME.unpack_from(log, start)
+        end = start + FRAME.size + length
+        within = end <= min(next_block, len(log))
+        if within and zlib.crc32(memoryview(log)[start + FRAME.size - 1 : end]) == checksum:
+            yield _Frame(start, end, kind, log[start + FRAME.size : end])
+            start = end
+        elif _is_unfinished_end(log, start, end, next_block):
             return
-        within = end <= min(block_end, len(log))
-        sound = within and zlib.crc32(memoryview(log)[at + FRAME.size - 1 : end]) == checksum
-        if not sound or (parts if kind in (FULL, FIRST) else not parts) or kind not in (FULL, FIRST, MIDDLE, LAST):
-            if not any(memoryview(log)[at + FRAME.size if sound else at :]):
-                return  # the host went down as this was written, and zeros stand for what it lost
-            if within and not sound and not any(memoryview(log)[end:]):
-                return  # the last frame, not written whole
-            on_damage(f"{file} is damaged at byte {at}")
-            parts = []
-            if not sound:
-                at += BLOCK - at % BLOCK
-                continue
-            if kind in (MIDDLE, LAST):
-                at = end
-                continue
-        parts.append(log[at + FRAME.size : end])
-        at = end
-        if kind in (FULL, LAST):
-            try:
-                record = Record.FromString(b"".join(parts))
-            except DecodeError:
-                on_damage(f"{file} holds a record that is none of W&B's, before byte {at}")
-            else:
-                yield record
-            parts = []
+        else:
+            yield _Damage(start)
+            start = next_block
 
 
-def _is_cut_off(log: bytes, at: int) -> bool:
-    """Whether a frame that ends beyond the file was cut off there, and has not a wrong length but all of its bytes."""
-    checksum, _, kind = FRAME.unpack_from(log, at)
-    found = zlib.crc32(bytes([kind]))
-    for place in range(at + FRAME.size, len(log)):
-        found = zlib.crc32(log[place : place + 1], found)
-        if found == checksum:
+def _is_unfinished_end(log: bytes, start: int, end: int, next_block: int) -> bool:
+    """Return whether a frame that is not sound is only the end of a log whose writer was stopped."""
+    if not any(memoryview(log)[start:]):
+        return True  # the host went down as this was written, and zeros stand for what it lost
+    if end > next_block:
+        return False
+    if end > len(log):
+        return _is_cut_off(log, start)
+    return not any(memoryview(log)[end:])  # the last frame, not written whole
+
+
+def _is_cut_off(log: bytes, start: int) -> bool:
+    """Return whether a frame that ends beyond the file is cut off there, rather than whole with a wrong length."""
+    checksum, _, kind = FRAME.unpack_from(log, start)
+    running = zlib.crc32(bytes([kind]))
+    for position in range(start + FRAME.size, len(log)):
+        running = zlib.crc32(log[position : position + 1], running)
+        if running == checksum:
             return False
     return True
 
 
+def _join_frames(log: bytes, frames: Iterable[_Frame | _Damage]) -> Iterator[_Payload | _Damage]:
+    """Join frames to records; a frame that is out of order is damage."""
+    parts: list[bytes] = []  # of a record whose last frame is still to come
+    for frame in frames:
+        if isinstance(frame, _Damage):
+            parts = []
+            yield frame
+            continue
+        begins = frame.kind in (FULL, FIRST)
+        if begins == bool(parts) or frame.kind not in (FULL, FIRST, MIDDLE, LAST):
+            if not any(memoryview(log)[frame.start + FRAME.size :]):
+                return  # zeros stand for what the host lost, as in _is_unfinished_end
+            parts = []
+            yield _Damage(frame.start)
+            if not begins:
+                continue
+        parts.append(frame.payload)
+        if frame.kind in (FULL, LAST):
+            yield _Payload(frame.end, b"".join(parts))
+            parts = []
+
+
 def write_log(file: Path, records: Iterable[Record]) -> None:
-    """Writes a W&B log."""
+    """Write records as a W&B log."""
     log = bytearray(HEADER)
     for record in records:
-        rest, begun = record.SerializeToString(), False
-        while rest or not begun:
+        rest, is_first = record.SerializeToString(), True
+        while rest or is_first:
             room = BLOCK - len(log) % BLOCK - FRAME.size
             if room < 0:
                 log += bytes(room + FRAME.size)
                 continue
             part, rest = rest[:room], rest[room:]
-            kind = (LAST if begun else FULL) if not rest else (MIDDLE if begun else FIRST)
+            kind = (FIRST if is_first else MIDDLE) if rest else (FULL if is_first else LAST)
             log += FRAME.pack(zlib.crc32(bytes([kind]) + part), len(part), kind) + part
-            begun = True
+            is_first = False
     file.write_bytes(log)
 
 
-def join_rows(rows: Iterable[tuple[int, dict]]) -> dict[int, dict]:
-    """The rows of a run by their global step, in its order, from all that was logged, in the order of logging.
+def join_rows(rows: Iterable[tuple[int, dict[Any, Any]]]) -> dict[int, dict[Any, Any]]:
+    """Return the rows of a run by global step, in ascending order.
 
-    Where the step goes back, the run was resumed from a checkpoint: what had been logged beyond it is forgotten, and
-    what is logged of the same step again takes the place of what was.
+    Where the step goes back, the run was resumed from a checkpoint: rows beyond that step are dropped, and values that
+    are logged again at the same step replace the earlier ones.
+
+    Args:
+        rows: global step and values, in the order of logging.
     """
-    joined: dict[int, dict] = {}
+    joined: dict[int, dict[Any, Any]] = {}
     last = None
     for step, row in rows:
         if last is not None and step < last:

@@ -9,7 +9,7 @@ def choose_device(name: str) -> torch.device:
     """Return the device of that name; "auto" is this process's GPU if there is one, else the CPU.
 
     Raises:
-        UserError: a GPU is asked for where torch finds none.
+        UserError: the name is a GPU's, but torch finds none.
     """
     if name == "auto":
         name = f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"

@@ -26,10 +26,12 @@ class World:
 
     @property
     def is_main(self) -> bool:
+        """Whether this is the process that writes and logs."""
         return self.rank == 0
 
     @property
     def group(self) -> dist.ProcessGroup | None:
+        """The process group of all processes; None for a process alone."""
         return dist.group.WORLD if self.size > 1 else None
 
     def barrier(self) -> None:
@@ -62,10 +64,10 @@ class World:
         return value
 
     def sum_gradients(self, module: nn.Module) -> None:
-        """Add up the gradients of all processes, in place.
+        """Replace the gradients of a module by their sums over all processes.
 
-        One buffer in a fixed order, so that a resumed run adds the same numbers in the same order; torch's
-        DistributedDataParallel orders its buckets anew after the first step.
+        They are added in one buffer of fixed order, so that a resumed run adds the same numbers in the same order;
+        torch's DistributedDataParallel reorders its buckets after the first step.
         """
         if self.size == 1:
             return
@@ -77,16 +79,18 @@ class World:
 
 
 def connect(expected: int) -> World:
-    """Join the processes that were launched together with this one; further calls return the same.
+    """Connect the processes that were launched together, and return this one's place among them.
+
+    Further calls return the same.
 
     Raises:
-        UserError: there are not as many processes as expected.
+        UserError: the number of processes is not the expected one.
     """
     size = number_of_processes()
     if size != expected:
         raise UserError(
-            f"processes={expected}, but there is {size}; start them with torchrun --nproc-per-node {expected} -m "
-            "src.run … or by a preset of slurm/"
+            f"processes={expected}, but {size} started; start them with torchrun --nproc-per-node {expected} -m "
+            "src.run … or with a preset of slurm/"
         )
     if size == 1:
         return World()
@@ -101,13 +105,13 @@ def connect(expected: int) -> World:
 
 
 def _set_torchrun_variables(size: int) -> None:
-    """Set the variables that torchrun would have set, which torch.distributed reads, from SLURM's."""
+    """Set torchrun's variables, which torch.distributed reads, from SLURM's."""
     variables = os.environ
     job = int(variables["SLURM_JOB_ID"])
     variables["WORLD_SIZE"], variables["RANK"] = str(size), variables["SLURM_PROCID"]
     variables["LOCAL_RANK"] = variables["SLURM_LOCALID"]
     variables.setdefault("MASTER_ADDR", _address_of_first_node())
-    # Jobs and job steps that share a machine must not meet.
+    # Jobs and job steps that share a machine need different ports.
     variables.setdefault("MASTER_PORT", str(20000 + (job * 7 + int(variables["SLURM_STEP_ID"])) % 40000))
 
 
@@ -122,6 +126,6 @@ def _address_of_first_node() -> str:
 
 
 def is_lost_peer(error: Exception) -> bool:
-    """Tell whether an error only says that another process is gone, whose own error is the one to look for."""
+    """Return whether an error is only a consequence of another process's end, whose error is the one to read."""
     # Gloo's errors are plain RuntimeErrors, recognisable only by the source file that their text names.
     return isinstance(error, dist.DistError) or "/gloo/" in str(error)

@@ -1,4 +1,4 @@
-"""How this process was launched. Free of torch, as composing a configuration asks for it."""
+"""The number of processes, read without importing torch since every composed configuration needs it."""
 
 import os
 

@@ -1,5 +1,17 @@
-"""Errors that the user can mend."""
+"""Errors that the user can fix."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class UserError(ValueError):
-    """What is wrong and what to do about it; `python -m src.run` shows the message alone, without a traceback."""
+    """An error whose message says what is wrong and what to do; programs print it without a traceback."""
+
+
+@contextmanager
+def exit_on_user_error() -> Iterator[None]:
+    """Turn a UserError into the end of the program, with its message and exit code 1."""
+    try:
+        yield
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None

@@ -1,4 +1,4 @@
-"""Writing files so that a killed process or a full disk leaves the last good one."""
+"""Writing files atomically: a killed process or a full disk leaves the last complete file."""
 
 import json
 import os
@@ -9,11 +9,14 @@ from typing import Any
 from src.utils.errors import UserError
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Calls `write` with a temporary name beside `path`, and moves the file there once it is whole and on disk.
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file at a temporary path in the same folder, and rename it once it is complete and on disk.
+
+    Args:
+        write: called with the temporary path.
 
     Raises:
-        UserError: it cannot be written; what was at `path` is still there.
+        UserError: the file cannot be written; an earlier file at `path` remains.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -28,13 +31,13 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes JSON atomically; NaN is written as null, which JSON has."""
+    """Write JSON atomically, with null for NaN, which JSON does not have."""
     text = json.dumps(_without_nan(value), indent=2) + "\n"
     write_atomically(path, lambda file: file.write_text(text))
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds; None if there is no such file."""
+    """Return the content of a JSON file; None if there is no such file."""
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:

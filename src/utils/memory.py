@@ -1,4 +1,4 @@
-"""The most memory in use: on a GPU that of tensors, on Linux's CPUs all that is resident of this process."""
+"""Peak memory: of tensors on a GPU, and of the process (resident set size) on the CPU of a Linux machine."""
 
 import ctypes
 import gc
@@ -8,11 +8,11 @@ import torch
 
 
 def reset_peak(device: torch.device) -> int | None:
-    """Begins to look for a peak, whatever this process had in use before.
+    """Start measuring the peak from the memory in use now.
 
     Returns:
-        The bytes in use now; None where they cannot be told: on other systems, and where the kernel does not let them
-        be reset. A peak that is not reset would be that of an earlier run in this process.
+        The bytes in use now; None where the peak cannot be reset: on other systems, and where the kernel forbids it. A
+        peak that is not reset could be that of an earlier run in this process.
     """
     gc.collect()
     if device.type == "cuda":
@@ -23,13 +23,13 @@ def reset_peak(device: torch.device) -> int | None:
     try:
         ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")  # sets VmHWM, the highest VmRSS, to what it is now
-    except (AttributeError, OSError, TypeError):  # another C library; no such file, or not to be written; Windows
+    except (AttributeError, OSError, TypeError):  # another C library; no such file or not writable; Windows
         return None
     return _process_status("VmRSS")
 
 
 def peak(device: torch.device) -> int:
-    """The most bytes in use since `reset_peak`."""
+    """Return the most bytes in use since `reset_peak`."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _process_status("VmHWM")
 
 

@@ -1,52 +1,54 @@
-"""Being asked to stop: by Ctrl-C, by `kill`, by SLURM before a time limit or for a job of higher priority."""
+"""Signals to stop: from Ctrl-C, `kill`, or SLURM before a time limit or a preemption."""
 
 import signal
 import threading
+from types import FrameType
+from typing import Any
 
 from src.utils.errors import UserError
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)  # SIGUSR2 is what submitit has SLURM send
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)  # submitit makes SLURM send SIGUSR2
 
 
 class Interrupted(UserError):
-    """The run has stopped at a checkpoint because it was asked to."""
+    """The run has stopped at a checkpoint after a signal."""
 
     def __init__(self, signum: int):
-        super().__init__(f"stopped by {signal.Signals(signum).name}; the same command goes on from here")
+        super().__init__(f"stopped by {signal.Signals(signum).name}; run the same command again to resume")
         self.signum = signum
 
 
 class Interruption:
-    """Notes the signals that ask to stop, so that the work can come to a good place first.
+    """A context that notes signals to stop, so that a checkpoint can be saved first.
 
-    A context in which :attr:`signum` is the last such signal, or None. A second Ctrl-C stops at once.
+    In it, :attr:`signum` is the last such signal, or None. A second Ctrl-C stops at once.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.signum: int | None = None
 
     def __enter__(self) -> "Interruption":
-        self._before = {}
-        if threading.current_thread() is threading.main_thread():  # no other may have handlers
+        self._before: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():  # no other thread may set handlers
             self._before = {signum: signal.signal(signum, self._note) for signum in SIGNALS}
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
 
     def check(self) -> None:
-        """Raises :class:`Interrupted` if there was such a signal."""
+        """Raise :class:`Interrupted` if a signal to stop has arrived."""
         if self.signum is not None:
             raise Interrupted(self.signum)
 
-    def _note(self, signum: int, _) -> None:
+    def _note(self, signum: int, _: FrameType | None) -> None:
         if signum == self.signum == signal.SIGINT:
             raise KeyboardInterrupt
         self.signum = signum
 
 
 def ignore_signals(_: int) -> None:
-    """For processes that load images: whoever asks the whole group to stop means the one that uses them."""
+    """Ignore signals to stop in a process that loads images: the training process, which gets them too, ends it."""
     for signum in SIGNALS:
         signal.signal(signum, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Timing what runs on a device."""
+"""Timing code that runs on a device."""
 
 import time
 
@@ -6,16 +6,20 @@ import torch
 
 
 class Stopwatch:
-    """Seconds spent in a block; on a GPU the block's kernels are waited for."""
+    """A context that measures its duration in :attr:`seconds`, including that of kernels on a GPU."""
 
     def __init__(self, device: torch.device):
-        self.wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+        self._is_gpu = device.type == "cuda"
 
     def __enter__(self) -> "Stopwatch":
-        self.wait()
+        self._wait()
         self.start = time.perf_counter()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.wait()
+        self._wait()
         self.seconds = time.perf_counter() - self.start
+
+    def _wait(self) -> None:
+        if self._is_gpu:
+            torch.cuda.synchronize()

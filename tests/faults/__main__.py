@@ -25,7 +25,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from slurm.one_machine.__main__ import check_programs
+from slurm.one_machine.cluster import check_programs
 from slurm.one_machine.daemons import search_path
 from src.data.shapes import ensure_shapes
 from src.utils.errors import UserError

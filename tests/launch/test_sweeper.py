@@ -17,9 +17,8 @@ from src.config.linear import resolve_linear
 from src.config.validate import resolve
 from src.launch.compose import sweep_jobs
 from src.launch.hydra_setup import register
-from src.launch.program import PROGRAMS
+from src.launch.program import PROGRAMS, program_of_sweep
 from src.launch.sweep_runs import expand_sweep, recorded_sweeps, save_record
-from src.status import program
 from tests.conftest import ROOT, make_config
 
 SWEEPS = sorted(path.stem for path in (ROOT / "sweeps").glob("*.yaml"))
@@ -44,7 +43,7 @@ def test_there_is_a_sweep_for_each_table_and_figure():
 
 @pytest.mark.parametrize("sweep", SWEEPS)
 def test_a_sweep_has_no_run_twice_and_opens_with_its_command_and_number_of_runs(sweep):
-    of = program(sweep)
+    of = program_of_sweep(sweep)
     _, combinations, jobs = compose_sweep(f"sweeps={sweep}", of=of)
     assert combinations == len(jobs) > 0
     for job in jobs:
@@ -54,7 +53,7 @@ def test_a_sweep_has_no_run_twice_and_opens_with_its_command_and_number_of_runs(
     assert int(re.search(r"(\d+) runs?\b", text)[1]) == len(jobs)
 
 
-OF_RUN = [name for name in SWEEPS if program(name) == "src.run"]
+OF_RUN = [name for name in SWEEPS if program_of_sweep(name) == "src.run"]
 
 
 # A recipe is composed alike in all sweeps.

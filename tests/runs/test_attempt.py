@@ -99,7 +99,7 @@ def test_a_signal_stops_at_the_next_step_and_the_same_command_goes_on_from_it(si
     process.send_signal(signum)
     output, _ = process.communicate()
     if process.returncode:  # it had not just come to its end
-        assert process.returncode == 128 + signum and "the same command goes on from here" in output, output
+        assert process.returncode == 128 + signum and "run the same command again to resume" in output, output
         assert "Traceback" not in output
         progress = torch.load(directory / "checkpoint.pt", weights_only=True)["progress"]
         assert state(directory) == State.INTERRUPTED and 13 <= progress["step"] < 39

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm.one_machine.__main__ import check_programs
+from slurm.one_machine.cluster import check_programs
 from slurm.one_machine.configuration import PORTS
 from slurm.one_machine.daemons import is_free, stop
 from src.utils.errors import UserError

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from slurm.one_machine.__main__ import check_programs, daemons
+from slurm.one_machine import daemons
+from slurm.one_machine.cluster import check_programs
 from slurm.one_machine.daemons import NAMES, pid_of, processes, wait_for
 from src.utils.errors import UserError
 from tests.slurm.conftest import client, free_ports, one_machine
@@ -177,7 +178,7 @@ def test_up_mends_what_was_killed_and_jobs_go_on(cluster, tmp_path):
     assert says(tmp_path / "output", "begun") and is_saved(cluster, job)
     kill([pid_of(cluster, name) for name in NAMES if name != "n2"], cluster)
     status = one_machine("status", cluster)
-    assert status.returncode == 1 and "does not run" in status.stdout
+    assert status.returncode == 1 and "not running" in status.stdout
     mended = one_machine("up", cluster)
     assert mended.returncode == 0 and mended.stdout.startswith("export"), mended.stderr
     stop.touch()

@@ -98,6 +98,6 @@ def test_ranking_of_each_process_on_its_own_is_another_run(trained):
 
 def test_the_number_of_processes_must_be_what_was_started_and_divide_the_batch(tiny):
     code, output = call(*tiny, "processes=2")
-    assert code == 1 and "processes=2, but there is 1" in output and "torchrun" in output
+    assert code == 1 and "processes=2, but 1 started" in output and "torchrun" in output
     code, output = call(*tiny, "processes=3")
     assert code == 1 and "batch_size=4 must be a multiple of processes=3" in output

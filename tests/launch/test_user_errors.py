@@ -1,0 +1,27 @@
+"""User errors before the first run are printed without a traceback."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from src.utils import paths
+
+
+def run(*command, cwd=paths.ROOT):
+    return subprocess.run([sys.executable, "-m", *command], cwd=cwd, capture_output=True, text=True)
+
+
+def test_a_sweep_of_another_program_is_an_error_before_it_starts(tmp_path):
+    done = run("src.run", "-m", "sweeps=proposition1", f"outputs={tmp_path}")
+    assert done.returncode == 1 and "error: sweeps=proposition1 is a sweep of python -m src.linear" in done.stderr
+    assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("program", ["src.linear", "src.status"])
+def test_without_conf_the_error_asks_for_a_checkout(program, tmp_path):
+    shutil.copytree(paths.SRC, tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    done = run(program, cwd=tmp_path)
+    assert done.returncode == 1 and f"error: {tmp_path / 'conf'} does not exist" in done.stderr
+    assert "pip install -e ." in done.stderr and "Traceback" not in done.stderr
