@@ -69,7 +69,8 @@ class Composer:
     def __init__(self, loader: ConfigLoader, master: DictConfig):
         self.loader, self.name = loader, master.hydra.job.config_name
         self.hydra_overrides = list(master.hydra.overrides.hydra)
-        self._groups = set(master.hydra.runtime.choices)  # the loader alone lists only those of conf/
+        # The loader lists only the groups of conf/, and takes long for each.
+        self._is_group = dict.fromkeys(master.hydra.runtime.choices, True)
         sweep: Any = OmegaConf.to_container(master.hydra.sweep, resolve=False)
         self._directory = {key: sweep[key] for key in ("dir", "subdir")}
         self._parsed: dict[str, tuple[Override, bool]] = {}
@@ -92,8 +93,10 @@ class Composer:
         """Return an override, and whether it chooses a file of a group."""
         if line not in self._parsed:
             override = OverridesParser.create(config_loader=self.loader).parse_override(line)
-            group = override.key_or_group
-            self._parsed[line] = override, group in self._groups or bool(self.loader.get_group_options(group))
+            key = override.key_or_group
+            if key not in self._is_group:
+                self._is_group[key] = bool(self.loader.get_group_options(key))
+            self._parsed[line] = override, self._is_group[key]
         return self._parsed[line]
 
     def _compose_groups(self, groups: tuple[str, ...]) -> DictConfig:

@@ -172,7 +172,7 @@ def _queued_jobs() -> set[str]:
         # Clients wait for ever for a controller that is down.
         answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     except FileNotFoundError:
-        raise UserError("squeue is not installed here: submit from a machine of the SLURM cluster") from None
+        raise UserError("there is no squeue here: submit from a machine of the SLURM cluster") from None
     except subprocess.TimeoutExpired:
         raise UserError("SLURM's controller does not answer") from None
     except subprocess.CalledProcessError as error:
