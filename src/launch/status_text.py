@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from src.launch.sweep_runs import SweepRecord, run_command
+from src.launch.sweep_records import SweepRecord, run_command
 from src.runs.run_lock import read_lock
 from src.runs.state import State, state
 from src.utils.files import read_json

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from src.launch import plugin
 from src.launch.compose import sweep_jobs
 from src.launch.program import program_of_config
-from src.launch.sweep_runs import SweepRecord, config_version, run_command, save_record
+from src.launch.sweep_records import SweepRecord, config_version, run_command, save_record
 from src.utils.errors import exit_on_user_error
 
 

@@ -18,7 +18,8 @@ from src.config.validate import resolve
 from src.launch.compose import sweep_jobs
 from src.launch.hydra_setup import register
 from src.launch.program import PROGRAMS, program_of_sweep
-from src.launch.sweep_runs import expand_sweep, recorded_sweeps, save_record
+from src.launch.sweep_records import recorded_sweeps, save_record
+from src.launch.sweep_runs import expand_sweep
 from tests.conftest import ROOT, make_config
 
 SWEEPS = sorted(path.stem for path in (ROOT / "sweeps").glob("*.yaml"))
