@@ -73,7 +73,7 @@ class CocoSplit:
         dropped: list[str] = []
         for path, content in self.contents.items():
             image_paths = _find_images(self.root, path, content["images"])
-            file_records, file_dropped = _records(path, content, image_paths, classes)
+            file_records, file_dropped = _records(path, content, image_paths=image_paths, classes=classes)
             records += file_records
             dropped += file_dropped
         _refuse_repeated_ids(records, self.split)
@@ -89,7 +89,7 @@ class CocoSplit:
 
 
 def parse_coco(root: Path, split: str) -> CocoSplit:
-    """Read the JSON files of a split, each once; `read_coco` says what a split is."""
+    """Read the JSON files of a split, each once; see `read_coco` for splits."""
     folder = root / "annotations"
     contents: dict[Path, dict[str, Any]] = {}
     for item in split.split("+"):
@@ -166,7 +166,7 @@ def _find_images(root: Path, json_path: Path, images: list[dict[str, Any]]) -> l
 
 
 def _records(
-    path: Path, content: dict[str, Any], image_paths: list[Path], classes: Sequence[str]
+    path: Path, content: dict[str, Any], *, image_paths: list[Path], classes: Sequence[str]
 ) -> tuple[list[ImageRecord], list[str]]:
     """Return the records of one JSON file, and the ids of the annotations that are dropped."""
     images, annotations = content["images"], content["annotations"]

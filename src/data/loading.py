@@ -58,7 +58,7 @@ def read_image(record: ImageRecord) -> tv_tensors.Image:
         raise DataError(message) from error
     if image.size != (record.width, record.height):
         raise DataError(
-            f"{record.path} has {image.width}×{image.height} pixels, but its annotation says "
+            f"{record.path} has {image.width}×{image.height} pixels, but its annotation gives "
             f"{record.width}×{record.height}; its boxes cannot be trusted"
         )
     return tv_tensors.Image(v2.functional.pil_to_tensor(image))
@@ -147,7 +147,7 @@ def training_batches(
         share: of each batch.
     """
     sampler = _EpochSampler(len(dataset), batch_size, seed=seed, epoch=epoch, skip=skip, share=share)
-    return _loader(dataset, sampler, workers, _collate_training)
+    return _loader(dataset, sampler, workers=workers, collate=_collate_training)
 
 
 def inference_batches(
@@ -171,11 +171,12 @@ def inference_batches(
     for index, record in enumerate(records):
         groups[padded_size(record.height, record.width, transform)].append(index)
     batches = [group[i : i + batch_size] for group in groups.values() for i in range(0, len(group), batch_size)]
-    return _loader(_InferenceSet(records, transform), batches[share.part :: share.parts], workers, _collate_inference)
+    batches_here = batches[share.part :: share.parts]
+    return _loader(_InferenceSet(records, transform), batches_here, workers=workers, collate=_collate_inference)
 
 
 def _loader(
-    dataset: Dataset[Any], batches: Iterable[list[Any]], workers: int, collate: Callable[[list[Any]], Any]
+    dataset: Dataset[Any], batches: Iterable[list[Any]], *, workers: int, collate: Callable[[list[Any]], Any]
 ) -> DataLoader[Any]:
     # With a separate generator it leaves torch's alone, so that resuming amid an epoch changes no random number.
     return DataLoader(

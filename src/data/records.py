@@ -56,7 +56,7 @@ def make_record(
         image_id: the file's stem, or the data set's number of the image.
         path: of the image.
         size: its width and height in pixels.
-        boxes: N of (x1, y1, x2, y2) in pixels; their own areas become the record's.
+        boxes: N of (x1, y1, x2, y2) in pixels; `area` is computed from them.
         labels: N, 0 … K−1.
         difficult: N; None for none.
         crowd: N; None for none.

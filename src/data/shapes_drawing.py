@@ -159,7 +159,7 @@ def _add_shape(rng: np.random.Generator, image: np.ndarray, shapes: list[Shape])
     visible[area] = coverage
     rows, columns = np.flatnonzero(visible.max(1) > 0.3) + 1, np.flatnonzero(visible.max(0) > 0.3) + 1
     corners = (int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1]))
-    shapes.append(Shape(name, corners, whole, inside, visible))
+    shapes.append(Shape(name, corners, whole=whole, inside=inside, visible=visible))
 
 
 def _add_distractor(rng: np.random.Generator, image: np.ndarray, shapes: list[Shape]) -> None:
@@ -230,7 +230,7 @@ def _coverage(size: tuple[int, int], points: np.ndarray, *, stroke: float = 0.0)
 
 
 def _paint(image: np.ndarray, shapes: list[Shape], area: Area, *, coverage: np.ndarray, fill: np.ndarray) -> None:
-    """Blend `fill` into an area of the image, and hide there what the shapes show."""
+    """Blend `fill` into an area of the image, over the shapes that are visible in it."""
     image[area] += coverage[..., None] * (fill - image[area])
     for shape in shapes:
         shape.visible[area] *= 1 - coverage

@@ -27,7 +27,7 @@ def training_transform(size: int, augmentation: str) -> v2.Transform:
         ]
     return v2.Compose(
         [*augment, v2.RandomHorizontalFlip(0.5), v2.Resize((size, size), antialias=True), v2.SanitizeBoundingBoxes()]
-        + _to_normalised()
+        + _normalisation()
     )
 
 
@@ -43,10 +43,10 @@ def inference_transform(size: int, shorter_side: int | None, longer_side: int) -
         resize = v2.Resize((size, size), antialias=True)
     else:
         resize = v2.Resize(shorter_side, max_size=longer_side, antialias=True)
-    return v2.Compose([resize, *_to_normalised()])
+    return v2.Compose([resize, *_normalisation()])
 
 
-def _to_normalised() -> list[v2.Transform]:
+def _normalisation() -> list[v2.Transform]:
     return [v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
 
 

@@ -38,7 +38,7 @@ def read_voc(root: str | Path, split: str, classes: Sequence[str] | None = None)
 
 
 def voc_classes(root: str | Path, split: str) -> list[str]:
-    """Return the class names in the annotations of a split, sorted; `read_voc` says what a split is."""
+    """Return the class names in the annotations of a split, sorted; see `read_voc` for splits."""
     return parse_voc(Path(root), split).class_names()
 
 
@@ -129,7 +129,7 @@ class VocSplit:
 
 
 def parse_voc(root: Path, split: str) -> VocSplit:
-    """Read the set lists and XML files of a split, each file once; `read_voc` says what a split is."""
+    """Read the set lists and XML files of a split, each file once; see `read_voc` for splits."""
     return VocSplit(root, split, [_parse_annotation(files) for files in list_files(root, split)])
 
 

@@ -33,13 +33,13 @@ class VocFiles:
 
 
 def list_files(root: Path, split: str) -> list[VocFiles]:
-    """Return the files of the images of a split, in the order of their set lists; `read_voc` says what a split is.
+    """Return the files of the images of a split, in the order of their set lists; see `read_voc` for splits.
 
     Raises:
         DataError: a folder, list or file is missing, or an image is listed twice; the message names it.
     """
     if not root.is_dir():
-        raise DataError(f"{root}: there is no such folder; dataset.root must name the folder of the data set")
+        raise DataError(f"{root}: no such folder; dataset.root must name the folder of the data set")
     files: list[VocFiles] = []
     source_of: dict[str, str] = {}
     listings: dict[Path, _Listing] = {}
@@ -101,7 +101,8 @@ def _list_folder(folder: Path) -> _Listing:
     """Return the files of a folder, from one listing each: a query per file is slow on a cluster's file system."""
     images = _files_by_stem(folder, "JPEGImages", IMAGE_SUFFIXES)
     xmls = _files_by_stem(folder, "Annotations", (".xml",))
-    return _Listing(folder, images, xmls, {path.stem: path for path in (folder / "ImageSets" / "Main").glob("*.txt")})
+    lists = {path.stem: path for path in (folder / "ImageSets" / "Main").glob("*.txt")}
+    return _Listing(folder, images=images, xmls=xmls, lists=lists)
 
 
 def _files_by_stem(folder: Path, subfolder: str, suffixes: tuple[str, ...]) -> dict[str, Path]:

@@ -42,11 +42,12 @@ def check_detections(records: Sequence[ImageRecord], detections: Sequence[Detect
     for record, of_image in zip(records, detections, strict=True):
         where = f"image {record.image_id!r}"
         _check_tensors(of_image, where)
-        _check_labels("detection", of_image.labels, len(classes), where)
-        _check_labels("ground truth", record.labels, len(classes), where)
+        _check_labels(of_image.labels, len(classes), f"{where}: detection")
+        _check_labels(record.labels, len(classes), f"{where}: ground truth")
 
 
 def _check_tensors(detections: Detections, where: str) -> None:
+    """Raise a ValueError unless an image's detections have the right shapes, finite values and ordered corners."""
     boxes, scores, labels = detections.boxes, detections.scores, detections.labels
     count = len(boxes)
     shapes = [tuple(values.shape) for values in (boxes, scores, labels)]
@@ -62,11 +63,12 @@ def _check_tensors(detections: Detections, where: str) -> None:
         raise ValueError(f"{where}: a detected box has x2 < x1 or y2 < y1; boxes are (x1, y1, x2, y2)")
 
 
-def _check_labels(name: str, labels: Tensor, classes: int, where: str) -> None:
+def _check_labels(labels: Tensor, classes: int, where: str) -> None:
+    """Raise a ValueError unless labels are integers in 0 … K−1."""
     if labels.is_floating_point():
-        raise ValueError(f"{where}: {name} labels are {labels.dtype}; expected integers")
+        raise ValueError(f"{where} labels are {labels.dtype}; expected integers")
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         raise ValueError(
-            f"{where}: {name} labels run from {int(labels.min())} to {int(labels.max())}, outside of "
+            f"{where} labels run from {int(labels.min())} to {int(labels.max())}, outside of "
             f"0 … {classes - 1} for {classes} classes"
         )

@@ -18,6 +18,7 @@ def voc_ap(
     records: Sequence[ImageRecord],
     detections: Sequence[Detections],
     classes: Sequence[str],
+    *,
     iou: float = 0.5,
     metric: str = "07",
 ) -> tuple[float, dict[str, float]]:

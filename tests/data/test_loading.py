@@ -130,7 +130,7 @@ def test_broken_images_are_named(tmp_path, records):
     with pytest.raises(DataError, match=r"1\.jpg cannot be read"):
         read_image(records[1])
     Image.new("RGB", (30, 30)).save(records[2].path)
-    with pytest.raises(DataError, match="30×30 pixels, but its annotation says 120×90"):
+    with pytest.raises(DataError, match="30×30 pixels, but its annotation gives 120×90"):
         read_image(records[2])
 
 

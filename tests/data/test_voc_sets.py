@@ -75,7 +75,7 @@ def test_an_empty_list_is_an_error(root):
 
 
 def test_missing_folders_are_named(tmp_path):
-    with pytest.raises(DataError, match=r"nowhere: there is no such folder"):
+    with pytest.raises(DataError, match=r"nowhere: no such folder"):
         read_voc(tmp_path / "nowhere", "train")
     with pytest.raises(DataError, match="has no folder JPEGImages"):
         read_voc(tmp_path, "train")

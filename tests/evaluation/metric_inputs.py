@@ -39,4 +39,4 @@ def pixels(xmin, ymin, xmax, ymax) -> tuple:
 
 def voc_means(records, detections, classes, iou=0.5) -> tuple[float, float]:
     """Return the mean AP of VOC07 and that of VOC12."""
-    return tuple(voc_ap(records, detections, classes, iou, metric)[0] for metric in ("07", "12"))
+    return tuple(voc_ap(records, detections, classes, iou=iou, metric=metric)[0] for metric in ("07", "12"))

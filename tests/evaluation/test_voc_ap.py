@@ -30,7 +30,7 @@ def test_aps_of_one_class_are_the_stored_ones():
     assert sum(len(each.boxes) for each in detections) == 24
     columns = (expected[key] for key in ("iou", "voc07_11point", "voc12_all_point"))
     for iou, ap07, ap12 in zip(*columns, strict=True):
-        means = voc_means(records, detections, ["object"], iou)
+        means = voc_means(records, detections, ["object"], iou=iou)
         assert means == pytest.approx((100 * ap07, 100 * ap12), abs=1e-7), iou
 
 
@@ -65,7 +65,7 @@ def test_aps_of_toy_images_are_the_stored_ones(iou):
     dets = folder / "dets_classname_abs_xyx2y2"
     detections = [read_text_detections(dets / f"{file.stem}.txt", ["cat"].index) for file in files]
     aps = expected[f"iou_{iou}"]
-    means = voc_means(records, detections, ["cat"], iou)
+    means = voc_means(records, detections, ["cat"], iou=iou)
     assert means == pytest.approx((100 * aps["voc07_11point"], 100 * aps["voc12_all_point"]), abs=5e-3)
 
 
@@ -86,7 +86,7 @@ def test_aps_of_a_part_of_voc2012_are_the_stored_ones(difficult, expected):
 
 
 def test_the_eleven_recalls_round_as_in_the_ports_of_the_development_kit():
-    # 6 of 10 found perfectly: 0.6 is less than 6 * 0.1 in floating point, so that the recall reached is 0.5.
+    # 6 of 10 detected perfectly: 0.6 is less than 6 * 0.1 in floating point, so that the recall reached is 0.5.
     means = voc_means([truth(SIDE_BY_SIDE[:10])], [detected(SIDE_BY_SIDE[:6], [0.9] * 6)], ["a"])
     assert means == pytest.approx((100 * 6 / 11, 60))
 
@@ -160,8 +160,8 @@ def devkit_ap(objects, dets, iou, metric) -> float:
 def random_problem(seed):
     """Return objects, detections and class names.
 
-    Inclusive corners are around few places, so that there are duplicates, near misses and equal IoUs; there are few
-    different scores, so that there are ties.
+    Corners are inclusive and close to a few points, for duplicates, near misses and equal IoUs. Scores have few
+    different values, for ties.
     """
     rng = np.random.default_rng(seed)
     images, classes = rng.integers(1, 8), rng.integers(1, 4)
@@ -200,8 +200,8 @@ def test_voc_ap_is_the_development_kits(seed, metric):
         for k, name in enumerate(classes):
             of_class = [[o[:2] for o in image if o[2] == k] for image in objects]
             if any(not difficult for image in of_class for _, difficult in image):
-                expected[name] = 100 * devkit_ap(of_class, [d[:3] for d in dets if d[3] == k], iou, metric)
-        mean, per_class = voc_ap(records, detections, classes, iou, metric)
+                expected[name] = 100 * devkit_ap(of_class, [d[:3] for d in dets if d[3] == k], iou=iou, metric=metric)
+        mean, per_class = voc_ap(records, detections, classes, iou=iou, metric=metric)
         assert list(per_class) == classes
         defined = {name: ap for name, ap in per_class.items() if not math.isnan(ap)}
         assert defined == pytest.approx(expected, abs=1e-9)
