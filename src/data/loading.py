@@ -135,7 +135,7 @@ def training_batches(
     skip: int = 0,
     share: Share = Share(),
 ) -> DataLoader[TrainingBatch]:
-    """Return the batches of one epoch; the images that do not fill a last batch are left out of it.
+    """Return the batches of one epoch, without the images that remain after the last full batch.
 
     Args:
         dataset: the images.
