@@ -1,81 +1,112 @@
-"""COCO's layout: ``annotations/instances_<set>.json`` and folders of images."""
+"""COCO's layout: `annotations/instances_<set>.json` and folders of images."""
 
 import json
 import logging
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
-from src.data.records import DataError, ImageRecord, make_record
+from src.data.messages import first_names
+from src.data.records import DataError, ImageRecord
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def read_coco(root: str | Path, split: str, classes: Sequence[str] | None = None) -> list[ImageRecord]:
-    """The images of ``split`` in a folder of COCO's layout, in the order of their JSON files.
+    """Return the images of a split of a folder in COCO's layout, in the order of their JSON files.
 
-    ``split`` joins by ``+`` the names of sets, each read from ``root/annotations/instances_<set>.json``. An
-    image is looked for in ``root/<set>``, ``root/images/<set>``, the folder that a name such as
-    ``COCO_val2014_000000001146.jpg`` tells (``val2014``, in ``root`` or ``root/images``), and ``root``.
-    ``image_id`` is COCO's id. ``labels`` index ``classes``, by default :func:`coco_classes` of the same
-    split, and have none of the gaps of COCO's category ids.
+    Boxes are clipped to their image; those without area or wholly outside are dropped, with one warning for the whole
+    call. `image_id` is COCO's id. Labels are consecutive, without the gaps of COCO's category ids.
 
-    Boxes are clipped to their image; those without area or wholly outside are dropped, with one warning for
-    the whole call. Anything else amiss raises :class:`DataError`.
+    Args:
+        root: the data set's folder.
+        split: names of sets joined by +, each read from `root/annotations/instances_<set>.json`. An image is looked
+            for in `root/<set>`, `root/images/<set>`, the folder in the name of a file such as
+            `COCO_val2014_000000001146.jpg` (`val2014`, in `root` or `root/images`), and `root`.
+        classes: what the labels index; None for `coco_classes` of the same split.
+
+    Raises:
+        DataError: a file is missing or defective, or a class is not among `classes`; the message names the file.
     """
-    root = Path(root)
-    files = _read_json_files(root, split)
-    if classes is None:
-        classes = _class_names(files)
-    records, dropped = [], []
-    for path, content in files.items():
-        paths = _find_images(root, _set_name(path), path, content["images"])
-        file_records, file_dropped = _read_file(path, content, paths, classes)
-        records += file_records
-        dropped += file_dropped
-    _refuse_repeated_ids(records, split)
-    if dropped:
-        log.warning(
-            "%s, %s: dropped %d boxes without area or wholly outside their image, annotations %s",
-            root,
-            split,
-            len(dropped),
-            _first(dropped),
-        )
-    return records
+    parsed = parse_coco(Path(root), split)
+    return parsed.records(parsed.class_names() if classes is None else classes)
 
 
 def coco_classes(root: str | Path, split: str) -> list[str]:
-    """The category names of ``split``'s JSON files, in the order of their category ids."""
-    return _class_names(_read_json_files(Path(root), split))
+    """Return the category names of a split's JSON files, in the order of their category ids."""
+    return parse_coco(Path(root), split).class_names()
 
 
-def _set_name(path: Path) -> str:
-    return path.stem.removeprefix("instances_")
+@dataclass(frozen=True)
+class CocoSplit:
+    """The JSON files of a split, before class names become labels."""
+
+    root: Path
+    split: str
+    contents: dict[Path, dict[str, Any]]  # by path
+
+    def class_names(self) -> list[str]:
+        """Return the category names, in the order of their category ids."""
+        name_of: dict[int, str] = {}
+        for path, content in self.contents.items():
+            for category in content["categories"]:
+                first = name_of.setdefault(category["id"], category["name"])
+                if first != category["name"]:
+                    raise DataError(f"{path}: category {category['id']} is both {first!r} and {category['name']!r}")
+        names = [name_of[key] for key in sorted(name_of)]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            paths = ", ".join(str(path) for path in self.contents)
+            raise DataError(f"{paths}: several category ids have the name {first_names(repeated)}")
+        return names
+
+    def records(self, classes: Sequence[str]) -> list[ImageRecord]:
+        """Return a record of each image, as `read_coco` does."""
+        records: list[ImageRecord] = []
+        dropped: list[str] = []
+        for path, content in self.contents.items():
+            image_paths = _find_images(self.root, path, content["images"])
+            file_records, file_dropped = _records(path, content, image_paths=image_paths, classes=classes)
+            records += file_records
+            dropped += file_dropped
+        _refuse_repeated_ids(records, self.split)
+        if dropped:
+            logger.warning(
+                "%s, %s: dropped %d boxes without area or wholly outside their image, annotations %s",
+                self.root,
+                self.split,
+                len(dropped),
+                first_names(dropped),
+            )
+        return records
 
 
-def _read_json_files(root: Path, split: str) -> dict[Path, dict]:
+def parse_coco(root: Path, split: str) -> CocoSplit:
+    """Read the JSON files of a split, each once; see `read_coco` for splits."""
     folder = root / "annotations"
-    files = {}
+    contents: dict[Path, dict[str, Any]] = {}
     for item in split.split("+"):
         path = folder / f"instances_{item}.json"
-        if path in files:
+        if path in contents:
             raise DataError(f"split {split} names {item} twice")
         if not path.is_file():
-            there = sorted(other.name for other in folder.glob("*.json"))
+            existing = sorted(other.name for other in folder.glob("*.json"))
             raise DataError(
-                f"{path} does not exist; the JSON files in {folder} are: {', '.join(there) or 'none'}. "
+                f"{path} does not exist; the JSON files in {folder} are: {', '.join(existing) or 'none'}. "
                 "Correct dataset.root or the split"
             )
-        files[path] = _read_json(path)
-    return files
+        contents[path] = _read_json(path)
+    return CocoSplit(root, split, contents)
 
 
-def _read_json(path: Path) -> dict:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes(), object_hook=_without_polygons)
     except ValueError as error:
@@ -92,29 +123,15 @@ def _read_json(path: Path) -> dict:
     return content
 
 
-def _without_polygons(entry: dict) -> dict:
-    """Drops segmentations while parsing: unused here, they would take most of the memory of every process."""
+def _without_polygons(entry: dict[str, Any]) -> dict[str, Any]:
+    """Drop segmentations while parsing: unused here, they would take most of the memory of every process."""
     entry.pop("segmentation", None)
     return entry
 
 
-def _class_names(files: dict[Path, dict]) -> list[str]:
-    name_of = {}
-    for path, content in files.items():
-        for category in content["categories"]:
-            first = name_of.setdefault(category["id"], category["name"])
-            if first != category["name"]:
-                raise DataError(f"{path}: category {category['id']} is both {first!r} and {category['name']!r}")
-    names = [name_of[key] for key in sorted(name_of)]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        paths = ", ".join(str(path) for path in files)
-        raise DataError(f"{paths}: several category ids have the name {_first(repeated)}")
-    return names
-
-
-def _find_images(root: Path, set_name: str, json_path: Path, images: list[dict]) -> list[Path]:
-    """Where each image is. Folders are listed once each: asking file by file is slow on a cluster."""
+def _find_images(root: Path, json_path: Path, images: list[dict[str, Any]]) -> list[Path]:
+    """Return the path of each image. Folders are listed once each: a query per file is slow on a cluster."""
+    set_name = json_path.stem.removeprefix("instances_")
 
     @cache
     def names_in(folder: Path) -> frozenset[str]:
@@ -124,37 +141,39 @@ def _find_images(root: Path, set_name: str, json_path: Path, images: list[dict])
             return frozenset(entry.name for entry in entries)
 
     @cache
-    def folders_for(year_folder: str | None, subfolder: str) -> list[Path]:
+    def folders_for(folder_in_name: str | None, subfolder: str) -> list[Path]:
         folders = [root / set_name, root / "images" / set_name]
-        if year_folder:
-            folders += [root / year_folder, root / "images" / year_folder]
+        if folder_in_name:
+            folders += [root / folder_in_name, root / "images" / folder_in_name]
         return [folder / subfolder for folder in [*folders, root]]
 
-    found, missing = [], []
+    paths, missing = [], []
     for image in images:
         subfolder, name = os.path.split(image["file_name"])
-        year = re.match(r"COCO_([A-Za-z0-9-]+)_\d+\.", name)
-        folders = folders_for(year[1] if year else None, subfolder)
-        folder = next((folder for folder in folders if name in names_in(folder)), None)
+        prefix = re.match(r"COCO_([A-Za-z0-9-]+)_\d+\.", name)
+        candidates = folders_for(prefix[1] if prefix else None, subfolder)
+        folder = next((folder for folder in candidates if name in names_in(folder)), None)
         if folder is None:
             missing.append(image["file_name"])
         else:
-            found.append(folder / name)
+            paths.append(folder / name)
     if missing:
         raise DataError(
-            f"{len(missing)} of the {len(images)} images of {json_path} are missing: {_first(missing)}; "
+            f"{len(missing)} of the {len(images)} images of {json_path} are missing: {first_names(missing)}; "
             f"put them in {root / set_name}"
         )
-    return found
+    return paths
 
 
-def _read_file(path: Path, content: dict, image_paths: list[Path], classes: Sequence[str]):
-    """The records of one JSON file, and the ids of the annotations dropped."""
+def _records(
+    path: Path, content: dict[str, Any], *, image_paths: list[Path], classes: Sequence[str]
+) -> tuple[list[ImageRecord], list[str]]:
+    """Return the records of one JSON file, and the ids of the annotations that are dropped."""
     images, annotations = content["images"], content["annotations"]
     rows, labels, boxes = _annotation_arrays(path, content, classes)
     sizes = np.array([(image["width"], image["height"]) for image in images], np.float64)[rows]
     corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1).clip(0, np.tile(sizes, 2))
-    has_area = (corners[:, 2:] > corners[:, :2]).all(1)
+    has_area = np.all(corners[:, 2:] > corners[:, :2], axis=1)
     dropped = [str(annotations[index].get("id")) for index in np.flatnonzero(~has_area)]
     crowd = np.array([bool(annotation.get("iscrowd", 0)) for annotation in annotations], bool)
     area = np.array([annotation.get("area", np.nan) for annotation in annotations], np.float64)
@@ -165,24 +184,31 @@ def _read_file(path: Path, content: dict, image_paths: list[Path], classes: Sequ
     ends = np.searchsorted(rows[order], np.arange(len(images) + 1))
     records = []
     for row, (image, image_path) in enumerate(zip(images, image_paths, strict=True)):
-        own = order[ends[row] : ends[row + 1]]
+        of_image = order[ends[row] : ends[row + 1]]
         records.append(
-            make_record(
-                image["id"],
-                image_path,
-                image["width"],
-                image["height"],
-                corners[own],
-                labels[own],
-                crowd=crowd[own],
-                area=area[own],
+            ImageRecord(
+                image_id=image["id"],
+                path=image_path,
+                width=int(image["width"]),
+                height=int(image["height"]),
+                boxes=torch.as_tensor(corners[of_image], dtype=torch.float32),
+                labels=torch.as_tensor(labels[of_image]),
+                difficult=torch.zeros(len(of_image), dtype=torch.bool),
+                crowd=torch.as_tensor(crowd[of_image]),
+                area=torch.as_tensor(area[of_image], dtype=torch.float32),
             )
         )
     return records, dropped
 
 
-def _annotation_arrays(path: Path, content: dict, classes: Sequence[str]):
-    """Of each annotation: its image's row [N], its label [N] and its box (x, y, width, height) [N, 4]."""
+def _annotation_arrays(
+    path: Path, content: dict[str, Any], classes: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the row of each annotation's image [N], its label [N] and its box (x, y, width, height) [N, 4].
+
+    Raises:
+        DataError: an annotation is of no known image or class, or its box is not one.
+    """
     row_of = {image["id"]: row for row, image in enumerate(content["images"])}
     name_of = {category["id"]: category["name"] for category in content["categories"]}
     label_of = {name: label for label, name in enumerate(classes)}
@@ -210,14 +236,11 @@ def _annotation_arrays(path: Path, content: dict, classes: Sequence[str]):
 
 
 def _refuse_repeated_ids(records: list[ImageRecord], split: str) -> None:
-    path_of = {}
+    """Raise a DataError if two files have an image of the same id."""
+    path_of: dict[str | int, Path] = {}
     for record in records:
         if record.image_id in path_of:
             raise DataError(
                 f"image id {record.image_id} comes twice in split {split}: {path_of[record.image_id]} and {record.path}"
             )
         path_of[record.image_id] = record.path
-
-
-def _first(names: Sequence[str], count: int = 5) -> str:
-    return ", ".join(names[:count]) + (f", … ({len(names)} in all)" if len(names) > count else "")

@@ -3,58 +3,102 @@
 import hashlib
 import json
 import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from src.data.coco import coco_classes, read_coco
+from src.data.coco import parse_coco
 from src.data.records import DataError, ImageRecord
 from src.data.shapes import ensure_shapes
-from src.data.voc import read_voc, voc_classes
-from src.utils.files import write_atomically
+from src.data.voc import parse_voc
+from src.utils.files import write_json
 
 logger = logging.getLogger(__name__)
 
 
+class ParsedSplit(Protocol):
+    """The annotations of a split, before class names become labels."""
+
+    def class_names(self) -> list[str]:
+        """Return the names of the classes that the annotations name, each once."""
+        ...
+
+    def records(self, classes: Sequence[str]) -> list[ImageRecord]:
+        """Return a record of each image, with labels that index `classes`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How a format is read."""
+
+    parse: Callable[[Path, str], ParsedSplit]  # of a data set's folder and a split
+    sorts_classes: bool  # classes in alphabetical order; otherwise in that of the annotations, training split first
+    generate: Callable[[Path], Any] | None = None  # creates the data set in a folder that does not exist
+
+
+# By dataset.format. A further format is an entry here and a file with its `parse` function.
+READERS = {
+    "voc": Reader(parse_voc, sorts_classes=True),
+    "coco": Reader(parse_coco, sorts_classes=False),
+    "shapes": Reader(parse_voc, sorts_classes=True, generate=ensure_shapes),
+}
+
+
 def read_data(
-    format: str, root: str, train: str, test: str, classes: list[str] | None = None
+    dataset_format: str, root: str, *, train: str, test: str, classes: Sequence[str] | None = None
 ) -> tuple[list[ImageRecord], list[ImageRecord], list[str]]:
     """Return the images to train on, those to test on, and the names of the classes.
 
+    Training images without any box to train on are left out.
+
     Args:
-        format: "voc", "coco", or "shapes", the built-in set, which is generated into `root` on first use.
+        dataset_format: "voc", "coco", or "shapes", the built-in set, which is generated into `root` on first use.
         root: the data set's folder.
-        train, test: splits, several joined by +.
+        train: the split to train on; several are joined by +.
+        test: the split to test on; several are joined by +.
         classes: their names in the order of the labels, or None for all that the annotations of both splits name.
 
     Raises:
         DataError: something is wrong on disk; the message names the file.
     """
-    folder = Path(root).expanduser()
-    if format == "shapes":
-        ensure_shapes(folder)
+    reader, folder = READERS[dataset_format], Path(root).expanduser()
+    if reader.generate:
+        reader.generate(folder)
     elif not folder.is_dir():
         raise DataError(f"dataset.root={root}: no such folder")
-    read, find = (read_coco, coco_classes) if format == "coco" else (read_voc, voc_classes)
+    train_split, test_split = reader.parse(folder, train), reader.parse(folder, test)
     if classes is None:
-        classes = list(dict.fromkeys(find(folder, train) + find(folder, test)))
-        if format != "coco":
+        classes = list(dict.fromkeys(train_split.class_names() + test_split.class_names()))
+        if reader.sorts_classes:
             classes.sort()
-    everything = read(folder, train, classes)
-    records = [record for record in everything if len(record.training_objects()[0])]
-    if len(records) < len(everything):
-        left_out = len(everything) - len(records)
-        logger.info("%d of %d training images hold no box to train on and are left out", left_out, len(everything))
-    if not records:
+    train_records = train_split.records(classes)
+    with_boxes = [record for record in train_records if len(record.training_objects()[0])]
+    if len(with_boxes) < len(train_records):
+        logger.info(
+            "%d of %d training images hold no box to train on and are left out",
+            len(train_records) - len(with_boxes),
+            len(train_records),
+        )
+    if not with_boxes:
         raise DataError(f"{folder}: no image of the split {train} holds a box to train on")
-    return records, read(folder, test, classes), list(classes)
+    return with_boxes, test_split.records(classes), list(classes)
 
 
 def check_dataset_fingerprint(
-    directory: Path, root: str, train: list[ImageRecord], test: list[ImageRecord], classes: list[str]
+    directory: Path, root: str, *, train: list[ImageRecord], test: list[ImageRecord], classes: list[str]
 ) -> dict[str, Any]:
-    """Note in a run's folder which data the run is on, and return that note.
+    """Write into a run's folder which data the run is on, and return what is written.
 
     Paths are no part of a run's identity, so two data sets of one name would share a folder.
+
+    Args:
+        directory: the run's folder.
+        root: the data set's folder.
+        train: the images to train on.
+        test: the images to test on.
+        classes: the names of the classes.
 
     Raises:
         DataError: the run in this folder is on other data.
@@ -63,14 +107,14 @@ def check_dataset_fingerprint(
     facts = {"root": root, "train": len(train), "test": len(test), "classes": classes}
     facts["fingerprint"] = fingerprint(train + test)
     if file.exists():
-        known = json.loads(file.read_text())
-        if known["fingerprint"] != facts["fingerprint"]:
+        earlier = json.loads(file.read_text())
+        if earlier["fingerprint"] != facts["fingerprint"]:
             raise DataError(
-                f"{directory} belongs to a run on other data ({known['train']} and {known['test']} images at "
-                f"{known['root']}); give this data another name with dataset.name=NAME"
+                f"{directory} belongs to a run on other data ({earlier['train']} and {earlier['test']} images at "
+                f"{earlier['root']}); give this data another name with dataset.name=NAME"
             )
     else:
-        write_atomically(file, lambda temporary: temporary.write_text(json.dumps(facts, indent=2) + "\n"))
+        write_json(file, facts)
     return facts
 
 

@@ -1,5 +1,6 @@
-"""What every data set is read into: one record an image."""
+"""The form that every data set is read into: one record per image."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import torch
 from torch import Tensor
 
 from src.utils.errors import UserError
+
+Box = tuple[float, float, float, float]
 
 
 class DataError(UserError):
@@ -17,42 +20,58 @@ class DataError(UserError):
 class ImageRecord:
     """One annotated image.
 
-    ``boxes`` are continuous ``(x1, y1, x2, y2)`` in pixels with the origin at the image's top left corner, so
-    that a box's width is ``x2 - x1``; PASCAL VOC's one-based inclusive corners become
-    ``(xmin - 1, ymin - 1, xmax, ymax)``, with which the continuous IoU equals the devkit's inclusive-pixel IoU.
+    `boxes` are continuous (x1, y1, x2, y2) in pixels with the origin at the image's top left corner, so that a box's
+    width is x2 − x1. PASCAL VOC's one-based inclusive corners become (xmin − 1, ymin − 1, xmax, ymax); the continuous
+    IoU of such boxes equals the development kit's IoU of inclusive pixels.
     """
 
     image_id: str | int  # VOC: the file's stem; COCO: the id in the JSON file
     path: Path
-    width: int
-    height: int
+    width: int  # pixels
+    height: int  # pixels
     boxes: Tensor  # float32 [N, 4]
     labels: Tensor  # int64 [N], 0 … K−1
     difficult: Tensor  # bool [N]: VOC's difficult; neither trained on nor counted in evaluation
-    crowd: Tensor  # bool [N]: COCO's iscrowd; not trained on, in evaluation detections on it are not counted
-    area: Tensor  # float32 [N]: COCO's segmentation area; elsewhere the box's own
+    crowd: Tensor  # bool [N]: COCO's iscrowd; not trained on, and detections on it are not counted in evaluation
+    area: Tensor  # float32 [N], square pixels: COCO's segmentation area; elsewhere that of the box
 
     def training_objects(self) -> tuple[Tensor, Tensor]:
-        """Boxes and labels without difficult and crowd ones."""
+        """Return the boxes [M, 4] and labels [M] of the objects that are neither difficult nor crowds."""
         keep = ~(self.difficult | self.crowd)
         return self.boxes[keep], self.labels[keep]
 
 
-def make_record(image_id, path, width, height, boxes, labels, difficult=None, crowd=None, area=None) -> ImageRecord:
-    """An :class:`ImageRecord` from plain lists; ``difficult`` and ``crowd`` default to none, ``area`` to the boxes'."""
-    boxes = torch.as_tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+def make_record(
+    image_id: str | int,
+    path: str | Path,
+    size: tuple[int, int],
+    boxes: Sequence[Sequence[float]],
+    labels: Sequence[int],
+    difficult: Sequence[bool] | None = None,
+    crowd: Sequence[bool] | None = None,
+) -> ImageRecord:
+    """Build a record from plain lists.
+
+    Args:
+        image_id: the file's stem, or the data set's number of the image.
+        path: of the image.
+        size: its width and height in pixels.
+        boxes: N of (x1, y1, x2, y2) in pixels; `area` is computed from them.
+        labels: N, 0 … K−1.
+        difficult: N; None for none.
+        crowd: N; None for none.
+    """
     count = len(boxes)
+    corners = torch.as_tensor(boxes, dtype=torch.float32).reshape(-1, 4)
     none = [False] * count
-    if area is None:
-        area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return ImageRecord(
-        image_id,
-        Path(path),
-        int(width),
-        int(height),
-        boxes,
-        torch.as_tensor(labels, dtype=torch.int64).reshape(count),
-        torch.as_tensor(none if difficult is None else difficult, dtype=torch.bool).reshape(count),
-        torch.as_tensor(none if crowd is None else crowd, dtype=torch.bool).reshape(count),
-        torch.as_tensor(area, dtype=torch.float32).reshape(count),
+        image_id=image_id,
+        path=Path(path),
+        width=size[0],
+        height=size[1],
+        boxes=corners,
+        labels=torch.as_tensor(labels, dtype=torch.int64).reshape(count),
+        difficult=torch.as_tensor(none if difficult is None else difficult, dtype=torch.bool).reshape(count),
+        crowd=torch.as_tensor(none if crowd is None else crowd, dtype=torch.bool).reshape(count),
+        area=(corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1]),
     )

@@ -1,6 +1,6 @@
 """The built-in data set: ten classes of shapes among clutter, drawn on first use, in PASCAL VOC's layout.
 
-A small stand-in for VOC that needs no download; ``shapes_drawing.py`` says what is in its images.
+It is a small stand-in for VOC that needs no download. `shapes_drawing.py` describes its images.
 """
 
 import os
@@ -18,18 +18,24 @@ from tqdm import tqdm
 from src.data.records import DataError
 from src.data.shapes_drawing import Shape, draw_image
 
-VERSION = 1  # to be raised, here and in conf/dataset/shapes.yaml, with every change that alters a pixel or a box
+VERSION = 1  # raise it, here and in conf/dataset/shapes.yaml, with every change that alters a pixel or a box
 SEED = 2019
-COUNTS = {"train": 900, "val": 100, "test": 300}
+COUNTS = {"train": 900, "val": 100, "test": 300}  # images
 
 
 def ensure_shapes(root: str | Path, *, counts: dict[str, int] | None = None, processes: int | None = None) -> Path:
-    """Draws the set into ``root`` unless it is there already; returns ``root``, to be read by ``read_voc``.
+    """Draw the set into a folder unless the folder has it already, and return the folder, for `read_voc`.
 
-    ``counts`` gives the images of ``train``, ``val`` and ``test``, by default ``COUNTS``. They do not
-    depend on ``processes`` (default: one a core, at most 8). The set appears in one step once it is complete:
-    an interrupted call leaves no ``root``, and of several processes that draw at once the first to finish
-    provides it. Raises :class:`DataError` if ``root`` holds anything else, another version included.
+    The set appears in one step once it is complete: an interrupted call leaves no folder. Of several processes that
+    draw at once, the first to finish provides the set.
+
+    Args:
+        root: the folder.
+        counts: how many images "train", "val" and "test" have; None for `COUNTS`.
+        processes: how many draw; None for one per core, at most 8. The images do not depend on it.
+
+    Raises:
+        DataError: the folder holds anything else, such as another version.
     """
     root = Path(root)
     counts = COUNTS if counts is None else counts
@@ -53,14 +59,18 @@ def ensure_shapes(root: str | Path, *, counts: dict[str, int] | None = None, pro
 
 
 def _is_complete(root: Path, marker: str) -> bool:
-    """True if ``root`` is the set that ``marker`` describes, False if absent or empty, else an error."""
+    """Return whether a folder holds the set that `marker` describes; False for an absent or empty folder.
+
+    Raises:
+        DataError: it holds anything else.
+    """
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
     path = root / "version.txt"
-    found = path.read_text().strip() if path.is_file() else "something else (it has no version.txt)"
-    if found != marker:
+    content = path.read_text().strip() if path.is_file() else "something else (it has no version.txt)"
+    if content != marker:
         raise DataError(
-            f"{root} should hold {marker!r} and holds {found!r}: delete it, to have the set drawn anew, or "
+            f"{root} should hold {marker!r} and holds {content!r}: delete it, to have the set drawn anew, or "
             "choose another dataset.root"
         )
     return True

@@ -11,21 +11,23 @@ ASPECT_RATIOS = (0.5, 1.0, 2.0)  # height over width
 ANCHORS_PER_CELL = len(SCALES) * len(ASPECT_RATIOS)
 
 
-def make_anchors(height: int, width: int, scale: float = 4.0, device: torch.device | str = "cpu") -> list[Tensor]:
-    """The anchors of an image, on each pyramid level (Section 4.1.1).
+def make_anchors(height: int, width: int, scale: float = 4.0, *, device: torch.device | str = "cpu") -> list[Tensor]:
+    """Return the anchors of an image on each pyramid level (Section 4.1.1).
 
-    At a stride s there are cells of s × s pixels, and about each cell's centre 2 × 3 anchors of area (scale · s)² and
-    twice that. torchvision's generator rounds anchors to whole pixels and centres them on the cells' corners; these
-    are exact and centred on the cells, as in the official recipe.
+    At a stride s there are cells of s × s pixels, and about each cell's centre six anchors: three aspect ratios of area
+    (scale · s)², and three of twice that area. torchvision's generator rounds anchors to whole pixels and centres them
+    on the cells' corners; these are exact and centred on the cells, as in the official recipe.
 
     Args:
-        height, width: of the padded image in pixels.
+        height: of the padded image in pixels.
+        width: of the padded image in pixels.
         scale: side of the smaller square anchors in strides.
+        device: of the anchors.
 
     Returns:
-        A tensor [cells · 6, 4] of (x1, y1, x2, y2) in pixels a level, in the order of rows, columns, anchors.
+        For each level a float32 tensor [cells · 6, 4] of (x1, y1, x2, y2) in pixels, ordered by row, column, anchor.
     """
-    sides = [(scale * s / math.sqrt(r), scale * s * math.sqrt(r)) for s in SCALES for r in ASPECT_RATIOS]
+    sides = [(scale * s / math.sqrt(r), scale * s * math.sqrt(r)) for s in SCALES for r in ASPECT_RATIOS]  # strides
     levels = []
     for stride in STRIDES:
         half = torch.tensor(sides, device=device) * (stride / 2)

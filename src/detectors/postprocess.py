@@ -14,57 +14,55 @@ from src.detectors.detections import Detections
 from src.detectors.targets import BOX_CODER
 
 
-def detect(
-    scores: Tensor,
-    offsets: Tensor,
-    anchors: list[Tensor],
-    image_size: tuple[int, int],
-    *,
-    score_threshold: float = 0.01,
-    candidates: int = 1000,
-    nms_iou: float = 0.5,
-    detections: int = 100,
-) -> Detections:
-    """The best detections of one image: per level the top candidates, then class-wise non-maximum suppression.
-
-    Args:
-        scores: [A, K], from 0 to 1.
-        offsets: [A, 4].
-        anchors: the levels' anchors, A in all.
-        image_size: (height, width) of the image without its padding, in pixels.
-        score_threshold: candidates must score more, except on the coarsest level, whose few anchors all may stand.
-        candidates: kept (anchor, class) pairs a level.
-        nms_iou: IoU above which the lower scored of two boxes of a class goes.
-        detections: kept in all.
-    """
-    boxes, best, labels = [], [], []
-    start = 0
-    for level, level_anchors in enumerate(anchors):
-        stop = start + len(level_anchors)
-        level_scores = scores[start:stop].flatten()
-        threshold = score_threshold if level < len(anchors) - 1 else 0.0
-        keep = (level_scores > threshold).nonzero().squeeze(1)
-        top, index = level_scores[keep].topk(min(candidates, len(keep)))
-        anchor, label = keep[index] // scores.shape[1], keep[index] % scores.shape[1]
-        boxes.append(BOX_CODER.decode_single(offsets[start:stop][anchor].float(), level_anchors[anchor]))
-        best.append(top)
-        labels.append(label)
-        start = stop
-    boxes, best, labels = torch.cat(boxes), torch.cat(best), torch.cat(labels)
-    boxes = clip_boxes_to_image(boxes, image_size)
-    keep = batched_nms(boxes, best, labels, nms_iou)[:detections]
-    return Detections(boxes[keep].cpu(), best[keep].cpu(), labels[keep].cpu())
-
-
 @dataclass(frozen=True)
 class ImageOutputs:
-    """What a detector says of one image, before any box is chosen."""
+    """A detector's outputs for one image, before any box is chosen."""
 
-    index: int  # of the image among the records
-    size: tuple[int, int]  # (height, width) of the image as the detector saw it, without its padding
+    index: int  # of the image in the data set
+    size: tuple[int, int]  # (height, width) of the image as the detector's input, without its padding
     scores: Tensor  # [A, K], from 0 to 1
-    offsets: Tensor  # [A, 4]
+    offsets: Tensor  # [A, 4], of the anchors
     anchors: list[Tensor]  # the levels' anchors, A in all
+
+
+def detect(
+    outputs: ImageOutputs,
+    *,
+    score_threshold: float = 0.01,
+    candidates_per_level: int = 1000,
+    nms_iou: float = 0.5,
+    max_detections: int = 100,
+) -> Detections:
+    """Return the best detections of one image: the top candidates of each level after class-wise NMS.
+
+    Args:
+        outputs: of the detector for the image.
+        score_threshold: that candidates must exceed, except on the coarsest level, whose few anchors are all kept.
+        candidates_per_level: the most (anchor, class) pairs that a level contributes.
+        nms_iou: IoU above which the lower scored of two boxes of a class is removed.
+        max_detections: the most detections that are kept.
+
+    Returns:
+        Detections on the CPU by falling score, in pixels of the detector's input.
+    """
+    boxes, scores, labels = [], [], []
+    start = 0
+    for level, anchors in enumerate(outputs.anchors):
+        stop = start + len(anchors)
+        level_scores = outputs.scores[start:stop].flatten()
+        threshold = score_threshold if level < len(outputs.anchors) - 1 else 0.0
+        above = (level_scores > threshold).nonzero().squeeze(1)
+        top_scores, order = level_scores[above].topk(min(candidates_per_level, len(above)))
+        classes = outputs.scores.shape[1]
+        anchor, label = above[order] // classes, above[order] % classes
+        boxes.append(BOX_CODER.decode_single(outputs.offsets[start:stop][anchor].float(), anchors[anchor]))
+        scores.append(top_scores)
+        labels.append(label)
+        start = stop
+    all_boxes, all_scores, all_labels = torch.cat(boxes), torch.cat(scores), torch.cat(labels)
+    all_boxes = clip_boxes_to_image(all_boxes, outputs.size)
+    keep = batched_nms(all_boxes, all_scores, all_labels, nms_iou)[:max_detections]
+    return Detections(all_boxes[keep].cpu(), all_scores[keep].cpu(), all_labels[keep].cpu())
 
 
 @torch.inference_mode()
@@ -75,25 +73,40 @@ def image_outputs(
     anchor_scale: float,
     activation: Callable[[Tensor], Tensor] = torch.sigmoid,
 ) -> Iterator[ImageOutputs]:
-    """The outputs for every image in the batches; `activation` makes scores [B, A, K] of the model's logits."""
+    """Yield the outputs for every image in the batches.
+
+    Args:
+        model: from images [B, 3, H, W] to logits [B, A, K] and offsets [B, A, 4].
+        batches: of images.
+        device: of the model.
+        anchor_scale: side of the smaller square anchors in strides.
+        activation: turns logits [B, A, K] into scores.
+    """
     model.eval()
     for batch in batches:
         logits, offsets = model(batch.images.to(device, memory_format=torch.channels_last, non_blocking=True))
         scores = activation(logits.float())
-        anchors = make_anchors(*batch.images.shape[-2:], anchor_scale, device)
+        height, width = batch.images.shape[-2:]
+        anchors = make_anchors(height, width, anchor_scale, device=device)
         for row, (index, size) in enumerate(zip(batch.indexes, batch.sizes, strict=True)):
-            yield ImageOutputs(index, size, scores[row], offsets[row], anchors)
+            yield ImageOutputs(index, size, scores=scores[row], offsets=offsets[row], anchors=anchors)
 
 
 @torch.inference_mode()
 def predict(
     outputs: Iterable[ImageOutputs], records: list[ImageRecord], score_threshold: float
 ) -> dict[int, Detections]:
-    """The detections on every image, by its place among the records and in its own coordinates."""
+    """Return the detections on every image, by its index in the data set and in pixels of the original image.
+
+    Args:
+        outputs: of the detector for each image.
+        records: the data set.
+        score_threshold: see `detect`.
+    """
     results = {}
     for image in outputs:
-        found = detect(image.scores, image.offsets, image.anchors, image.size, score_threshold=score_threshold)
+        detections = detect(image, score_threshold=score_threshold)
         height, width = image.size
         zoom = torch.tensor([records[image.index].width / width, records[image.index].height / height] * 2)
-        results[image.index] = Detections(found.boxes * zoom, found.scores, found.labels)
+        results[image.index] = Detections(detections.boxes * zoom, detections.scores, detections.labels)
     return results

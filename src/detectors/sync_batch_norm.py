@@ -1,18 +1,21 @@
 """Batch normalisation over the images of all processes, for CPU runs only: torch's SyncBatchNorm needs a GPU."""
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 
 def synchronise_batch_norms(module: nn.Module, device: torch.device) -> nn.Module:
-    """Return the module with batch norms over the images of all processes, under the same names."""
+    """Replace the batch norms of a module by synchronised ones of the same names, and return the module."""
     if device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(module)
     for name, child in module.named_children():
         if type(child) is nn.BatchNorm2d:
-            options = {"device": child.weight.device, "dtype": child.weight.dtype}
-            replacement = SynchronisedBatchNorm(child.num_features, child.eps, child.momentum, **options)
+            replacement = SynchronisedBatchNorm(
+                child.num_features, child.eps, child.momentum, device=child.weight.device, dtype=child.weight.dtype
+            )
             replacement.load_state_dict(child.state_dict())
             setattr(module, name, replacement)
         else:
@@ -32,6 +35,8 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
         mean = _AllReduceSum.apply(wide.sum((0, 2, 3))) / count
         centred = wide - mean[:, None, None]
         variance = _AllReduceSum.apply(centred.square().sum((0, 2, 3))) / count
+        assert self.num_batches_tracked is not None and self.momentum is not None
+        assert self.running_mean is not None and self.running_var is not None
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
@@ -42,11 +47,11 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
 
 class _AllReduceSum(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         x = x.clone()
         dist.all_reduce(x)
         return x
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return _AllReduceSum.apply(gradient)

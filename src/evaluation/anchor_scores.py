@@ -1,4 +1,4 @@
-"""The score of anchors against their IoU with the ground truth (Fig. 7)."""
+"""The scores of anchors against their IoU with the ground truth (Fig. 7)."""
 
 from collections.abc import Iterable
 
@@ -9,19 +9,23 @@ from torchvision.ops import box_iou
 from src.data.records import ImageRecord
 from src.detectors.postprocess import ImageOutputs
 
-BINS = 50  # of IoU and of score, each from 0 to 1; the thresholds of the targets, 0.4 and 0.5, are edges
+BINS = 50  # of IoU and of score, each from 0 to 1; the IoU thresholds of the targets, 0.4 and 0.5, are bin edges
 
 
 @torch.inference_mode()
 def anchor_scores(outputs: Iterable[ImageOutputs], records: list[ImageRecord]) -> Tensor:
-    """Counts the anchors of all images by IoU with their matched ground truth and by their score for its class.
+    """Count the anchors of all images by IoU with their matched ground truth and by their score for its class.
 
-    The matched ground truth of an anchor is the one that it overlaps most; of several that it overlaps alike, such as
-    all of an image when it overlaps none, the one for whose class it scores highest. Images without ground truth, and
-    difficult and crowd objects, do not count.
+    An anchor's matched ground truth is the one with the highest IoU. Of several with that IoU, such as all of an image
+    when the anchor overlaps none, it is the one for whose class the anchor scores highest. Images without ground truth,
+    and difficult and crowd objects, are left out.
+
+    Args:
+        outputs: of the detector for each image.
+        records: the data set.
 
     Returns:
-        int64 [50, 50]: first the bins of IoU, then those of score, both from 0 to 1 and each with its lower edge.
+        int64 [50, 50]: bins of IoU, then bins of score, both from 0 to 1; a bin includes its lower edge.
     """
     counts = torch.zeros(BINS * BINS, dtype=torch.int64)
     for image in outputs:

@@ -1,11 +1,12 @@
-"""The figures that the paper reports, from ground truth and detections alone. All are in percent.
+"""The metrics that the paper reports, from ground truth and detections alone. All are in percent.
 
-A figure that is not defined, such as APsmall of images without small objects, is NaN.
+A metric that is not defined, such as APsmall of images without small objects, is NaN.
 """
 
 import contextlib
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,15 +38,22 @@ COCO_METRICS = (
 def evaluate_detections(
     records: Sequence[ImageRecord], detections: Sequence[Detections], classes: Sequence[str]
 ) -> dict[str, float]:
-    """Every figure there is: COCO's twelve, VOC's two mean APs at IoU 0.5, and those of each class.
+    """Return all metrics: COCO's twelve, VOC's two mean APs at IoU 0.5, and the APs of each class.
 
-    ``detections[i]`` belongs to ``records[i]``; ``classes[k]`` is the name of label k. The keys are
-    ``COCO_METRICS``, ``VOC07_AP50``, ``VOC12_AP50``, and for each class ``AP/<class>``,
-    ``VOC07_AP50/<class>`` and ``VOC12_AP50/<class>``. See :func:`coco_metrics` and
-    :func:`~src.evaluation.voc_ap.voc_ap`, also for the errors.
+    Args:
+        records: the ground truth.
+        detections: those of each record, in the same order.
+        classes: the names that labels index.
+
+    Returns:
+        Percentages under `COCO_METRICS`, `VOC07_AP50`, `VOC12_AP50`, and for each class `AP/<class>`,
+        `VOC07_AP50/<class>` and `VOC12_AP50/<class>`; `coco_metrics` and `voc_ap` define them.
+
+    Raises:
+        ValueError: as `check_detections`.
     """
     evaluator = _run_coco_eval(records, detections, classes)
-    metrics = _coco_figures(evaluator)
+    metrics = _named_stats(evaluator)
     per_class = {f"AP/{name}": ap for name, ap in zip(classes, _coco_class_ap(evaluator), strict=True)}
     for metric in ("07", "12"):
         key = f"VOC{metric}_AP50"
@@ -57,38 +65,47 @@ def evaluate_detections(
 def coco_metrics(
     records: Sequence[ImageRecord], detections: Sequence[Detections], classes: Sequence[str]
 ) -> dict[str, float]:
-    """COCO's twelve figures, under the names in ``COCO_METRICS``, by pycocotools.
+    """Return COCO's twelve metrics, under the names in `COCO_METRICS`, as pycocotools computes them.
 
-    Crowd regions are COCO's ``iscrowd``. Difficult objects are ignored as COCOeval ignores those outside an
-    area range: missing one costs nothing, and one detection on it, by ordinary IoU, is not counted.
-    Detections of equal score rank in the order of the records, then in the order given.
+    Crowd regions are COCO's `iscrowd`. Difficult objects are ignored as COCOeval ignores those outside an area range:
+    missing one costs nothing, and one detection on it, by ordinary IoU, is not counted. Detections of equal score rank
+    in the order of the records, then in the order given.
 
-    Raises ``ValueError`` as :func:`~src.detectors.detections.check_detections` does.
+    Args:
+        records: the ground truth.
+        detections: those of each record, in the same order.
+        classes: the names that labels index.
+
+    Raises:
+        ValueError: as `check_detections`.
     """
-    return _coco_figures(_run_coco_eval(records, detections, classes))
+    return _named_stats(_run_coco_eval(records, detections, classes))
 
 
-class _DifficultCOCOeval(COCOeval):
-    """COCOeval sets every annotation's ``ignore`` to its ``iscrowd``; here difficult ones are ignored too."""
+class _DifficultCOCOeval(COCOeval):  # type: ignore[misc]
+    """COCOeval sets every annotation's `ignore` to its `iscrowd`; here difficult ones are ignored too."""
 
-    def _prepare(self):
+    def _prepare(self) -> None:
         super()._prepare()
         for annotations in self._gts.values():
             for annotation in annotations:
                 annotation["ignore"] = annotation["iscrowd"] or annotation["difficult"]
 
 
-def _run_coco_eval(records, detections, classes) -> COCOeval:
+def _run_coco_eval(
+    records: Sequence[ImageRecord], detections: Sequence[Detections], classes: Sequence[str]
+) -> COCOeval:
     check_detections(records, detections, classes)
-    ground_truth, found = [], []
-    for image, (record, detected) in enumerate(zip(records, detections, strict=True)):
-        marks = {"area": record.area, "iscrowd": record.crowd, "difficult": record.difficult}
-        ground_truth += _annotations(image, record.boxes, record.labels, marks)
-        found += _annotations(image, detected.boxes, detected.labels, {"score": detected.scores})
+    ground_truth: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
+    for image, (record, of_image) in enumerate(zip(records, detections, strict=True)):
+        flags = {"area": record.area, "iscrowd": record.crowd, "difficult": record.difficult}
+        ground_truth += _annotations(image, record.boxes, record.labels, columns=flags)
+        results += _annotations(image, of_image.boxes, of_image.labels, columns={"score": of_image.scores})
     with contextlib.redirect_stdout(io.StringIO()):
         images, categories = range(len(records)), range(len(classes))
         evaluator = _DifficultCOCOeval(
-            _coco(images, categories, ground_truth), _coco(images, categories, found), iouType="bbox"
+            _coco(images, categories, ground_truth), _coco(images, categories, results), iouType="bbox"
         )
         evaluator.evaluate()
         evaluator.accumulate()
@@ -96,19 +113,19 @@ def _run_coco_eval(records, detections, classes) -> COCOeval:
     return evaluator
 
 
-def _annotations(image: int, boxes: Tensor, labels: Tensor, others: dict[str, Tensor]) -> list[dict]:
-    """One of COCO's annotations for each box [N, 4], with its entries from ``others`` ([N] each)."""
-    # By way of the precision of the records' boxes: where a detection has more, coordinates that are the same
-    # would differ after rounding, and an IoU of exactly a threshold fall short of it.
+def _annotations(image: int, boxes: Tensor, labels: Tensor, *, columns: dict[str, Tensor]) -> list[dict[str, Any]]:
+    """Return COCO's annotation of each box [N, 4], with its entries from the further columns ([N] each)."""
+    # First to float32, the precision of the records' boxes: equal coordinates of a detection in float64 would
+    # otherwise differ after rounding, and an IoU equal to a threshold would fall short of it.
     corner, end = boxes.detach().cpu().float().double().split(2, dim=1)
     size = end - corner
-    columns = {"category_id": labels, "bbox": torch.cat([corner, size], dim=1), "area": size.prod(dim=1)}
-    columns |= others
+    box_columns = {"category_id": labels, "bbox": torch.cat([corner, size], dim=1), "area": size.prod(dim=1)}
+    columns = box_columns | columns
     rows = zip(*(values.tolist() for values in columns.values()), strict=True)
     return [{"image_id": image} | dict(zip(columns, row, strict=True)) for row in rows]
 
 
-def _coco(images: range, categories: range, annotations: list[dict]) -> COCO:
+def _coco(images: range, categories: range, annotations: list[dict[str, Any]]) -> COCO:
     # Not by COCO.loadRes, which fails where there are no detections.
     for number, annotation in enumerate(annotations, start=1):
         annotation["id"] = number  # from 1 on: to COCOeval, id 0 is "not matched"
@@ -122,14 +139,14 @@ def _coco(images: range, categories: range, annotations: list[dict]) -> COCO:
     return coco
 
 
-def _coco_figures(evaluator: COCOeval) -> dict[str, float]:
-    # COCOeval says −1 for what is not defined.
+def _named_stats(evaluator: COCOeval) -> dict[str, float]:
+    # COCOeval gives −1 for what is not defined.
     stats = [100 * float(value) if value >= 0 else float("nan") for value in evaluator.stats]
     return dict(zip(COCO_METRICS, stats, strict=True))
 
 
 def _coco_class_ap(evaluator: COCOeval) -> list[float]:
-    """AP over all IoU thresholds, all areas and 100 detections an image, of each class."""
+    """Return each class's AP over all IoU thresholds and areas, at 100 detections per image."""
     precision = evaluator.eval["precision"][:, :, :, 0, -1]  # [thresholds, recalls, classes]
     defined = (precision >= 0).all(axis=(0, 1))
     return np.where(defined, 100 * precision.mean(axis=(0, 1)), np.nan).tolist()

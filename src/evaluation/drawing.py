@@ -1,60 +1,70 @@
 """Pictures of detections."""
 
 import textwrap
+from typing import Any, TypeVar
 
 import matplotlib
-import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from torch import Tensor
 
 from src.data.loading import read_image
 from src.data.records import ImageRecord
 from src.detectors.detections import Detections
 
+Item = TypeVar("Item")
 
-def draw_detections(
-    records: list[ImageRecord], detections: list[Detections], classes: list[str], score: float | None = None
-) -> Figure:
-    """Images in a grid of four columns, ground truth as dashed white boxes, detections with class and score.
+
+def draw_detections(records: list[ImageRecord], detections: list[Detections], classes: list[str]) -> Figure:
+    """Draw images in a grid, with ground truth as dashed white boxes, and detections with class and score.
+
+    Each image shows as many of its best detections as it has objects: scores of ranking losses are not calibrated, so
+    that no threshold would suit all.
 
     Args:
-        score: the least score to draw. None draws in each image as many of the best as there are objects, since
-            scores of ranking losses are not calibrated.
+        records: the images, at least one.
+        detections: those on each image, by falling score.
+        classes: the names that labels index.
+
+    Raises:
+        DataError: an image cannot be read.
     """
     columns = min(4, len(records))
     rows = -(-len(records) // columns)
     figure = Figure(figsize=(4 * columns, 3.4 * rows), layout="tight", dpi=110)
-    pairs = matplotlib.colormaps["tab20"].colors
-    colours = pairs[::2] + pairs[1::2]  # the distinct ones first
-    for position, (record, found) in enumerate(zip(records, detections, strict=True)):
-        axes = figure.add_subplot(rows, columns, position + 1)
+    shades = [matplotlib.colormaps["tab20"](number) for number in range(20)]
+    colours = shades[::2] + shades[1::2]  # the distinct ones first
+    for position, (record, of_image) in enumerate(zip(records, detections, strict=True), start=1):
+        axes = figure.add_subplot(rows, columns, position)
         axes.imshow(read_image(record).permute(1, 2, 0).numpy(), interpolation="lanczos")
         axes.set_axis_off()
-        axes.set_title(textwrap.shorten(str(record.image_id), 40), fontsize=9)
+        axes.set_title(textwrap.shorten(str(record.image_id), 40), fontsize=9, parse_math=False)
         for box in record.boxes:
             axes.add_patch(_rectangle(box, edgecolor="white", linewidth=1.2, linestyle=(0, (3, 3))))
-        count = len(record.boxes) if score is None else int((found.scores >= score).sum())
-        for box, value, label in list(zip(found.boxes, found.scores, found.labels.tolist(), strict=True))[:count]:
+        count = len(record.boxes)
+        best = of_image.boxes[:count], of_image.scores[:count].tolist(), of_image.labels[:count].tolist()
+        for box, score, label in zip(*best, strict=True):
             colour = colours[label % len(colours)]
             axes.add_patch(_rectangle(box, edgecolor=colour, linewidth=2))
             axes.text(
                 float(box[0]) + 1,
                 float(box[1]) - 1,
-                f"{classes[label]} {value:.2f}",
+                f"{classes[label]} {score:.2f}",
                 fontsize=7,
                 color="black",
                 clip_on=True,
+                parse_math=False,  # class names with $ are no formulas
                 bbox={"facecolor": colour, "edgecolor": "none", "alpha": 0.85, "pad": 0.8},
             )
     return figure
 
 
-def spread(items: list, count: int) -> list:
-    """At most `count` of the items, evenly spread over them."""
+def evenly_spaced(items: list[Item], count: int) -> list[Item]:
+    """Return at most `count` of the items, at even distances."""
     count = min(count, len(items))
     return [items[i * len(items) // count] for i in range(count)]
 
 
-def _rectangle(box: torch.Tensor, **style) -> Rectangle:
+def _rectangle(box: Tensor, **style: Any) -> Rectangle:
     x1, y1, x2, y2 = box.tolist()
     return Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, **style)

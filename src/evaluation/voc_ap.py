@@ -8,9 +8,9 @@ from torch import Tensor
 from src.data.records import ImageRecord
 from src.detectors.detections import Detections, check_detections
 
-# The recalls of VOC07's average, in floating point as in the Python ports of the development kit with which
-# detectors are usually reported. There 3 * 0.1 is 0.30000000000000004, so that 3 objects found of 10 do not
-# reach recall 0.3, nor 6 and 7 of 10 theirs. Exact tenths would give slightly higher figures than the ports.
+# The recalls of VOC07's average, in floating point as in the Python ports of the development kit with which detectors
+# are usually reported. There 3 * 0.1 is 0.30000000000000004, so that 3 detected objects of 10 do not reach recall 0.3,
+# nor do 6 reach 0.6 or 7 reach 0.7. Exact tenths would give slightly higher APs than the ports.
 RECALLS_07 = np.arange(11) * 0.1
 
 
@@ -18,25 +18,31 @@ def voc_ap(
     records: Sequence[ImageRecord],
     detections: Sequence[Detections],
     classes: Sequence[str],
+    *,
     iou: float = 0.5,
     metric: str = "07",
 ) -> tuple[float, dict[str, float]]:
-    """Mean AP and the AP of each class by name, in percent.
+    """Return the mean AP and the AP of each class by name, in percent.
 
-    ``metric`` is ``"07"`` (mean over the recalls 0, 0.1, …, 1 of the highest precision at that recall or a
-    higher one) or ``"12"`` (area under the monotone envelope of the whole precision-recall curve).
+    A class's detections on all images are taken by falling score, ties in the order given. Each is matched to the
+    ground truth of its class and image with which its IoU is highest. If that IoU is at least `iou`, the detection is a
+    true positive when it is the first match of that ground truth, a false positive when it is not, and counts as
+    neither when the ground truth is difficult. If the IoU is less, the detection is a false positive. Recall is over
+    the ground truths that are not difficult. COCO's crowd regions, which VOC does not have, are treated like difficult
+    objects.
 
-    A class's detections on all images are taken by falling score, ties in the order given. Each goes to the
-    ground truth of its class and image with which its IoU is highest. If that IoU is at least ``iou``, the
-    detection is a true positive when it is the first there, a false one when it is not, and counts as neither
-    when the ground truth is difficult; if it is less, the detection is a false positive. Recall is over the
-    ground truths that are not difficult. COCO's crowd regions, which VOC does not have, are treated like
-    difficult objects.
+    A class without ground truth that counts has AP NaN and is left out of the mean, which is NaN if all classes are.
 
-    A class without a ground truth to find has AP NaN and is left out of the mean, NaN if no class has one.
+    Args:
+        records: the ground truth.
+        detections: those of each record, in the same order.
+        classes: the names that labels index.
+        iou: the least IoU of a match, in (0, 1].
+        metric: "07" for the mean over the recalls 0, 0.1, …, 1 of the highest precision at that recall or a higher one,
+            or "12" for the area under the monotone envelope of the whole precision-recall curve.
 
-    Raises ``ValueError`` as :func:`~src.detectors.detections.check_detections` does, for an unknown ``metric``, and for
-    an ``iou`` outside of (0, 1].
+    Raises:
+        ValueError: as `check_detections`, and for an unknown `metric` or an `iou` out of range.
     """
     averages = {"07": _average_07, "12": _average_12}
     if metric not in averages:
@@ -61,43 +67,44 @@ def _numpy(values: Tensor) -> np.ndarray:
     return values.detach().cpu().double().numpy()
 
 
-def _objects(records) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and whether to ignore, of the ground truths of all images in turn."""
+def _objects(records: Sequence[ImageRecord]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the labels [N] of the ground truths of all images in turn, and which to ignore [N]."""
     labels = [np.empty(0)] + [_numpy(record.labels) for record in records]
     ignored = [np.empty(0)] + [_numpy(record.difficult | record.crowd) for record in records]
     return np.concatenate(labels), np.concatenate(ignored).astype(bool)
 
 
-def _nearest_objects(records, detections) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Label, score, nearest ground truth and IoU with it, of the detections of all images in turn.
+def _nearest_objects(
+    records: Sequence[ImageRecord], detections: Sequence[Detections]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the label, score, nearest ground truth and IoU with it of the detections of all images in turn, [M] each.
 
-    The nearest is of the same image and class and has the highest IoU, the first of several. It is given by
-    its index among the ground truths of all images; −1 if there is none.
+    The nearest is the first of those of the same image and class with the highest IoU. It is given by its index among
+    the ground truths of all images; −1 if there is none.
     """
     columns = [np.empty((0, 4))]
     first = 0
-    for record, found in zip(records, detections, strict=True):
-        labels, object_labels = _numpy(found.labels), _numpy(record.labels)
+    for record, of_image in zip(records, detections, strict=True):
+        labels, object_labels = _numpy(of_image.labels), _numpy(record.labels)
         nearest, overlap = np.full(len(labels), -1), np.full(len(labels), -1.0)
         if len(labels) and len(object_labels):
-            # float(): in the precision of the records' boxes, so that the same coordinates stay the same.
-            overlaps = _iou(_numpy(found.boxes.float()), _numpy(record.boxes))
+            # float(): in the precision of the records' boxes, so that equal coordinates stay equal.
+            overlaps = _iou(_numpy(of_image.boxes.float()), _numpy(record.boxes))
             overlaps[labels[:, None] != object_labels] = -1
             best = overlaps.argmax(axis=1)
             overlap = overlaps[np.arange(len(labels)), best]
             nearest = np.where(overlap >= 0, first + best, -1)
-        columns.append(np.stack([labels, _numpy(found.scores), nearest, overlap], axis=1))
+        columns.append(np.stack([labels, _numpy(of_image.scores), nearest, overlap], axis=1))
         first += len(object_labels)
     labels, scores, nearest, overlap = np.concatenate(columns).T
     return labels, scores, nearest.astype(np.int64), overlap
 
 
 def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """IoU [M, N] of boxes [M, 4] and [N, 4], 0 for two empty boxes.
+    """Return the IoU [M, N] of boxes [M, 4] and [N, 4], 0 for two empty boxes.
 
-    The development kit adds one pixel to every width and height because its corners are pixels that belong to
-    the box. The boxes of an ImageRecord end where the last such pixel ends, so that the plain formula gives
-    the same IoU.
+    The development kit adds one pixel to every width and height because its corners are pixels that belong to the box.
+    The boxes of an `ImageRecord` end where the last such pixel ends, so that the plain formula gives the same IoU.
     """
     size = np.minimum(a[:, None, 2:], b[:, 2:]) - np.maximum(a[:, None, :2], b[:, :2])
     intersection = size.clip(min=0).prod(axis=2)
@@ -107,10 +114,12 @@ def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _true_positives(nearest: np.ndarray, close: np.ndarray, ignored: np.ndarray) -> np.ndarray:
-    """Whether each of one class's detections, by falling score, is a true positive.
+    """Return whether each counted detection of a class is a true positive, in the order given.
 
-    ``close``: whether the IoU with the nearest ground truth suffices. Those that count as neither true nor
-    false positives are left out.
+    Args:
+        nearest: int64 [M], the nearest ground truth of each detection, by falling score.
+        close: bool [M], whether the IoU with it suffices.
+        ignored: bool [N], which ground truths to ignore; detections close to these are not counted.
     """
     counted = np.ones(len(nearest), dtype=bool)
     counted[close] = ~ignored[nearest[close]]
@@ -123,18 +132,20 @@ def _true_positives(nearest: np.ndarray, close: np.ndarray, ignored: np.ndarray)
 
 
 def _precision_recall(true_positive: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Precision, replaced by the highest at the same or a higher recall, and recall after each detection."""
+    """Return the highest precision at the same or a higher recall, and the recall, after each detection."""
     hits = np.cumsum(true_positive)
     precision = hits / np.arange(1, len(hits) + 1)
     return np.maximum.accumulate(precision[::-1])[::-1], hits / count
 
 
 def _average_07(true_positive: np.ndarray, count: int) -> float:
+    """Return the mean precision at the recalls 0, 0.1, …, 1."""
     precision, recall = _precision_recall(true_positive, count)
     reached_at = np.searchsorted(recall, RECALLS_07, side="left")
     return float(np.append(precision, 0.0)[reached_at].mean())
 
 
 def _average_12(true_positive: np.ndarray, count: int) -> float:
+    """Return the area under the precision-recall curve."""
     precision, recall = _precision_recall(true_positive, count)
     return float(np.sum(np.diff(recall, prepend=0.0) * precision))

@@ -18,14 +18,14 @@ from src import losses
 from src.config.identity import identity, to_plain
 from src.config.registry import DETECTORS, LOSSES, loss_call, used_options
 from src.data.datasets import check_dataset_fingerprint, read_data
-from src.data.loading import InferenceBatch, TrainingBatch, TrainingSet, inference_batches, training_batches
+from src.data.loading import InferenceBatch, Share, TrainingBatch, TrainingSet, inference_batches, training_batches
 from src.data.records import ImageRecord
 from src.data.transforms import inference_transform, training_transform
 from src.detectors.postprocess import ImageOutputs, image_outputs, predict
 from src.detectors.sync_batch_norm import synchronise_batch_norms
 from src.evaluation.anchor_scores import anchor_scores
 from src.evaluation.coco_metrics import COCO_METRICS, evaluate_detections
-from src.evaluation.drawing import draw_detections, spread
+from src.evaluation.drawing import draw_detections, evenly_spaced
 from src.runs.attempt import RunGuard
 from src.runs.tracking import Tracker, environment
 from src.training.optimizer import build_optimizer
@@ -56,7 +56,7 @@ def train_and_test(config: DictConfig, directory: Path, name: str, world: World,
     facts = {"run_id": directory.name, "identity": identity(config), "environment": environment(device)}
     if world.is_main:
         facts["data"] = check_dataset_fingerprint(
-            directory, config.dataset.root, data.train.records, data.test, data.classes
+            directory, config.dataset.root, train=data.train.records, test=data.test, classes=data.classes
         )
         write_atomically(directory / "config.yaml", lambda file: OmegaConf.save(config, file))
     logged_to = config.wandb if world.is_main else {**config.wandb, "mode": "disabled"}
@@ -69,7 +69,7 @@ def train_and_test(config: DictConfig, directory: Path, name: str, world: World,
         counts = tester.count_anchor_scores()
         if counts is not None:
             tracker.log({"anchor_scores": counts.tolist()})
-        sample = spread(data.test, config.images_logged)
+        sample = evenly_spaced(data.test, config.images_logged)
         if sample and world.is_main:
             tester.draw(directory / "detections.png", sample)
             tracker.log_image("detections", directory / "detections.png")
@@ -104,14 +104,13 @@ class Data:
             epoch=epoch,
             workers=self.workers,
             skip=skip,
-            part=self.world.rank,
-            parts=self.world.size,
+            share=Share(self.world.rank, self.world.size),
         )
 
     def inference_batches(self, records: list[ImageRecord], shared: bool) -> DataLoader[InferenceBatch]:
         """Return the images of these records; with `shared` only this process's part of them."""
-        part = {"part": self.world.rank, "parts": self.world.size} if shared else {}
-        return inference_batches(records, self.resize, self.batch_size, self.workers, **part)
+        share = Share(self.world.rank, self.world.size) if shared else Share()
+        return inference_batches(records, self.resize, self.batch_size, workers=self.workers, share=share)
 
 
 def build_data(config: DictConfig, world: World) -> Data:
@@ -218,9 +217,10 @@ class Tester:
 
 def check_data(config: DictConfig, directory: Path) -> None:
     """Raise a DataError if the data of a configuration are not those that a run's folder was made with."""
-    check_dataset_fingerprint(directory, config.dataset.root, *_read(config))
+    train_records, test_records, classes = _read(config)
+    check_dataset_fingerprint(directory, config.dataset.root, train=train_records, test=test_records, classes=classes)
 
 
 def _read(config: DictConfig) -> tuple[list[ImageRecord], list[ImageRecord], list[str]]:
     dataset = config.dataset
-    return read_data(dataset.format, dataset.root, dataset.train, dataset.test, dataset.classes)
+    return read_data(dataset.format, dataset.root, train=dataset.train, test=dataset.test, classes=dataset.classes)

@@ -209,10 +209,10 @@ class Trainer:
         self.model.train()
         images = batch.images.to(self.device, memory_format=torch.channels_last, non_blocking=True)
         height, width = images.shape[-2:]
-        anchors = torch.cat(make_anchors(height, width, options.anchor_scale, self.device))
+        anchors = torch.cat(make_anchors(height, width, options.anchor_scale, device=self.device))
         boxes = [b.to(self.device) for b in batch.boxes]
         labels = [x.to(self.device) for x in batch.labels]
-        targets = assign_targets(anchors, boxes, labels, options.classes)
+        targets = assign_targets(anchors, boxes, labels, classes=options.classes)
 
         positives = self.world.all_reduce_sum(torch.tensor(float(len(targets.boxes)), device=self.device))
         with autocast(self.device, options.precision):

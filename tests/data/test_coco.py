@@ -1,20 +1,18 @@
+"""Records from JSON files in COCO's layout."""
+
 import json
-import os
 import shutil
-from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from src.data.coco import coco_classes, read_coco
 from src.data.records import DataError
-
-SHARED = Path(os.environ.get("SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
-needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no real data in {SHARED} (SHARED_DATA)")
+from tests.support.shared_data import shared_folder
 
 
-def content():
-    """Two images; category ids with a gap, not in order."""
+def two_images():
+    """Return a file of two images; its category ids have a gap and are not in order."""
     return {
         "images": [
             {"id": 7, "file_name": "seven.jpg", "width": 100, "height": 80},
@@ -46,6 +44,7 @@ def content():
 
 
 def write(root, set_name, data, image_folder=None):
+    """Write the JSON file of a set and its images, by default into the folder of that name."""
     path = root / "annotations" / f"instances_{set_name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data))
@@ -56,8 +55,8 @@ def write(root, set_name, data, image_folder=None):
     return path
 
 
-def test_boxes_labels_and_flags(tmp_path):
-    write(tmp_path, "val2017", content())
+def test_boxes_labels_and_flags_are_read(tmp_path):
+    write(tmp_path, "val2017", two_images())
     seven, three = read_coco(tmp_path, "val2017")
     assert coco_classes(tmp_path, "val2017") == ["boat", "toothbrush"]
     assert (seven.image_id, three.image_id) == (7, 3)
@@ -71,24 +70,24 @@ def test_boxes_labels_and_flags(tmp_path):
 
 
 def test_labels_follow_the_given_classes(tmp_path):
-    write(tmp_path, "val", content())
+    write(tmp_path, "val", two_images())
     seven, three = read_coco(tmp_path, "val", ["person", "toothbrush", "boat"])
     assert seven.labels.tolist() == [2] and three.labels.tolist() == [1, 2]
     with pytest.raises(DataError, match=r"instances_val\.json: annotation 2 is of class 'boat'.*toothbrush"):
         read_coco(tmp_path, "val", ["toothbrush"])
 
 
-def test_image_without_objects_is_kept(tmp_path):
-    data = content()
+def test_an_image_without_objects_is_kept(tmp_path):
+    data = two_images()
     data["images"].append({"id": 9, "file_name": "nine.jpg", "width": 5, "height": 5})
     write(tmp_path, "val", data)
     nine = read_coco(tmp_path, "val")[2]
     assert nine.image_id == 9 and nine.boxes.shape == (0, 4)
 
 
-def test_several_sets(tmp_path):
-    write(tmp_path, "train2014", content())
-    other = content()
+def test_a_split_joins_several_sets(tmp_path):
+    write(tmp_path, "train2014", two_images())
+    other = two_images()
     other["images"] = [{"id": 8, "file_name": "eight.jpg", "width": 100, "height": 80}]
     other["annotations"] = [{"id": 1, "image_id": 8, "category_id": 5, "bbox": [1, 1, 2, 2]}]
     other["categories"] = [{"id": 5, "name": "kite"}]
@@ -100,9 +99,9 @@ def test_several_sets(tmp_path):
     assert records[2].path == tmp_path / "extra" / "eight.jpg"
 
 
-def test_sets_that_share_an_image(tmp_path):
-    write(tmp_path, "train", content())
-    write(tmp_path, "val", content())
+def test_sets_that_share_an_image_are_an_error(tmp_path):
+    write(tmp_path, "train", two_images())
+    write(tmp_path, "val", two_images())
     with pytest.raises(DataError, match="image id 7 comes twice in split train.val"):
         read_coco(tmp_path, "train+val")
     with pytest.raises(DataError, match="names val twice"):
@@ -110,8 +109,8 @@ def test_sets_that_share_an_image(tmp_path):
 
 
 @pytest.mark.parametrize("folder", ["minival", "images/minival", "val2014", "images/val2014", ""])
-def test_places_of_images(tmp_path, folder):
-    data = content()
+def test_images_are_found_in_the_usual_folders(tmp_path, folder):
+    data = two_images()
     for image in data["images"]:
         image["file_name"] = f"COCO_val2014_{image['id']:012d}.jpg"
     write(tmp_path, "minival", data, image_folder=folder)
@@ -119,23 +118,23 @@ def test_places_of_images(tmp_path, folder):
     assert seven.path == tmp_path / folder / "COCO_val2014_000000000007.jpg"
 
 
-def test_file_names_with_folders(tmp_path):
-    data = content()
+def test_file_names_may_include_folders(tmp_path):
+    data = two_images()
     data["images"][0]["file_name"] = "deep/seven.jpg"
     write(tmp_path, "val", data, image_folder="")
     seven, three = read_coco(tmp_path, "val")
     assert (seven.path, three.path) == (tmp_path / "deep" / "seven.jpg", tmp_path / "three.jpg")
 
 
-def test_missing_images(tmp_path):
-    write(tmp_path, "val", content())
+def test_missing_images_are_named(tmp_path):
+    write(tmp_path, "val", two_images())
     (tmp_path / "val" / "seven.jpg").unlink()
     with pytest.raises(DataError, match=r"1 of the 2 images of .*_val\.json are missing: seven\.jpg"):
         read_coco(tmp_path, "val")
 
 
 def test_boxes_without_area_or_outside_are_dropped_with_one_warning(tmp_path, caplog):
-    data = content()
+    data = two_images()
     data["annotations"] += [
         {"id": 11, "image_id": 7, "category_id": 4, "bbox": [5, 5, 0, 9]},
         {"id": 12, "image_id": 3, "category_id": 4, "bbox": [60, 5, 9, 9]},
@@ -149,16 +148,16 @@ def test_boxes_without_area_or_outside_are_dropped_with_one_warning(tmp_path, ca
     assert len(caplog.records) == 1 and "dropped 3 boxes" in caplog.text and "11, 12, 13" in caplog.text
 
 
-def test_missing_json_lists_those_there_are(tmp_path):
-    write(tmp_path, "val2017", content())
+def test_the_message_for_a_missing_json_file_lists_the_files(tmp_path):
+    write(tmp_path, "val2017", two_images())
     with pytest.raises(DataError, match=r"instances_val2014\.json does not exist.*instances_val2017\.json"):
         read_coco(tmp_path, "val2014")
     with pytest.raises(DataError, match="are: none"):
         coco_classes(tmp_path / "nowhere", "val2014")
 
 
-def test_truncated_json(tmp_path):
-    path = write(tmp_path, "val", content())
+def test_a_truncated_json_file_is_an_error(tmp_path):
+    path = write(tmp_path, "val", two_images())
     path.write_text(path.read_text()[:-40])
     with pytest.raises(DataError, match=r"instances_val\.json is not complete JSON"):
         read_coco(tmp_path, "val")
@@ -194,7 +193,7 @@ def annotation(**changes):
     ],
 )
 def test_defective_json_is_named(tmp_path, change, message):
-    data = content()
+    data = two_images()
     change(data)
     write(tmp_path, "val", data)
     with pytest.raises(DataError, match=rf"instances_val\.json.*{message}"):
@@ -202,15 +201,14 @@ def test_defective_json_is_named(tmp_path, change, message):
 
 
 def test_a_file_of_detections_is_not_one_of_instances(tmp_path):
-    path = write(tmp_path, "val", content())
+    path = write(tmp_path, "val", two_images())
     path.write_text(json.dumps([{"image_id": 7, "category_id": 4, "bbox": [1, 2, 3, 4], "score": 0.5}]))
     with pytest.raises(DataError, match=r"instances_val\.json has no list 'images'"):
         read_coco(tmp_path, "val")
 
 
-@needs_shared
-def test_coco100(tmp_path):
-    source = SHARED / "eval" / "coco100" / "gt.json"
+def test_a_hundred_images_of_coco_are_read_whole(tmp_path):
+    source = shared_folder("eval/coco100") / "gt.json"
     data = json.loads(source.read_text())
     (tmp_path / "annotations").mkdir()
     (tmp_path / "val2014").mkdir()
@@ -225,10 +223,10 @@ def test_coco100(tmp_path):
     assert not any(record.crowd.any() for record in records)
     id_of = {category["name"]: category["id"] for category in data["categories"]}
     for record in records:
-        own = [entry for entry in data["annotations"] if entry["image_id"] == record.image_id]
-        assert [id_of[classes[label]] for label in record.labels] == [entry["category_id"] for entry in own]
-        assert record.area.tolist() == pytest.approx([entry["area"] for entry in own])
-        for box, entry in zip(record.boxes.tolist(), own, strict=True):
+        expected = [entry for entry in data["annotations"] if entry["image_id"] == record.image_id]
+        assert [id_of[classes[label]] for label in record.labels] == [entry["category_id"] for entry in expected]
+        assert record.area.tolist() == pytest.approx([entry["area"] for entry in expected])
+        for box, entry in zip(record.boxes.tolist(), expected, strict=True):
             x, y, width, height = entry["bbox"]
             right, bottom = min(x + width, record.width), min(y + height, record.height)
             assert box == pytest.approx([x, y, right, bottom], abs=1e-3)

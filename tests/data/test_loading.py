@@ -1,9 +1,11 @@
+"""Batches of images and boxes."""
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from src.data.loading import TrainingSet, inference_batches, read_image, training_batches
+from src.data.loading import Share, TrainingSet, inference_batches, read_image, training_batches
 from src.data.records import DataError, make_record
 from src.data.transforms import inference_transform, padded_size, training_transform
 
@@ -11,12 +13,13 @@ from src.data.transforms import inference_transform, padded_size, training_trans
 @pytest.fixture
 def records(tmp_path):
     generator = np.random.default_rng(0)
-    made = []
+    records = []
     for index, (width, height) in enumerate([(100, 80), (80, 100), (120, 90), (100, 80), (64, 64)]):
         path = tmp_path / f"{index}.jpg"
         Image.fromarray(generator.integers(0, 255, (height, width, 3), dtype=np.uint8)).save(path)
-        made.append(make_record(str(index), path, width, height, [[10, 20, 50, 60], [5, 5, 30, 25]], [0, 1]))
-    return made
+        boxes = [[10, 20, 50, 60], [5, 5, 30, 25]]
+        records.append(make_record(str(index), path, (width, height), boxes=boxes, labels=[0, 1]))
+    return records
 
 
 @pytest.mark.parametrize("augmentation", ["ssd", "flip"])
@@ -24,7 +27,8 @@ def test_batches_do_not_depend_on_workers_and_differ_between_epochs_and_seeds(re
     dataset = TrainingSet(records, training_transform(64, augmentation))
 
     def images(seed, epoch, workers):
-        return torch.stack([b.images for b in training_batches(dataset, 2, seed, epoch, workers)])
+        batches = training_batches(dataset, 2, seed=seed, epoch=epoch, workers=workers)
+        return torch.stack([batch.images for batch in batches])
 
     alone = images(0, 0, 0)
     torch.manual_seed(123)
@@ -55,29 +59,64 @@ def test_warping_moves_boxes_with_the_image(records):
 def test_difficult_and_crowd_boxes_are_not_trained_on(tmp_path):
     Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
     boxes = [[0, 0, 20, 20], [10, 10, 30, 30], [20, 20, 40, 40]]
-    record = make_record("a", tmp_path / "a.png", 40, 40, boxes, [0, 1, 2], [False, True, False], [False, False, True])
+    record = make_record(
+        "a",
+        tmp_path / "a.png",
+        (40, 40),
+        boxes=boxes,
+        labels=[0, 1, 2],
+        difficult=[False, True, False],
+        crowd=[False, False, True],
+    )
     _, boxes, labels = TrainingSet([record], training_transform(32, "flip"))[0, 0]
     assert labels.tolist() == [0] and len(boxes) == 1
 
 
 def test_inference_batches_hold_each_image_once_and_are_independent_of_batch_size(records):
     transform = inference_transform(32, 64, 100)
-    whole = {}
+    by_batch_size = {}
     for batch_size in (1, 4):
-        seen = {}
-        for batch in inference_batches(records, transform, batch_size, 0):
+        images = {}
+        for batch in inference_batches(records, transform, batch_size, workers=0):
             assert batch.images.shape[-2] % 32 == batch.images.shape[-1] % 32 == 0
             for image, size, index in zip(batch.images, batch.sizes, batch.indexes, strict=True):
                 assert image.shape[-2:] == padded_size(records[index].height, records[index].width, transform)
                 assert image[:, size[0] :].abs().sum() == 0
-                seen[index] = image
-        assert sorted(seen) == list(range(5))
-        whole[batch_size] = seen
-    assert all(torch.equal(whole[1][i], whole[4][i]) for i in range(5))
-    assert next(iter(inference_batches(records[:1], transform, 1, 0))).sizes == [(64, 80)]
+                images[index] = image
+        assert sorted(images) == list(range(5))
+        by_batch_size[batch_size] = images
+    assert all(torch.equal(by_batch_size[1][i], by_batch_size[4][i]) for i in range(5))
+    assert next(iter(inference_batches(records[:1], transform, 1, workers=0))).sizes == [(64, 80)]
 
 
-def test_shorter_side_gives_way_to_the_longer(records):
+def test_the_shares_of_all_processes_are_the_batches(records):
+    dataset = TrainingSet(records, training_transform(64, "ssd"))
+
+    def batches(share):
+        return [batch.images for batch in training_batches(dataset, 4, seed=0, epoch=1, workers=0, share=share)]
+
+    shares = [batches(Share(part, 2)) for part in range(2)]
+    assert [len(share[0]) for share in shares] == [2, 2]
+    assert torch.equal(torch.cat([share[0] for share in shares]), batches(Share())[0])
+
+    transform = inference_transform(32, 64, 100)
+    indexes = [
+        index
+        for part in range(3)
+        for batch in inference_batches(records, transform, 1, workers=0, share=Share(part, 3))
+        for index in batch.indexes
+    ]
+    assert sorted(indexes) == list(range(5))
+
+
+def test_skipped_batches_do_not_change_the_others(records):
+    dataset = TrainingSet(records, training_transform(64, "ssd"))
+    batches, rest = (list(training_batches(dataset, 1, seed=0, epoch=0, workers=0, skip=skip)) for skip in (0, 2))
+    assert (len(batches), len(rest)) == (5, 3)
+    assert all(torch.equal(a.images, b.images) for a, b in zip(batches[2:], rest, strict=True))
+
+
+def test_the_shorter_side_gives_way_to_the_longer():
     assert padded_size(100, 300, inference_transform(32, 64, 96)) == (32, 96)
     assert padded_size(100, 300, inference_transform(64, None, 96)) == (64, 64)
 
@@ -91,7 +130,7 @@ def test_broken_images_are_named(tmp_path, records):
     with pytest.raises(DataError, match=r"1\.jpg cannot be read"):
         read_image(records[1])
     Image.new("RGB", (30, 30)).save(records[2].path)
-    with pytest.raises(DataError, match="30×30 pixels, but its annotation says 120×90"):
+    with pytest.raises(DataError, match="30×30 pixels, but its annotation gives 120×90"):
         read_image(records[2])
 
 
@@ -99,4 +138,4 @@ def test_grey_and_transparent_images_are_read_as_rgb(tmp_path):
     for mode in ("L", "RGBA", "P", "CMYK"):
         path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
         Image.new(mode, (20, 10)).save(path)
-        assert read_image(make_record("a", path, 20, 10, [], [])).shape == (3, 10, 20)
+        assert read_image(make_record("a", path, (20, 10), boxes=[], labels=[])).shape == (3, 10, 20)

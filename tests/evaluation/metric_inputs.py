@@ -1,33 +1,29 @@
 """Records and detections for the tests of the metrics, from plain lists."""
 
-import os
-from pathlib import Path
+import dataclasses
 
-import pytest
 import torch
 
-from src.data.records import make_record
+from src.data.records import ImageRecord, make_record
 from src.detectors.detections import Detections
 from src.evaluation.voc_ap import voc_ap
 
-SHARED_DATA = Path(os.environ.get("SHARED_DATA", Path(__file__).parents[2] / "../shared/data"))
 BOX = (10, 10, 50, 50)
 AWAY = (100, 100, 150, 150)
 SIDE_BY_SIDE = [(60 * i, 0, 60 * i + 50, 50) for i in range(12)]
 
 
-def shared(folder: str) -> Path:
-    if not (SHARED_DATA / folder).is_dir():
-        pytest.skip(f"{folder} is not under SHARED_DATA={SHARED_DATA}")
-    return SHARED_DATA / folder
-
-
-def truth(boxes, labels=None, image_id="image", **marks):
+def truth(boxes, labels=None, image_id="image", *, difficult=None, crowd=None, area=None) -> ImageRecord:
+    """Return the ground truth of an image of 1000 × 1000 pixels, by default of class 0."""
     labels = [0] * len(boxes) if labels is None else labels
-    return make_record(image_id, "none.jpg", 1000, 1000, boxes, labels, **marks)
+    record = make_record(
+        image_id, "none.jpg", (1000, 1000), boxes=boxes, labels=labels, difficult=difficult, crowd=crowd
+    )
+    return record if area is None else dataclasses.replace(record, area=torch.tensor(area, dtype=torch.float32))
 
 
-def found(boxes=(), scores=(), labels=None, dtype=torch.float32) -> Detections:
+def detected(boxes=(), scores=(), labels=None, dtype=torch.float32) -> Detections:
+    """Return detections, by default of class 0."""
     labels = [0] * len(boxes) if labels is None else labels
     return Detections(
         torch.tensor(boxes, dtype=dtype).reshape(-1, 4),
@@ -37,9 +33,10 @@ def found(boxes=(), scores=(), labels=None, dtype=torch.float32) -> Detections:
 
 
 def pixels(xmin, ymin, xmax, ymax) -> tuple:
-    """The continuous box of one-based inclusive corners."""
+    """Return the continuous box of one-based inclusive corners."""
     return xmin - 1, ymin - 1, xmax, ymax
 
 
 def voc_means(records, detections, classes, iou=0.5) -> tuple[float, float]:
-    return tuple(voc_ap(records, detections, classes, iou, metric)[0] for metric in ("07", "12"))
+    """Return the mean AP of VOC07 and that of VOC12."""
+    return tuple(voc_ap(records, detections, classes, iou=iou, metric=metric)[0] for metric in ("07", "12"))

@@ -1,4 +1,4 @@
-"""All figures together and COCO's: against figures of pycocotools and cases computed by hand."""
+"""All metrics together and COCO's: against stored values of pycocotools and cases computed by hand."""
 
 import json
 import math
@@ -9,12 +9,13 @@ import torch
 from src.detectors.detections import Detections
 from src.evaluation.coco_metrics import COCO_METRICS, coco_metrics, evaluate_detections
 from src.evaluation.voc_ap import voc_ap
-from tests.evaluation.metric_inputs import AWAY, BOX, SIDE_BY_SIDE, found, shared, truth, voc_means
+from tests.evaluation.metric_inputs import AWAY, BOX, SIDE_BY_SIDE, detected, truth, voc_means
+from tests.support.shared_data import shared_folder
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_coco_figures_of_pycocotools(dtype):
-    folder = shared("eval/coco100")
+def test_metrics_are_those_of_pycocotools(dtype):
+    folder = shared_folder("eval/coco100")
     gt, dets = (json.loads((folder / name).read_text()) for name in ("gt.json", "dets.json"))
     expected = json.loads((folder / "expected.json").read_text())
     label = {category["id"]: i for i, category in enumerate(gt["categories"])}
@@ -32,16 +33,16 @@ def test_coco_figures_of_pycocotools(dtype):
             )
         )
         detections.append(
-            found(
+            detected(
                 [xywh(d["bbox"]) for d in of_image],
                 [d["score"] for d in of_image],
                 [label[d["category_id"]] for d in of_image],
                 dtype,
             )
         )
-    got = coco_metrics(records, detections, [category["name"] for category in gt["categories"]])
-    assert list(got) == list(expected) == list(COCO_METRICS)
-    assert {key: value / 100 for key, value in got.items()} == pytest.approx(expected, abs=1e-6, rel=0)
+    metrics = coco_metrics(records, detections, [category["name"] for category in gt["categories"]])
+    assert list(metrics) == list(expected) == list(COCO_METRICS)
+    assert {key: value / 100 for key, value in metrics.items()} == pytest.approx(expected, abs=1e-6, rel=0)
 
 
 def xywh(box) -> tuple:
@@ -49,140 +50,140 @@ def xywh(box) -> tuple:
     return x, y, x + width, y + height
 
 
-def test_perfect_detector_has_100_everywhere():
+def test_a_perfect_detector_has_100_everywhere():
     records = [
         truth([(0, 0, 20, 20), (30, 30, 90, 90)], [0, 1]),
         truth([], image_id="empty"),
         truth([(100, 100, 300, 300)], [1]),
     ]
-    detections = [found(r.boxes.tolist(), [0.9] * len(r.boxes), r.labels.tolist()) for r in records]
-    got = evaluate_detections(records, detections, ["a", "b"])
+    detections = [detected(r.boxes.tolist(), [0.9] * len(r.boxes), r.labels.tolist()) for r in records]
+    metrics = evaluate_detections(records, detections, ["a", "b"])
     per_class = {f"{key}/{c}" for key in ("AP", "VOC07_AP50", "VOC12_AP50") for c in "ab"}
-    assert set(got) == {*COCO_METRICS, "VOC07_AP50", "VOC12_AP50"} | per_class
-    assert got == pytest.approx(dict.fromkeys(got, 100.0))
+    assert set(metrics) == {*COCO_METRICS, "VOC07_AP50", "VOC12_AP50"} | per_class
+    assert metrics == pytest.approx(dict.fromkeys(metrics, 100.0))
 
 
-def test_ap_by_hand():
+def test_metrics_are_those_computed_by_hand():
     # By score: true, false, true, false, true; the fourth object is missed.
     # Precision 1, 1/2, 2/3, 1/2, 3/5 at recall 1/4, 1/4, 1/2, 1/2, 3/4.
     first, second, third, fourth = SIDE_BY_SIDE[:4]
     records = [truth([first, second, third, fourth])]
-    detections = [found([first, AWAY, second, (0, 500, 9, 509), third], [0.9, 0.8, 0.7, 0.6, 0.5])]
+    detections = [detected([first, AWAY, second, (0, 500, 9, 509), third], [0.9, 0.8, 0.7, 0.6, 0.5])]
     by_07 = 100 * (3 * 1 + 3 * 2 / 3 + 2 * 3 / 5) / 11  # recalls 0–.2, .3–.5, .6–.7
     by_12 = 100 * (1 + 2 / 3 + 3 / 5) / 4
     assert voc_means(records, detections, ["a"]) == pytest.approx((by_07, by_12))
     by_coco = 100 * (26 * 1 + 25 * 2 / 3 + 25 * 3 / 5) / 101
-    got = evaluate_detections(records, detections, ["a"])
-    assert [got[key] for key in ("AP", "AP50", "AP/a")] == pytest.approx([by_coco] * 3)
-    assert got["AR100"] == pytest.approx(75)
-    assert got["AR1"] == pytest.approx(25)
+    metrics = evaluate_detections(records, detections, ["a"])
+    assert [metrics[key] for key in ("AP", "AP50", "AP/a")] == pytest.approx([by_coco] * 3)
+    assert metrics["AR100"] == pytest.approx(75)
+    assert metrics["AR1"] == pytest.approx(25)
 
 
 def test_duplicates_are_false_positives():
     # True, false on the same object, true: precision 1, 1/2, 2/3.
-    records, detections = [truth([BOX, AWAY])], [found([BOX, BOX, AWAY], [0.9, 0.8, 0.7])]
+    records, detections = [truth([BOX, AWAY])], [detected([BOX, BOX, AWAY], [0.9, 0.8, 0.7])]
     assert voc_means(records, detections, ["a"])[1] == pytest.approx(100 * (1 + 2 / 3) / 2)
     assert coco_metrics(records, detections, ["a"])["AP50"] == pytest.approx(100 * (51 + 50 * 2 / 3) / 101)
 
 
 def test_difficult_objects_are_ignored():
     records = [truth([AWAY, BOX], difficult=[True, False])]
-    on_it = [found([AWAY, BOX], [0.9, 0.8])]
-    missed = [found([BOX], [0.8])]
-    for detections in (on_it, missed):
-        got = evaluate_detections(records, detections, ["a"])
-        assert [got[key] for key in ("AP", "AR100", "VOC07_AP50", "VOC12_AP50")] == pytest.approx([100] * 4)
-    twice = [found([AWAY, AWAY, BOX], [0.9, 0.85, 0.8])]
+    matched = [detected([AWAY, BOX], [0.9, 0.8])]
+    missed = [detected([BOX], [0.8])]
+    for detections in (matched, missed):
+        metrics = evaluate_detections(records, detections, ["a"])
+        assert [metrics[key] for key in ("AP", "AR100", "VOC07_AP50", "VOC12_AP50")] == pytest.approx([100] * 4)
+    twice = [detected([AWAY, AWAY, BOX], [0.9, 0.85, 0.8])]
     assert voc_means(records, twice, ["a"]) == pytest.approx((100, 100))
     unmarked = [truth([AWAY, BOX])]
     assert evaluate_detections(unmarked, missed, ["a"])["AP"] < 51
 
 
 def test_difficult_objects_are_not_crowds():
-    # A small box inside: as a crowd's part it would not count, by its ordinary IoU it is a false positive.
+    # A small box inside: as a part of a crowd it is not counted, by its ordinary IoU it is a false positive.
     inside = (100, 100, 110, 110)
-    detections = [found([inside, BOX], [0.9, 0.8])]
+    detections = [detected([inside, BOX], [0.9, 0.8])]
     difficult = coco_metrics([truth([AWAY, BOX], difficult=[True, False])], detections, ["a"])
     crowd = coco_metrics([truth([AWAY, BOX], crowd=[True, False])], detections, ["a"])
     assert difficult["AP"] == pytest.approx(50)
     assert crowd["AP"] == pytest.approx(100)
 
 
-def test_crowd_takes_any_number_of_detections():
+def test_a_crowd_takes_any_number_of_detections():
     records = [truth([AWAY, BOX], crowd=[True, False])]
-    detections = [found([AWAY, AWAY, BOX], [0.9, 0.85, 0.8])]
-    got = evaluate_detections(records, detections, ["a"])
-    assert [got[key] for key in ("AP", "AR100", "VOC07_AP50", "VOC12_AP50")] == pytest.approx([100] * 4)
+    detections = [detected([AWAY, AWAY, BOX], [0.9, 0.85, 0.8])]
+    metrics = evaluate_detections(records, detections, ["a"])
+    assert [metrics[key] for key in ("AP", "AR100", "VOC07_AP50", "VOC12_AP50")] == pytest.approx([100] * 4)
 
 
-def test_area_of_the_record_decides_the_size():
-    got = coco_metrics([truth([AWAY], area=[500.0])], [found([AWAY], [0.9])], ["a"])
-    assert [got["APsmall"], got["ARsmall"]] == pytest.approx([100, 100])
-    assert all(math.isnan(got[key]) for key in ("APmedium", "APlarge", "ARmedium", "ARlarge"))
+def test_the_area_of_the_record_decides_the_size():
+    metrics = coco_metrics([truth([AWAY], area=[500.0])], [detected([AWAY], [0.9])], ["a"])
+    assert [metrics["APsmall"], metrics["ARsmall"]] == pytest.approx([100, 100])
+    assert all(math.isnan(metrics[key]) for key in ("APmedium", "APlarge", "ARmedium", "ARlarge"))
 
 
 def test_no_detections_give_zero():
-    got = evaluate_detections([truth([BOX]), truth([])], [found(), found()], ["a"])
-    undefined = {key for key, value in got.items() if math.isnan(value)}
+    metrics = evaluate_detections([truth([BOX]), truth([])], [detected(), detected()], ["a"])
+    undefined = {key for key, value in metrics.items() if math.isnan(value)}
     assert undefined == {"APsmall", "ARsmall", "APlarge", "ARlarge"}
-    assert all(value == 0 for key, value in got.items() if key not in undefined)
+    assert all(value == 0 for key, value in metrics.items() if key not in undefined)
 
 
 @pytest.mark.parametrize("images", [0, 2])
 def test_no_ground_truth_is_undefined(images):
-    got = evaluate_detections([truth([])] * images, [found([BOX], [0.9])] * images, ["a", "b"])
-    assert len(got) == 12 + 2 + 3 * 2
-    assert all(math.isnan(value) for value in got.values())
+    metrics = evaluate_detections([truth([])] * images, [detected([BOX], [0.9])] * images, ["a", "b"])
+    assert len(metrics) == 12 + 2 + 3 * 2
+    assert all(math.isnan(value) for value in metrics.values())
 
 
-def test_class_without_ground_truth_is_left_out_of_the_mean():
+def test_a_class_without_ground_truth_is_left_out_of_the_mean():
     records = [truth([BOX, AWAY], [0, 2], difficult=[False, True])]
-    detections = [found([BOX, AWAY, AWAY], [0.9, 0.8, 0.7], [0, 1, 2])]
-    got = evaluate_detections(records, detections, ["a", "none", "difficult only"])
+    detections = [detected([BOX, AWAY, AWAY], [0.9, 0.8, 0.7], [0, 1, 2])]
+    metrics = evaluate_detections(records, detections, ["a", "none", "difficult only"])
     for key in ("AP", "VOC07_AP50", "VOC12_AP50"):
-        assert [got[key], got[f"{key}/a"]] == pytest.approx([100, 100])
-        assert math.isnan(got[f"{key}/none"]) and math.isnan(got[f"{key}/difficult only"])
+        assert [metrics[key], metrics[f"{key}/a"]] == pytest.approx([100, 100])
+        assert math.isnan(metrics[f"{key}/none"]) and math.isnan(metrics[f"{key}/difficult only"])
 
 
 def test_classes_do_not_mix():
     records = [truth([BOX, BOX], [0, 1])]
-    got = evaluate_detections(records, [found([BOX, AWAY], [0.9, 0.8], [1, 0])], ["a", "b"])
-    assert [got["AP/a"], got["AP/b"]] == pytest.approx([0, 100])
-    assert [got["VOC12_AP50/a"], got["VOC12_AP50/b"]] == pytest.approx([0, 100])
-    assert [got["AP"], got["VOC12_AP50"]] == pytest.approx([50, 50])
+    metrics = evaluate_detections(records, [detected([BOX, AWAY], [0.9, 0.8], [1, 0])], ["a", "b"])
+    assert [metrics["AP/a"], metrics["AP/b"]] == pytest.approx([0, 100])
+    assert [metrics["VOC12_AP50/a"], metrics["VOC12_AP50/b"]] == pytest.approx([0, 100])
+    assert [metrics["AP"], metrics["VOC12_AP50"]] == pytest.approx([50, 50])
 
 
 def test_ties_rank_in_the_order_given():
     records = [truth([BOX])]
     for boxes, expected in (([BOX, AWAY], 100), ([AWAY, BOX], 50)):
-        got = evaluate_detections(records, [found(boxes, [0.5, 0.5])], ["a"])
-        assert got["VOC12_AP50"] == pytest.approx(expected)
-        assert got["AP"] == pytest.approx(expected)
+        metrics = evaluate_detections(records, [detected(boxes, [0.5, 0.5])], ["a"])
+        assert metrics["VOC12_AP50"] == pytest.approx(expected)
+        assert metrics["AP"] == pytest.approx(expected)
     first, second = truth([]), truth([BOX])
-    got = evaluate_detections([first, second], [found([AWAY], [0.5]), found([BOX], [0.5])], ["a"])
-    assert [got["AP"], got["VOC12_AP50"]] == pytest.approx([50, 50])
+    metrics = evaluate_detections([first, second], [detected([AWAY], [0.5]), detected([BOX], [0.5])], ["a"])
+    assert [metrics["AP"], metrics["VOC12_AP50"]] == pytest.approx([50, 50])
 
 
 def test_empty_boxes_match_nothing():
     empty = (20, 20, 20, 20)
-    got = evaluate_detections([truth([empty, BOX])], [found([empty, BOX], [0.9, 0.8])], ["a"])
-    assert got["VOC12_AP50"] == pytest.approx(25)
-    assert got["AR100"] == pytest.approx(50)
+    metrics = evaluate_detections([truth([empty, BOX])], [detected([empty, BOX], [0.9, 0.8])], ["a"])
+    assert metrics["VOC12_AP50"] == pytest.approx(25)
+    assert metrics["AR100"] == pytest.approx(50)
 
 
-def test_inputs_stay_as_they_are_and_nothing_is_printed(capsys):
-    record, detections = truth([BOX, AWAY]), found([BOX], [0.9])
+def test_inputs_are_unchanged_and_nothing_is_printed(capsys):
+    record, detections = truth([BOX, AWAY]), detected([BOX], [0.9])
     before = detections.boxes.clone(), record.boxes.clone()
     evaluate_detections([record], [detections], ["a"])
     assert torch.equal(detections.boxes, before[0]) and torch.equal(record.boxes, before[1])
     assert capsys.readouterr().out == ""
 
 
-def test_detections_straight_from_a_model():
+def test_detections_may_be_of_low_precision_and_part_of_a_graph():
     scores = torch.tensor([0.5], dtype=torch.bfloat16, requires_grad=True)
     boxes = torch.tensor([BOX], dtype=torch.float16)
-    got = evaluate_detections([truth([BOX])], [Detections(boxes, scores, torch.tensor([0]))], ["a"])
-    assert [got["AP"], got["VOC07_AP50"]] == pytest.approx([100, 100])
+    metrics = evaluate_detections([truth([BOX])], [Detections(boxes, scores, torch.tensor([0]))], ["a"])
+    assert [metrics["AP"], metrics["VOC07_AP50"]] == pytest.approx([100, 100])
 
 
 @pytest.mark.parametrize("metric", [coco_metrics, voc_ap, evaluate_detections])
@@ -190,12 +191,12 @@ def test_detections_straight_from_a_model():
     "detections, message",
     [
         ([], r"0 sets of detections for 1 images"),
-        ([found([BOX], [math.nan])], r"image 'img7'.*scores hold NaN"),
-        ([found([(0, 0, math.inf, 5)], [0.5])], r"image 'img7'.*boxes hold NaN or infinity"),
-        ([found([(5, 0, 0, 5)], [0.5])], r"image 'img7'.*x2 < x1"),
-        ([found([BOX], [0.5], [2])], r"image 'img7': detection labels run from 2 to 2, outside of 0 … 1"),
-        ([found([BOX], [0.5], [-1])], r"image 'img7': detection labels run from -1"),
-        ([found([BOX], [0.5, 0.4], [0])], r"image 'img7'.*scores \(2,\)"),
+        ([detected([BOX], [math.nan])], r"image 'img7'.*scores hold NaN"),
+        ([detected([(0, 0, math.inf, 5)], [0.5])], r"image 'img7'.*boxes hold NaN or infinity"),
+        ([detected([(5, 0, 0, 5)], [0.5])], r"image 'img7'.*x2 < x1"),
+        ([detected([BOX], [0.5], [2])], r"image 'img7': detection labels run from 2 to 2, outside of 0 … 1"),
+        ([detected([BOX], [0.5], [-1])], r"image 'img7': detection labels run from -1"),
+        ([detected([BOX], [0.5, 0.4], [0])], r"image 'img7'.*scores \(2,\)"),
     ],
 )
 def test_errors_name_the_image(metric, detections, message):

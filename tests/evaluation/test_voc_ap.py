@@ -1,4 +1,4 @@
-"""VOC's AP: against stored figures of others, and the development kit's loop written out."""
+"""VOC's AP: against stored values of other implementations, and the development kit's loop written out."""
 
 import json
 import math
@@ -11,11 +11,13 @@ import torch
 
 from src.detectors.detections import Detections
 from src.evaluation.voc_ap import voc_ap
-from tests.evaluation.metric_inputs import BOX, SIDE_BY_SIDE, found, pixels, shared, truth, voc_means
+from tests.evaluation.metric_inputs import BOX, SIDE_BY_SIDE, detected, pixels, truth, voc_means
+from tests.support.exhaustive import trials
+from tests.support.shared_data import shared_folder
 
 
-def test_voc_case1():
-    folder = shared("eval/voc_case1")
+def test_aps_of_one_class_are_the_stored_ones():
+    folder = shared_folder("eval/voc_case1")
     expected = json.loads((folder / "expected.json").read_text())
     records, detections = [], []
     for path in sorted((folder / "gts").glob("*.txt")):
@@ -23,48 +25,48 @@ def test_voc_case1():
         records.append(truth([inclusive(*row) for row in rows]))
         text = (folder / "dets" / path.name).read_text()
         rows = [[float(v) for v in line.split()[1:]] for line in text.splitlines()]
-        detections.append(found([inclusive(*row[1:]) for row in rows], [row[0] for row in rows]))
+        detections.append(detected([inclusive(*row[1:]) for row in rows], [row[0] for row in rows]))
     assert sum(len(record.boxes) for record in records) == 15
     assert sum(len(each.boxes) for each in detections) == 24
     columns = (expected[key] for key in ("iou", "voc07_11point", "voc12_all_point"))
     for iou, ap07, ap12 in zip(*columns, strict=True):
-        got = voc_means(records, detections, ["object"], iou)
-        assert got == pytest.approx((100 * ap07, 100 * ap12), abs=1e-7), iou
+        means = voc_means(records, detections, ["object"], iou=iou)
+        assert means == pytest.approx((100 * ap07, 100 * ap12), abs=1e-7), iou
 
 
 def inclusive(x, y, width, height) -> tuple:
-    """The continuous box whose last column of pixels is at x + width and last row at y + height."""
+    """Return the continuous box whose last column of pixels is at x + width and last row at y + height."""
     return x, y, x + width + 1, y + height + 1
 
 
 def read_voc(xml: Path, classes, difficult: bool = True):
-    """The record of a VOC annotation file; without ``difficult``, its marks are left out."""
+    """Return the record of a VOC annotation file; without `difficult`, its difficult flags are left out."""
     objects = ET.parse(xml).findall("object")
     corners = ("xmin", "ymin", "xmax", "ymax")
     boxes = [pixels(*(float(item.findtext(f"bndbox/{corner}")) for corner in corners)) for item in objects]
     labels = [classes.index(item.findtext("name")) for item in objects]
-    marks = [difficult and item.findtext("difficult") == "1" for item in objects]
-    return truth(boxes, labels, xml.stem, difficult=marks)
+    flags = [difficult and item.findtext("difficult") == "1" for item in objects]
+    return truth(boxes, labels, xml.stem, difficult=flags)
 
 
 def read_text_detections(path: Path, label) -> Detections:
-    """From lines ``class score xmin ymin xmax ymax``; empty if there is no such file."""
+    """Return detections from lines `class score xmin ymin xmax ymax`; none if there is no such file."""
     rows = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
     boxes = [pixels(*map(float, row[2:])) for row in rows]
-    return found(boxes, [float(row[1]) for row in rows], [label(row[0]) for row in rows])
+    return detected(boxes, [float(row[1]) for row in rows], [label(row[0]) for row in rows])
 
 
 @pytest.mark.parametrize("iou", [0.5, 0.75])
-def test_voc_toy(iou):
-    folder = shared("eval/voc_toy")
+def test_aps_of_toy_images_are_the_stored_ones(iou):
+    folder = shared_folder("eval/voc_toy")
     expected = json.loads((folder / "expected.json").read_text())
     files = sorted((folder / "gts_vocpascal_format").glob("*.xml"))
     records = [read_voc(file, ["cat"]) for file in files]
     dets = folder / "dets_classname_abs_xyx2y2"
     detections = [read_text_detections(dets / f"{file.stem}.txt", ["cat"].index) for file in files]
-    figures = expected[f"iou_{iou}"]
-    got = voc_means(records, detections, ["cat"], iou)
-    assert got == pytest.approx((100 * figures["voc07_11point"], 100 * figures["voc12_all_point"]), abs=5e-3)
+    aps = expected[f"iou_{iou}"]
+    means = voc_means(records, detections, ["cat"], iou=iou)
+    assert means == pytest.approx((100 * aps["voc07_11point"], 100 * aps["voc12_all_point"]), abs=5e-3)
 
 
 @pytest.mark.parametrize(
@@ -72,8 +74,8 @@ def test_voc_toy(iou):
     [(True, (60.7511, 61.3875)), (False, (59.8969, 61.0913))],
     ids=["ignored", "counted"],
 )
-def test_voc2012_slice(difficult, expected):
-    folder = shared("voc2012_slice")
+def test_aps_of_a_part_of_voc2012_are_the_stored_ones(difficult, expected):
+    folder = shared_folder("voc2012_slice")
     classes = (folder / "voc.names").read_text().split()
     annotations = folder / "VOCdevkit/VOC2012/Annotations"
     ids = (folder / "VOCdevkit/VOC2012/ImageSets/Main/val.txt").read_text().split()
@@ -83,35 +85,35 @@ def test_voc2012_slice(difficult, expected):
     assert voc_means(records, detections, classes) == pytest.approx(expected, abs=5e-5)
 
 
-def test_eleven_recalls_round_as_in_the_ports_of_the_development_kit():
-    # 6 of 10 found perfectly: 0.6 is less than 6 * 0.1 in floating point, so that the recall reached is 0.5.
-    got = voc_means([truth(SIDE_BY_SIDE[:10])], [found(SIDE_BY_SIDE[:6], [0.9] * 6)], ["a"])
-    assert got == pytest.approx((100 * 6 / 11, 60))
+def test_the_eleven_recalls_round_as_in_the_ports_of_the_development_kit():
+    # 6 of 10 detected perfectly: 0.6 is less than 6 * 0.1 in floating point, so that the recall reached is 0.5.
+    means = voc_means([truth(SIDE_BY_SIDE[:10])], [detected(SIDE_BY_SIDE[:6], [0.9] * 6)], ["a"])
+    assert means == pytest.approx((100 * 6 / 11, 60))
 
 
-def test_voc_matches_with_the_highest_overlap_only():
+def test_a_detection_is_matched_with_the_highest_overlap_only():
     # The second detection overlaps the free object by more than one half too, but the taken one by more.
     records = [truth([(0, 0, 100, 100), (20, 0, 120, 100)])]
-    detections = [found([(0, 0, 100, 100), (5, 0, 105, 100)], [0.9, 0.8])]
+    detections = [detected([(0, 0, 100, 100), (5, 0, 105, 100)], [0.9, 0.8])]
     assert voc_means(records, detections, ["a"])[1] == pytest.approx(50)
 
 
-def test_overlap_equal_to_the_threshold_suffices():
-    records, detections = [truth([(0, 0, 10, 10)])], [found([(0, 0, 10, 5)], [0.9])]
+def test_an_iou_equal_to_the_threshold_suffices():
+    records, detections = [truth([(0, 0, 10, 10)])], [detected([(0, 0, 10, 5)], [0.9])]
     assert voc_ap(records, detections, ["a"], iou=0.5)[0] == pytest.approx(100)
     assert voc_ap(records, detections, ["a"], iou=0.501)[0] == 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_threshold_is_met_in_any_precision(dtype):
-    records, detections = [truth([(0.1, 0, 10.1, 10)])], [found([(0.1, 0, 10.1, 5)], [0.9], dtype=dtype)]
+def test_the_threshold_is_met_in_any_precision(dtype):
+    records, detections = [truth([(0.1, 0, 10.1, 10)])], [detected([(0.1, 0, 10.1, 5)], [0.9], dtype=dtype)]
     assert voc_means(records, detections, ["a"]) == pytest.approx((100, 100))
 
 
-def test_other_errors():
+def test_errors_of_labels_and_options_are_named():
     record = truth([BOX], [3], image_id=42)
     with pytest.raises(ValueError, match="image 42: ground truth labels run from 3 to 3"):
-        voc_ap([record], [found()], ["a"])
+        voc_ap([record], [detected()], ["a"])
     with pytest.raises(ValueError, match="metric='10'.*'07', '12'"):
         voc_ap([], [], ["a"], metric="10")
     with pytest.raises(ValueError, match=r"iou=50.*\(0, 1\]"):
@@ -121,7 +123,7 @@ def test_other_errors():
 
 
 def devkit_ap(objects, dets, iou, metric) -> float:
-    """AP of one class, of (corners, difficult) of the objects of each image, and (image, score, corners)."""
+    """Return the AP of a class from (corners, difficult) of each image's objects, and (image, score, corners)."""
     count = sum(not difficult for image in objects for _, difficult in image)
     taken = [[False] * len(image) for image in objects]
     tp, fp = [], []
@@ -156,8 +158,11 @@ def devkit_ap(objects, dets, iou, metric) -> float:
 
 
 def random_problem(seed):
-    """Inclusive corners around few places, so that there are duplicates, near misses and equal IoUs, and few
-    different scores, so that there are ties."""
+    """Return objects, detections and class names.
+
+    Corners are inclusive and close to a few points, for duplicates, near misses and equal IoUs. Scores have few
+    different values, for ties.
+    """
     rng = np.random.default_rng(seed)
     images, classes = rng.integers(1, 8), rng.integers(1, 4)
 
@@ -178,7 +183,7 @@ def random_problem(seed):
 
 
 @pytest.mark.parametrize("metric", ["07", "12"])
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", trials(60, 2000))
 def test_voc_ap_is_the_development_kits(seed, metric):
     objects, dets, classes = random_problem(seed)
     records = [
@@ -189,14 +194,14 @@ def test_voc_ap_is_the_development_kits(seed, metric):
     for i in range(len(objects)):
         of_image = [det for det in dets if det[0] == i]
         _, scores, corners, labels = zip(*of_image, strict=True) if of_image else [()] * 4
-        detections.append(found([pixels(*box) for box in corners], scores, labels))
+        detections.append(detected([pixels(*box) for box in corners], scores, labels))
     for iou in (0.3, 0.5, 0.75):
         expected = {}
         for k, name in enumerate(classes):
             of_class = [[o[:2] for o in image if o[2] == k] for image in objects]
             if any(not difficult for image in of_class for _, difficult in image):
-                expected[name] = 100 * devkit_ap(of_class, [d[:3] for d in dets if d[3] == k], iou, metric)
-        mean, per_class = voc_ap(records, detections, classes, iou, metric)
+                expected[name] = 100 * devkit_ap(of_class, [d[:3] for d in dets if d[3] == k], iou=iou, metric=metric)
+        mean, per_class = voc_ap(records, detections, classes, iou=iou, metric=metric)
         assert list(per_class) == classes
         defined = {name: ap for name, ap in per_class.items() if not math.isnan(ap)}
         assert defined == pytest.approx(expected, abs=1e-9)

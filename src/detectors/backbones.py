@@ -1,0 +1,51 @@
+"""Backbones: torchvision's residual networks, with random or pretrained weights."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+from torchvision.models import ResNet, get_model, get_model_weights
+from torchvision.models._utils import IntermediateLayerGetter
+from torchvision.ops import FrozenBatchNorm2d
+
+from src.utils.errors import UserError
+
+
+def build_backbone(name: str, weights: str | None) -> tuple[nn.Module, list[int]]:
+    """Build a residual network without its classifier.
+
+    With weights, the first convolution, the first stage and all batch norms are frozen. Without, everything is trained.
+
+    Args:
+        name: of the network in torchvision.
+        weights: "imagenet", the path of a state dict of that network, or None for random weights.
+
+    Returns:
+        A module from images [B, 3, H, W] to an ordered dict of the maps "c3", "c4" and "c5" at strides 8, 16 and 32,
+        and the number of channels of each map.
+
+    Raises:
+        UserError: the weights are not available, or do not fit the network.
+    """
+    network = _build_network(name, weights)
+    if weights is not None:
+        for part in (network.conv1, network.layer1):
+            part.requires_grad_(False)
+    channels = network.fc.in_features
+    layers = IntermediateLayerGetter(network, {"layer2": "c3", "layer3": "c4", "layer4": "c5"})
+    return layers, [channels // 4, channels // 2, channels]
+
+
+def _build_network(name: str, weights: str | None) -> ResNet:
+    if weights is None:
+        return get_model(name, weights=None)
+    if weights == "imagenet":
+        return get_model(name, weights=get_model_weights(name).IMAGENET1K_V1, norm_layer=FrozenBatchNorm2d)
+    network = get_model(name, weights=None, norm_layer=FrozenBatchNorm2d)
+    if not Path(weights).is_file():
+        raise UserError(f"model.weights={weights}: no such file; give imagenet, a state dict's path, or null")
+    try:
+        network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    except Exception as error:  # a file that is no state dict can raise almost anything
+        raise UserError(f"model.weights={weights} is not a state dict of torchvision's {name}: {error}") from error
+    return network
