@@ -18,13 +18,15 @@ def most_violated(
     positive i and all positives below it, so it is best placed where the sum of its gains from there on is largest; as
     the gains fall with m, that place only falls from each negative to the next.
 
-    An example: positives 2 and 0, negatives 1, 0.5, −1 and −2. The gains, and their sums from a positive on, are
+    An example: positives with scores 2 and 0, negatives with 1.5, 0.5, −1 and −2.
 
-        rank m, score     gains at positives 2, 0     sums     best place
-        1, 1.0                     0.00, 0.83         0.83, 0.83     above positive 2
-        2, 0.5
-        3, −1.0
-        4, −2.0
+        m   s_m   gain at 2   gain at 0   sum from 2 on   sum from 0 on   best place of the negative
+        1   1.5        0.25        1.08            1.33            1.08   above 2
+        2   0.5       −0.58        0.42           −0.17            0.42   between 2 and 0
+        3    −1       −1.42       −0.40           −1.82           −0.40   below 0
+        4    −2       −1.95       −0.93           −2.88           −0.93   below 0
+
+    So the most violated ranking is 1.5, 2, 0.5, 0, −1, −2, and the result is [1, 2].
 
     All places are found at once, by bisection. Positives that share the bounds of their number form a group. The best
     place in a group of the negative whose rank is in the middle between these bounds decides, for each positive of the
