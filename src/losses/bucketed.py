@@ -54,7 +54,9 @@ class _Bucketed(torch.autograd.Function):
         negatives = index[order[~is_positive]]
         bucket = is_positive.cumsum(0)[~is_positive]  # how many positives are below
         size = torch.bincount(bucket, minlength=number_of_positives + 1)
-        mean = torch.bincount(bucket, scores[~is_positive].double(), minlength=number_of_positives + 1) / size.clamp(min=1)
+        mean = torch.bincount(bucket, scores[~is_positive].double(), minlength=number_of_positives + 1) / size.clamp(
+            min=1
+        )
 
         positives_above = step_function(s[None] - s[:, None], delta=delta).sum(1) - 0.5  # without k = i: f(0) = ½
         L = step_function(mean[None] - s[:, None], delta=delta) * size
