@@ -12,8 +12,8 @@ class Collectives:
     """The processes of a group, or with None for a group this process alone, for which each method is a local one.
 
     All processes must call the same methods in the same order, whatever logits each has: whether a method is called may
-    depend only on what is equal on all of them. An error raised on one process alone, such as that of a wrong argument of a loss, leaves the
-    others waiting for it until the group's timeout.
+    depend only on what is equal on all of them. An error raised on one process alone, such as that of a wrong argument
+    of a loss, leaves the others waiting for it until the group's timeout.
 
     Args:
         group: of which this process is a member.
@@ -30,7 +30,7 @@ class Collectives:
         return self.sum(torch.tensor(numbers, device=self.device)).tolist()
 
     def sum(self, x: Tensor) -> Tensor:
-        """Return the sum of x, of one shape on all processes; ``backward()`` passes the gradient to this process's x."""
+        """Return the sum of x, of one shape on all processes; ``backward()`` passes the gradient to this process's."""
         return x if self.group is None else _Sum.apply(x, self.group)
 
     def extreme(self, x: Tensor, reduction: Callable[[Tensor], Tensor], neutral: float) -> Tensor:

@@ -14,7 +14,7 @@ from .structured_hinge import ap_structured_hinge_loss
 
 
 class APLoss(nn.Module):
-    """:func:`ap_loss` as a module, with the same options; a ValueError is raised at once where one is wrong."""
+    """:func:`ap_loss` as a module, with the same options; a wrong one raises a ValueError at once."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class APLoss(nn.Module):
 
 
 class AUCLoss(nn.Module):
-    """:func:`auc_loss` as a module, with the same options; a ValueError is raised at once where one is wrong."""
+    """:func:`auc_loss` as a module, with the same options; a wrong one raises a ValueError at once."""
 
     def __init__(self, delta: float = 1.0, step: str = "piecewise", process_group: ProcessGroup | None = None):
         super().__init__()
@@ -61,7 +61,7 @@ class AUCLoss(nn.Module):
 
 
 class APApproximateGradientLoss(nn.Module):
-    """:func:`ap_approximate_gradient_loss` as a module, with the same options; wrong ones raise a ValueError at once."""
+    """The loss of :func:`ap_approximate_gradient_loss` as a module; a wrong option raises a ValueError at once."""
 
     def __init__(self, delta: float = 1.0, epsilon: float = 1e-6, process_group: ProcessGroup | None = None):
         super().__init__()

@@ -5,8 +5,8 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 from torch.nn.functional import cross_entropy
 
-from .collectives import Collectives
 from .checks import check_values, compute_dtype
+from .collectives import Collectives
 
 
 def ohem_loss(
@@ -62,5 +62,5 @@ def ohem_loss(
 
 
 def softmax_scores(logits: Tensor) -> Tensor:
-    """Return the classes' scores [..., K] of a detector trained with :func:`ohem_loss`, from its logits [..., K + 1]."""
+    """Return the classes' scores [..., K] of a detector trained with :func:`ohem_loss`, from logits [..., K + 1]."""
     return compute_dtype(logits).softmax(-1)[..., 1:]

@@ -4,9 +4,9 @@ The ranking losses need Σ_j f(s_j − s_i) for every positive i, and their erro
 for every negative j. As a function of s, the sum Σ_i w_i f(s − s_i) is a polynomial of low degree in each of the cells
 into which a few breakpoints cut the score axis: a constant for the Heaviside step function, whose breakpoints are the
 s_i; a line for the piecewise one, with breakpoints s_i ± δ. So the update is one look-up and one polynomial a
-negative. Conversely, the count, sum, sum of squares, … of the scores in a cell are all that matters about its negatives. The
-cost is that of placing each negative in its cell once, O(|N| + |P| log |P|), and the result is exact up to rounding in
-float64.
+negative. Conversely, the count, sum, sum of squares, … of the scores in a cell are all that matters about its
+negatives. The cost is that of placing each negative in its cell once, O(|N| + |P| log |P|), and the result is exact up
+to rounding in float64.
 """
 
 from abc import ABC, abstractmethod
@@ -49,7 +49,7 @@ class PairSums(ABC):
         return scores.double()
 
     def moments(self, scores: Tensor, cells: Tensor) -> Tensor:
-        """Return the sums of the powers 0 … degree of the scores' coordinates in each cell: float64 [degree + 1, M + 1]."""
+        """Return the sums of the powers 0 … degree of the coordinates in each cell, float64 [degree + 1, M + 1]."""
         size = len(self.breakpoints) + 1
         sums = self.breakpoints.new_zeros(self.degree + 1, size)
         for chunk, cell in in_chunks(scores, cells):

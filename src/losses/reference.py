@@ -1,7 +1,7 @@
 """The losses by their definitions: plain, slow, in float64, and what every fast version is held against.
 
-Each function takes the arguments of the fast one, returns the same scalar loss, and has the same ``backward()``, so that
-one can stand in for the other. Logits are to be finite.
+Each function takes the arguments of the fast one but process_group, returns the same scalar loss, and has the same
+``backward()``, so that one can stand in for the other. Logits are to be finite.
 """
 
 import torch
@@ -89,10 +89,10 @@ def ap_approximate_gradient_loss_reference(
 def ap_structured_hinge_loss_reference(logits: Tensor, targets: Tensor) -> Tensor:
     """Return the structured hinge loss as :func:`ap_structured_hinge_loss` does, giving each negative its best place.
 
-    With the negatives in descending order, what the objective gains when the m-th goes above the i-th positive, and with
-    it above all positives below, does not depend on the places of the others: a matrix [N, P + 1] holds the gains of
-    all places, the last one below all positives. Takes O(|P||N|) time and memory. Where several rankings are maximal
-    the subgradient may be that of another one.
+    What the objective gains when the m-th highest negative goes above the i-th highest positive does not depend on the
+    places of the others. So a matrix [N, P + 1] holds each negative's gain at each place, above positive i and all
+    below it, the last place being below all positives. Takes O(|P||N|) time and memory. Where several rankings are
+    maximal the subgradient may be that of another one.
     """
     check_inputs(logits, targets)
     s, t = logits.detach().double().flatten(), targets.flatten()

@@ -20,7 +20,7 @@ class Grid:
 
     Args:
         low, high: where the grid begins and ends, exact in the scores' dtype.
-        size: the number of intervals from `low` to `high`; these are 1 … size + 1, those beyond the ends 0 and size + 2.
+        size: the number of intervals from `low` to `high`; these are 1 … size + 1, those beyond 0 and size + 2.
         dtype: float32 or float64, that of the scores to come.
     """
 

@@ -24,8 +24,8 @@ def ap_structured_hinge_loss(logits: Tensor, targets: Tensor, *, process_group: 
     Args:
         logits: floating tensor of any shape and device, the raw scores s.
         targets: tensor of the same shape; 1 positive, 0 negative, −1 ignored.
-        process_group: see :func:`ap_loss`. Exchanged are also the numbers of scores in at most 2¹⁸ bins, and the
-            negatives that have to be sorted.
+        process_group: see :func:`ap_loss`. The processes also exchange the numbers of scores in at most 2¹⁸ bins, and
+            the negatives that have to be sorted.
 
     Returns:
         The scalar loss, at least 1 − AP; 0 with a zero gradient without positives or without negatives, NaN if a

@@ -7,7 +7,7 @@ from tests.support.exhaustive import trials
 
 
 def random_problem(seed: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, dict]:
-    """Return logits, targets and keyword arguments; the seed picks the kind of problem and fills it with random numbers."""
+    """Return logits, targets and keyword arguments; the seed picks the kind of problem and its numbers."""
     generator = torch.Generator().manual_seed(seed)
 
     def uniform(low: float, high: float) -> float:
@@ -78,7 +78,7 @@ def relative_error(actual, expected):
 
 
 def small_problem(seed: int) -> tuple[Tensor, Tensor]:
-    """Return float64 logits and targets of up to 4 positives, 5 negatives and 2 ignored, in any order, often with ties."""
+    """Return float64 logits and targets of up to 4 positives, 5 negatives and 2 ignored, some with ties."""
     generator = torch.Generator().manual_seed(seed)
     counts = [int(torch.randint(0, most + 1, (), generator=generator)) for most in (5, 4, 2)]
     targets = torch.tensor([0] * counts[0] + [1] * counts[1] + [-1] * counts[2], dtype=torch.int64)
