@@ -90,7 +90,7 @@ FUNCTIONS: dict[str, Callable[[Problem], None]] = {
     "ohem_loss": _backward(lambda p: ohem_loss(p.with_background, p.targets)),
     BUCKETED: _backward(lambda p: ap_loss_bucketed(p.logits, p.targets)),
     FLOOR: lambda p: p.destination.copy_(p.source),
-    LOOP: lambda p: ap_loss_reference(p.logits, p.targets),
+    LOOP: _backward(lambda p: ap_loss_reference(p.logits, p.targets)),
 }
 
 

@@ -1,6 +1,7 @@
-"""Losses for one-stage detectors: pure functions of (logits, targets).
+"""Losses for one-stage detectors: pure functions of (logits, targets), and a module for each.
 
-This folder needs torch and torchvision alone, and can be copied into another project under any name.
+This folder needs torch and torchvision alone. It installs by itself as `aploss`, and can be copied into another project
+under any name.
 """
 
 from .ap import ap_loss
@@ -8,12 +9,19 @@ from .approximate_gradient import ap_approximate_gradient_loss
 from .auc import auc_loss
 from .error_driven import error_driven
 from .focal import focal_loss
+from .modules import APApproximateGradientLoss, APLoss, APStructuredHingeLoss, AUCLoss, FocalLoss, OHEMLoss
 from .ohem import ohem_loss, softmax_scores
 from .step_functions import STEPS, step_function
 from .structured_hinge import ap_structured_hinge_loss
 
 __all__ = [
     "STEPS",
+    "APApproximateGradientLoss",
+    "APLoss",
+    "APStructuredHingeLoss",
+    "AUCLoss",
+    "FocalLoss",
+    "OHEMLoss",
     "ap_approximate_gradient_loss",
     "ap_loss",
     "ap_structured_hinge_loss",

@@ -16,7 +16,7 @@ def ap_loss(
     step: str = "piecewise",
     process_group: ProcessGroup | None = None,
 ) -> Tensor:
-    """AP-loss 1 − AP (Equation 5), optimised by the error-driven update (Algorithm 1).
+    """Return AP-loss, 1 − AP (Equation 5), to be optimised by the error-driven update (Algorithm 1).
 
     All entries are ranked together, whatever their image or class: pass what one mini-batch holds. Takes
     O(|N| + |P| log |P|) time and O(|N| + |P|) memory; sums are float64.
@@ -27,7 +27,7 @@ def ap_loss(
         delta: δ > 0, the half width of the piecewise step function (Equation 21), or twice the scale of the sigmoid.
         interpolated: whether precision is made monotone in the score (Section 3.4.3).
         step: the function that stands for the step in Equation 3, "piecewise", "heaviside" or "sigmoid"; see
-            :func:`src.losses.step_function`. With "heaviside" a negative ranks above a positive of its score, and
+            :func:`step_function`. With "heaviside" a negative ranks above a positive of its score, and
             of equal positives the later one ranks above the earlier.
         process_group: a group of torch.distributed, such as its ``group.WORLD``. The loss is then that of the logits
             of all its processes together, as if concatenated in the order of ranks, and every process returns it.
@@ -53,4 +53,4 @@ def ap_loss(
         losses = miss.cummin(0).values if interpolated else miss  # lines 11 to 15
         return losses, torch.where(negatives_above > 0, losses / negatives_above, 0)
 
-    return ranking_loss(logits, targets, step, delta, process_group, pair_weights)
+    return ranking_loss(logits, targets, pair_weights, step=step, delta=delta, process_group=process_group)

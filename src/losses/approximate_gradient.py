@@ -4,6 +4,9 @@ import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
+from .batch import make_batch
+from .checks import check_epsilon
+from .fixed_gradient import Degenerate
 from .ranking import smooth_ranks
 
 
@@ -15,7 +18,7 @@ def ap_approximate_gradient_loss(
     epsilon: float = 1e-6,
     process_group: ProcessGroup | None = None,
 ) -> Tensor:
-    """−log(AP + ε) of a smooth AP, with its true gradient (Henderson and Ferrari 2016, Song et al. 2016).
+    """Return −log(AP + ε) of a smooth AP, with its true gradient (Henderson and Ferrari 2016, Song et al. 2016).
 
     The smooth AP is that of Equation 5 with the sigmoid f(x) = 1/(1 + exp(−2x/δ)) in place of the step function:
     the mean over the positives i of (1 + Σ_k f(s_k − s_i)) / (1 + Σ_k f(s_k − s_i) + Σ_j f(s_j − s_i)), with k ≠ i over
@@ -27,7 +30,7 @@ def ap_approximate_gradient_loss(
         targets: tensor of the same shape; 1 positive, 0 negative, −1 ignored.
         delta: δ > 0, twice the scale of the sigmoid.
         epsilon: ε ≥ 0.
-        process_group: see :func:`src.losses.ap_loss`.
+        process_group: see :func:`ap_loss`.
 
     Returns:
         The scalar loss; 0 with a zero gradient without positives, NaN if a positive or negative is not finite.
@@ -36,9 +39,11 @@ def ap_approximate_gradient_loss(
         TypeError: logits are not floating.
         ValueError: shapes or devices differ, delta ≤ 0, epsilon < 0, or targets hold anything else than 1, 0 and −1.
     """
-    if not epsilon >= 0:
-        raise ValueError(f"epsilon must be at least 0, not {epsilon}")
-    positives_above, negatives_above = smooth_ranks(logits, targets, delta, process_group)
+    check_epsilon(epsilon)
+    batch = make_batch(logits, targets, "sigmoid", delta=delta, process_group=process_group)
+    if isinstance(batch, Degenerate):
+        return batch.loss(logits)
+    positives_above, negatives_above = smooth_ranks(logits, batch)
     precision = (1 + positives_above) / (1 + positives_above + negatives_above)
-    loss = -(precision.mean() + epsilon).log() if len(precision) else precision.sum()
+    loss = -(precision.mean() + epsilon).log()
     return loss.to(torch.promote_types(logits.dtype, torch.float32))

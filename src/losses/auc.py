@@ -15,13 +15,13 @@ def auc_loss(
     step: str = "piecewise",
     process_group: ProcessGroup | None = None,
 ) -> Tensor:
-    """AUC-loss, the mean of f(s_j − s_i) over all pairs of a positive i and a negative j (Equation 7).
+    """Return AUC-loss, the mean of f(s_j − s_i) over all pairs of a positive i and a negative j (Equation 7).
 
-    Arguments, update, cost and errors are those of :func:`src.losses.ap_loss`.
+    Arguments, update, cost and errors are those of :func:`ap_loss`.
     """
 
     def pair_weights(_: Tensor, negatives_above: Tensor, negatives: int) -> tuple[Tensor, Tensor]:
         weight = 1 / max(negatives, 1)
         return negatives_above * weight, torch.full_like(negatives_above, weight)
 
-    return ranking_loss(logits, targets, step, delta, process_group, pair_weights)
+    return ranking_loss(logits, targets, pair_weights, step=step, delta=delta, process_group=process_group)

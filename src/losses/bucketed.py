@@ -4,12 +4,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .ranking import check_inputs, compute_dtype
+from .checks import check_inputs, compute_dtype
 from .step_functions import check_step, step_function
 
 
 def ap_loss_bucketed(logits: Tensor, targets: Tensor, *, delta: float = 1.0) -> Tensor:
-    """An approximation of AP-loss without interpolation; it is exact only as δ → 0.
+    """Return an approximation of AP-loss without interpolation, exact only as δ → 0.
 
     The negatives between two consecutive positives, above the highest and below the lowest make one bucket each, and a
     bucket's members are all given their mean score. The error-driven update is then that of
@@ -27,7 +27,7 @@ def ap_loss_bucketed(logits: Tensor, targets: Tensor, *, delta: float = 1.0) -> 
         The scalar loss; 0 with a zero update without positives.
 
     Raises:
-        TypeError, ValueError: as :func:`src.losses.ap_loss` does.
+        TypeError, ValueError: as :func:`ap_loss` does.
     """
     check_step("piecewise", delta)
     check_inputs(logits, targets)
@@ -35,30 +35,32 @@ def ap_loss_bucketed(logits: Tensor, targets: Tensor, *, delta: float = 1.0) -> 
 
 
 class _Bucketed(torch.autograd.Function):
-    """Forward finds the buckets and their update; backward hands it to their members."""
+    """Compute the buckets' update in the forward pass; share it among their members in the backward pass."""
 
     @staticmethod
-    def forward(ctx, logits, targets, delta) -> Tensor:
+    def forward(ctx, logits: Tensor, targets: Tensor, delta: float) -> Tensor:
         ctx.shape, ctx.dtype = logits.shape, logits.dtype
         scores, targets = compute_dtype(logits).flatten(), targets.flatten()
         ctx.positives = (targets == 1).nonzero().squeeze(1)
-        number = len(ctx.positives)
-        if number == 0:
+        number_of_positives = len(ctx.positives)
+        if number_of_positives == 0:
             return scores.new_zeros(())
         # The positives come first, so that a negative of a positive's score is sorted above it.
         index = torch.cat([ctx.positives, (targets == 0).nonzero().squeeze(1)])
         scores, order = scores[index].sort(stable=True)
-        is_positive = order < number
+        is_positive = order < number_of_positives
         s = scores[is_positive].double()
         ctx.positives = index[order[is_positive]]
         negatives = index[order[~is_positive]]
         bucket = is_positive.cumsum(0)[~is_positive]  # how many positives are below
-        size = torch.bincount(bucket, minlength=number + 1)
-        mean = torch.bincount(bucket, scores[~is_positive].double(), minlength=number + 1) / size.clamp(min=1)
+        size = torch.bincount(bucket, minlength=number_of_positives + 1)
+        mean = torch.bincount(bucket, scores[~is_positive].double(), minlength=number_of_positives + 1) / size.clamp(
+            min=1
+        )
 
         positives_above = step_function(s[None] - s[:, None], delta=delta).sum(1) - 0.5  # without k = i: f(0) = ½
         L = step_function(mean[None] - s[:, None], delta=delta) * size
-        L /= (1 + positives_above + L.sum(1))[:, None] * number
+        L /= (1 + positives_above + L.sum(1))[:, None] * number_of_positives
         ctx.losses, ctx.shares = L.sum(1), L.sum(0) / size.clamp(min=1)
         ctx.save_for_backward(negatives, bucket)
         return ctx.losses.sum().to(torch.promote_types(logits.dtype, torch.float32))

@@ -1,4 +1,4 @@
-"""What the processes of a group tell each other, so that a loss is that of all their logits together."""
+"""What the processes of a group exchange, so that a loss is that of all their logits together."""
 
 from collections.abc import Callable
 
@@ -11,9 +11,9 @@ from torch.autograd.function import once_differentiable
 class Collectives:
     """The processes of a group, or with None for a group this process alone, for which each method is a local one.
 
-    All processes must call the same methods in the same order, whatever logits each has: only what all know alike may
-    decide about a call. An error raised on one process alone, such as that of a wrong argument of a loss, leaves the
-    others waiting for it until the group's timeout.
+    All processes must call the same methods in the same order, whatever logits each has: whether a method is called may
+    depend only on what is equal on all of them. An error raised on one process alone, such as that of a wrong argument
+    of a loss, leaves the others waiting for it until the group's timeout.
 
     Args:
         group: of which this process is a member.
@@ -24,55 +24,55 @@ class Collectives:
         self.group, self.device = group, device
 
     def totals(self, *numbers: int) -> list[int]:
-        """The sum of each number over the processes."""
+        """Return the sum of each number over the processes."""
         if self.group is None:
             return list(numbers)
         return self.sum(torch.tensor(numbers, device=self.device)).tolist()
 
     def sum(self, x: Tensor) -> Tensor:
-        """The sum of x, of one shape on all processes; ``backward()`` hands its gradient to this process's x alone."""
+        """Return the sum of x, of one shape on all processes; ``backward()`` passes the gradient to this process's."""
         return x if self.group is None else _Sum.apply(x, self.group)
 
     def extreme(self, x: Tensor, reduction: Callable[[Tensor], Tensor], neutral: float) -> Tensor:
-        """torch.amin or torch.amax over the x [n] of all processes, or NaN; `neutral` stands for it where n is 0."""
+        """Return torch.amin or torch.amax over the x [n] of all processes, or NaN; where n is 0 x is `neutral`."""
         if self.group is None:
             return reduction(x)
         # Backends differ in what they take for the larger of a number and NaN.
         return reduction(torch.cat(self._gather(reduction(x)[None] if len(x) else x.new_full((1,), neutral))))
 
     def sort(self, x: Tensor, descending: bool = False) -> tuple[Tensor, Tensor, Tensor | slice]:
-        """Sorts the x [n] of all processes together, equal ones in the order of ranks; n may differ, and be 0.
+        """Sort the x [n] of all processes together, equal ones in the order of ranks; n may differ, and be 0.
 
         Returns:
-            All entries in order, [m]; the order of those of this process, int64 [n]; and where they stand in the
-            first, as an index, int64 [n].
+            All entries in order, [m]; the order of this process's own, int64 [n]; and the indices of its own among all
+            entries, int64 [n] or a slice of all.
         """
         if self.group is None:
             return *x.sort(stable=True, descending=descending), slice(None)
         together, before = self._concatenate(x)
         together, order = together.sort(stable=True, descending=descending)
-        places = ((order >= before) & (order < before + len(x))).nonzero().squeeze(1)
-        return together, order[places] - before, places
+        positions = ((order >= before) & (order < before + len(x))).nonzero().squeeze(1)
+        return together, order[positions] - before, positions
 
     def _concatenate(self, x: Tensor) -> tuple[Tensor, int]:
-        """The x [n] of all processes in the order of ranks, and how many entries are before this process's."""
+        """Return the x [n] of all processes in the order of ranks, and how many entries precede this process's."""
         counts = torch.cat(self._gather(torch.tensor([len(x)], device=self.device))).tolist()
         # Backends gather tensors of one size only, and not all of them empty ones.
-        own = x.new_zeros(max(1, *counts))
-        own[: len(x)] = x
-        together = torch.cat([one[:count] for one, count in zip(self._gather(own), counts, strict=True)])
+        padded = x.new_zeros(max(1, *counts))
+        padded[: len(x)] = x
+        together = torch.cat([one[:count] for one, count in zip(self._gather(padded), counts, strict=True)])
         return together, sum(counts[: self.group.rank()])
 
     def _gather(self, x: Tensor) -> list[Tensor]:
-        """The x of all processes, of one shape, in the order of ranks."""
-        found = [torch.empty_like(x) for _ in range(self.group.size())]
-        dist.all_gather(found, x, group=self.group)
-        return found
+        """Return the x of all processes, of one shape, in the order of ranks."""
+        gathered = [torch.empty_like(x) for _ in range(self.group.size())]
+        dist.all_gather(gathered, x, group=self.group)
+        return gathered
 
 
 class _Sum(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, group) -> Tensor:
+    def forward(ctx, x: Tensor, group: dist.ProcessGroup) -> Tensor:
         x = x.clone()
         dist.all_reduce(x, group=group)
         return x

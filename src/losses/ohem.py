@@ -5,8 +5,8 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 from torch.nn.functional import cross_entropy
 
+from .checks import check_values, compute_dtype
 from .collectives import Collectives
-from .ranking import check_values, compute_dtype
 
 
 def ohem_loss(
@@ -16,7 +16,7 @@ def ohem_loss(
     negatives_per_positive: int = 3,
     process_group: ProcessGroup | None = None,
 ) -> Tensor:
-    """Softmax cross-entropy over all positive anchors and the hardest negative ones of each image.
+    """Return the softmax cross-entropy over all positive anchors and the hardest negative ones of each image.
 
     An anchor is positive for the one class whose target is 1. Of an image's negative anchors those that believe least
     in the background count, `negatives_per_positive` for each of its positive ones. The sum over all anchors that
@@ -26,7 +26,7 @@ def ohem_loss(
         logits: floating tensor [B, A, K + 1], the raw scores of B images with A anchors each; output 0 is background.
         targets: tensor [B, A, K]; 1 positive, 0 negative, −1 ignored. An anchor with a −1 is ignored.
         negatives_per_positive: how many negative anchors for each positive one.
-        process_group: see :func:`src.losses.ap_loss`; the batch is then the images of all its processes.
+        process_group: see :func:`ap_loss`; the batch is then the images of all its processes.
 
     Returns:
         The scalar loss; 0 with a zero gradient without positives.
@@ -52,15 +52,15 @@ def ohem_loss(
         background_loss = logits.logsumexp(2) - logits[..., 0]
         background_loss[~negative] = -torch.inf
         counted = positive.clone()
-        wanted = torch.minimum(negatives_per_positive * positive.sum(1), negative.sum(1))
-        for image, number in enumerate(wanted.tolist()):
+        numbers_counted = torch.minimum(negatives_per_positive * positive.sum(1), negative.sum(1))
+        for image, number in enumerate(numbers_counted.tolist()):
             counted[image, background_loss[image].topk(number).indices] = True
     labels = torch.where(positive, is_class.int().argmax(2) + 1, 0)
-    exchange = Collectives(process_group, logits.device)
-    total = exchange.sum(cross_entropy(logits[counted], labels[counted], reduction="sum"))
-    return total / exchange.sum(positive.sum()).clamp(min=1)
+    collectives = Collectives(process_group, logits.device)
+    total = collectives.sum(cross_entropy(logits[counted], labels[counted], reduction="sum"))
+    return total / collectives.sum(positive.sum()).clamp(min=1)
 
 
 def softmax_scores(logits: Tensor) -> Tensor:
-    """The classes' scores [..., K] of a detector trained with :func:`ohem_loss`, from its logits [..., K + 1]."""
+    """Return the classes' scores [..., K] of a detector trained with :func:`ohem_loss`, from logits [..., K + 1]."""
     return compute_dtype(logits).softmax(-1)[..., 1:]

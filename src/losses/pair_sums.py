@@ -4,9 +4,9 @@ The ranking losses need Σ_j f(s_j − s_i) for every positive i, and their erro
 for every negative j. As a function of s, the sum Σ_i w_i f(s − s_i) is a polynomial of low degree in each of the cells
 into which a few breakpoints cut the score axis: a constant for the Heaviside step function, whose breakpoints are the
 s_i; a line for the piecewise one, with breakpoints s_i ± δ. So the update is one look-up and one polynomial a
-negative. Read the other way, a cell's number, sum, sum of squares, … of scores say all about the negatives in it. The
-cost is that of placing each negative in its cell once, O(|N| + |P| log |P|), and the result is exact up to rounding in
-float64.
+negative. Conversely, the count, sum, sum of squares, … of the scores in a cell are all that matters about its
+negatives. The cost is that of placing each negative in its cell once, O(|N| + |P| log |P|), and the result is exact up
+to rounding in float64.
 """
 
 from abc import ABC, abstractmethod
@@ -34,22 +34,22 @@ class PairSums(ABC):
 
     @abstractmethod
     def over(self, moments: Tensor) -> Tensor:
-        """Σ_j f(s_j − s_i) over the scores with these moments, for every positive i; float64 [P]."""
+        """Return Σ_j f(s_j − s_i) over the scores with these moments, for every positive i; float64 [P]."""
 
     @abstractmethod
     def polynomials(self, weights: Tensor) -> list[Tensor]:
-        """The coefficients of Σ_i w_i f(s − s_i) in each cell, from the constant on: degree + 1 float64 [M + 1].
+        """Return the coefficients of Σ_i w_i f(s − s_i) in each cell, from the constant on: degree + 1 float64 [M + 1].
 
         Args:
             weights: float64 [P], the w_i.
         """
 
     def argument(self, scores: Tensor, cells: Tensor) -> Tensor:
-        """What the polynomials are in: a coordinate of scores [n] in their cells, float64 [n]."""
+        """Return the coordinates of scores [n] in their cells, the polynomials' argument; float64 [n]."""
         return scores.double()
 
     def moments(self, scores: Tensor, cells: Tensor) -> Tensor:
-        """The sums of the powers 0 … degree of the scores' coordinates in each cell: float64 [degree + 1, M + 1]."""
+        """Return the sums of the powers 0 … degree of the coordinates in each cell, float64 [degree + 1, M + 1]."""
         size = len(self.breakpoints) + 1
         sums = self.breakpoints.new_zeros(self.degree + 1, size)
         for chunk, cell in in_chunks(scores, cells):
@@ -63,15 +63,15 @@ class PairSums(ABC):
         return sums
 
     def over_positives(self) -> Tensor:
-        """Σ_k≠i f(s_k − s_i) over the positives, for every positive i; float64 [P]."""
+        """Return Σ_k≠i f(s_k − s_i) over the positives, for every positive i; float64 [P]."""
         return self.over(self.moments(self.positives, self.cells_of_positives())) - 0.5  # without k = i: f(0) = ½
 
     def cells_of_positives(self) -> Tensor:
-        """The positives' own cells, int32 [P]."""
+        """Return the positives' own cells, int32 [P]."""
         return torch.searchsorted(self.breakpoints, self.positives, right=True, out_int32=True)
 
     def evaluate(self, polynomials: list[Tensor], scores: Tensor, cells: Tensor) -> Tensor:
-        """The values of the polynomials at scores [n] in their cells, float64 [n]."""
+        """Return the values of the polynomials at scores [n] in their cells, float64 [n]."""
         value = polynomials[-1].index_select(0, cells)
         if self.degree > 0:
             argument = self.argument(scores, cells)
@@ -84,7 +84,7 @@ class HeavisideSums(PairSums):
     """Sums of the Heaviside step function (Equation 4).
 
     Ties are broken into a proper ranking (Section 3.1.2): a negative ranks above a positive of its score, as H(0) = 1
-    says, and of equal positives the later one ranks above the earlier.
+    requires, and of equal positives the later one ranks above the earlier.
     """
 
     degree = 0
@@ -112,9 +112,9 @@ class PiecewiseSums(PairSums):
     def __init__(self, positives: Tensor, delta: float):
         self.positives, self.delta, self.reach = positives, delta, delta
         self.breakpoints, self.order = torch.cat([positives - delta, positives + delta]).sort()
-        place = torch.empty_like(self.order)
-        place[self.order] = torch.arange(len(place), device=place.device)
-        self.lower, self.upper = place.split(len(positives))
+        position = torch.empty_like(self.order)
+        position[self.order] = torch.arange(len(position), device=position.device)
+        self.lower, self.upper = position.split(len(positives))  # the indices of s_i − δ and s_i + δ
         self.width = self.breakpoints.diff()
         # No pair is on the sloped part of f in a cell wider than that part. Leaving such cells out keeps large gaps
         # between scores out of the cumulative sums, where they would swallow the digits of all the rest.
@@ -140,5 +140,5 @@ class PiecewiseSums(PairSums):
 
 
 def suffix_sums(x: Tensor) -> Tensor:
-    """For each entry of x [n] the sum of it and all that follow."""
+    """Return for each entry of x [n] the sum of it and all that follow."""
     return x.flip(0).cumsum(0).flip(0)

@@ -1,4 +1,4 @@
-"""Finding the cell of each score among a few sorted breakpoints, for millions of scores."""
+"""Look up the cell of each of millions of scores among a few sorted breakpoints."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ _CHUNK_ON_CPU, _CHUNK_ELSEWHERE = 2**17, 2**25
 
 
 def in_chunks(*tensors: Tensor) -> list[tuple[Tensor, ...]]:
-    """Views of tensors [N], cut alike into chunks that suit their device."""
+    """Return views of tensors [N], cut alike into chunks that suit their device."""
     size = _CHUNK_ON_CPU if tensors[0].is_cpu else _CHUNK_ELSEWHERE
     return list(zip(*(tensor.split(size) for tensor in tensors), strict=True))
 
@@ -20,7 +20,7 @@ class Grid:
 
     Args:
         low, high: where the grid begins and ends, exact in the scores' dtype.
-        size: the number of intervals between; those between are 1 … size + 1, those beyond 0 and size + 2.
+        size: the number of intervals from `low` to `high`; these are 1 … size + 1, those beyond 0 and size + 2.
         dtype: float32 or float64, that of the scores to come.
     """
 
@@ -30,16 +30,16 @@ class Grid:
         self.scale = size / max(high - low, size * torch.finfo(dtype).tiny)
 
     def __call__(self, scores: Tensor) -> Tensor:
-        """The numbers of the scores' intervals, int32."""
+        """Return the numbers of the scores' intervals, int32."""
         # One is added before truncation so that every score below the grid falls into interval 0.
         return (scores - self.low).mul_(self.scale).add_(1).clamp_(0, self.intervals - 1).int()
 
 
 class ScoreLookup:
-    """Finds the cell of each score: how many breakpoints are at most the score.
+    """The cells of scores: a score's cell is the number of breakpoints that are at most the score.
 
     A binary search for every score would cost more than all the rest of the loss. A uniform grid laid over the
-    breakpoints answers by one table look-up for all scores in grid intervals that hold no breakpoint, which are
+    breakpoints replaces it by one table look-up for all scores in grid intervals that hold no breakpoint, which are
     nearly all; only the scores in the others are searched.
 
     Args:
@@ -55,14 +55,14 @@ class ScoreLookup:
         above = torch.where(nearest < breakpoints, torch.nextafter(nearest, infinity), nearest)
         self.grid = Grid(below[0].item(), above[-1].item(), min(max(32 * len(breakpoints), 2**10), 2**17), dtype)
         # A score outside the intervals from that of `below` to that of `above` is on the known side of the breakpoint,
-        # whatever was rounded.
+        # however the grid rounds.
         first, last = self.grid(below).long(), self.grid(above).long()
-        begun = torch.bincount(first, minlength=self.grid.intervals).cumsum(0)
+        reached = torch.bincount(first, minlength=self.grid.intervals).cumsum(0)
         passed = torch.bincount(last + 1, minlength=self.grid.intervals)[: self.grid.intervals].cumsum(0)
-        self.table = torch.where(begun == passed, passed, -1).int()
+        self.table = torch.where(reached == passed, passed, -1).int()
 
     def __call__(self, scores: Tensor, out: Tensor) -> None:
-        """Writes the cells of scores [n] into an int32 tensor [n]."""
+        """Write the cells of scores [n] into an int32 tensor [n]."""
         torch.index_select(self.table, 0, self.grid(scores), out=out)
         unknown = (out < 0).nonzero().squeeze(1)
         if len(unknown):

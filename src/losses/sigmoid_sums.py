@@ -3,13 +3,14 @@
 The sigmoid has no exact prefix sums, but it is analytic. In a cell a quarter of its scale wide, a polynomial of degree
 seven through the Chebyshev points is the sigmoid to some 10⁻¹³, rounding in float64 included; and at 37 times its scale
 it is 0 or 1 to the last digit of float64. So each positive has a polynomial in each of the cells about it, and a
-constant beyond: what `pairwise` asks for. As a positive's place within its own cell can be interpolated too, one small
+constant beyond: what `PairSums` needs. As a positive's place within its own cell can be interpolated too, one small
 matrix leads from any cell with positives to the cells about it. The cost is O(|N| + |P| log |P|), with larger constants
 than the piecewise step function's; a matrix of pairs is never formed, neither in memory nor in tiles.
 """
 
 import copy
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -34,7 +35,8 @@ class SigmoidSums(PairSums):
         self.reach = _REACH * self.width
 
         own = torch.floor(positives / self.width)
-        occupied, self.place = own.unique_consecutive(return_inverse=True)  # the cells of positives; which of them
+        # The cells that hold positives, and for each positive which of them.
+        occupied, self.owner = own.unique_consecutive(return_inverse=True)
         # Runs of occupied cells whose surroundings touch; between two runs lies one cell, wide and without a slope.
         begins = torch.cat([occupied.new_ones(1, dtype=torch.bool), occupied.diff() > _CELLS])
         run = begins.cumsum(0) - 1
@@ -61,7 +63,7 @@ class SigmoidSums(PairSums):
         self.interpolation = argument[:, None] ** k.to(positives.device) @ self.coefficients_from_values
 
     def derivative(self) -> "SigmoidSums":
-        """The same cells with f' in the place of f."""
+        """Return these sums over the same cells with f' in the place of f."""
         other = copy.copy(self)
         other.f = self.f * (1 - self.f) / self.scale
         other.constant_beyond = False
@@ -76,22 +78,22 @@ class SigmoidSums(PairSums):
         sums = torch.cat([by_value[cells].flatten(1) @ self.f for cells in self._surroundings()])
         if self.constant_beyond:
             sums += suffix_sums(moments[0])[self.first + _CELLS, None]
-        return (self.interpolation * sums[self.place]).sum(1).clamp(min=0)
+        return (self.interpolation * sums[self.owner]).sum(1).clamp(min=0)
 
     def polynomials(self, weights: Tensor) -> list[Tensor]:
         size = len(self.breakpoints) + 1
         by_node = weights.new_zeros(len(self.first), self.degree + 1)
-        by_node.index_add_(0, self.place, self.interpolation * weights[:, None])
+        by_node.index_add_(0, self.owner, self.interpolation * weights[:, None])
         values = weights.new_zeros(size, self.degree + 1)
         for cells, weight in zip(self._surroundings(), by_node.split(_CELLS_AT_A_TIME), strict=True):
             values.index_add_(0, cells.flatten(), (weight @ self.f.T).view(-1, self.degree + 1))
         coefficients = list((values @ self.coefficients_from_values.T).T.contiguous())
         if self.constant_beyond:
-            beyond = torch.bincount(self.first[self.place] + _CELLS, weights, minlength=size)
+            beyond = torch.bincount(self.first[self.owner] + _CELLS, weights, minlength=size)
             coefficients[0] = coefficients[0] + beyond.cumsum(0)
         return coefficients
 
-    def _surroundings(self):
-        """For some of the occupied cells at a time: the cells about each, [c, cells]."""
+    def _surroundings(self) -> Iterator[Tensor]:
+        """Yield, for some of the occupied cells at a time, the cells about each: int64 [c, cells]."""
         offsets = torch.arange(_CELLS, device=self.first.device)
         return (first[:, None] + offsets for first in self.first.split(_CELLS_AT_A_TIME))

@@ -1,4 +1,4 @@
-"""The step functions that say how far one score is above another (Equations 4 and 21, Fig. 4)."""
+"""The step functions that count how far one score is above another (Equations 4 and 21, Fig. 4)."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ STEPS = ("piecewise", "heaviside", "sigmoid")
 
 
 def step_function(x: Tensor, step: str = "piecewise", delta: float = 1.0) -> Tensor:
-    """f(x) for a difference of scores x = s_j − s_i, between 0 and 1.
+    """Return f(x) for a difference of scores x = s_j − s_i, between 0 and 1.
 
     Args:
         x: floating tensor of any shape.
@@ -27,7 +27,7 @@ def step_function(x: Tensor, step: str = "piecewise", delta: float = 1.0) -> Ten
 
 
 def check_step(step: str, delta: float) -> None:
-    """Raises a ValueError if there is no such step function."""
+    """Raise a ValueError if there is no such step function, or δ is not a number greater than 0."""
     if step not in STEPS:
         raise ValueError(f"step must be one of {', '.join(STEPS)}, not {step!r}")
     if not delta > 0 or delta == float("inf"):

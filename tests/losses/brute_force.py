@@ -16,14 +16,14 @@ def f(x: float, step: str, delta: float) -> float:
 
 
 def split(logits: Tensor, targets: Tensor) -> tuple[list[int], list[int], list[float]]:
-    """Places of the positives and of the negatives, and the scores."""
+    """Return the indices of the positives and of the negatives, and the scores."""
     positives = [i for i, t in enumerate(targets.tolist()) if t == 1]
     negatives = [i for i, t in enumerate(targets.tolist()) if t == 0]
     return positives, negatives, logits.double().tolist()
 
 
 def pair_loss(name: str, logits: Tensor, targets: Tensor, step: str, delta: float, interpolated: bool = False):
-    """Value and update of AP-loss or AUC-loss by the double loop (Equations 3, 5, 7, 14, 21)."""
+    """Return value and update of AP-loss or AUC-loss by the double loop (Equations 3, 5, 7, 14, 21)."""
     positives, negatives, s = split(logits, targets)
     update = torch.zeros(len(s), dtype=torch.float64)
     if not positives:
@@ -54,7 +54,7 @@ def pair_loss(name: str, logits: Tensor, targets: Tensor, step: str, delta: floa
 
 
 def smooth_ap_loss(logits: Tensor, targets: Tensor, delta: float, epsilon: float) -> tuple[float, Tensor]:
-    """−log(AP + ε) with the sigmoid, and its gradient by autograd through the matrix of all pairs."""
+    """Return −log(AP + ε) with the sigmoid, and its gradient by autograd through the matrix of all pairs."""
     s = logits.double().clone().requires_grad_()
     positives, negatives = s[targets == 1], s[targets == 0]
     if len(positives) == 0:
@@ -69,9 +69,9 @@ def smooth_ap_loss(logits: Tensor, targets: Tensor, delta: float, epsilon: float
 
 
 def structured_hinge(logits: Tensor, targets: Tensor) -> tuple[float, list[Tensor]]:
-    """Value of the structured hinge loss by trying every ranking, and the subgradients of all maximal ones."""
+    """Return the structured hinge loss by trying every ranking, and the subgradients of all maximal ones."""
     positives, negatives, s = split(logits, targets)
-    found = []
+    candidates = []
     if not positives or not negatives:
         return 0.0, [torch.zeros(len(s), dtype=torch.float64)]
     for places in itertools.combinations(range(len(positives) + len(negatives)), len(positives)):
@@ -88,6 +88,6 @@ def structured_hinge(logits: Tensor, targets: Tensor) -> tuple[float, list[Tenso
             else:
                 seen.append(entry)
         value = 1 - sum(precisions) / len(precisions) + float(slope @ torch.tensor(s, dtype=torch.float64))
-        found.append((value, slope))
-    best = max(value for value, _ in found)
-    return best, [slope for value, slope in found if value >= best - 1e-9 * max(1, abs(best))]
+        candidates.append((value, slope))
+    best = max(value for value, _ in candidates)
+    return best, [slope for value, slope in candidates if value >= best - 1e-9 * max(1, abs(best))]

@@ -3,16 +3,18 @@
 import torch
 from torch import Tensor
 
+from tests.support.exhaustive import trials
+
 
 def random_problem(seed: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, dict]:
-    """Logits, targets and keyword arguments; the seed picks the kind of problem and fills it with random numbers."""
+    """Return logits, targets and keyword arguments; the seed picks the kind of problem and its numbers."""
     generator = torch.Generator().manual_seed(seed)
 
     def uniform(low: float, high: float) -> float:
         return low + (high - low) * torch.rand((), generator=generator).item()
 
     kind = KINDS[seed % len(KINDS)]
-    size = {"thousands of positives": 4000, "one positive": 3000}.get(kind, int(uniform(2, 400)))
+    size = {THOUSANDS: 4000, "one positive": 3000}.get(kind, int(uniform(2, 400)))
     logits = torch.randn(size, generator=generator) * 10 ** uniform(-2, 1) + uniform(-5, 5)
     targets = torch.randint(-1, 2, (size,), generator=generator)
     if kind == "ties":
@@ -22,7 +24,7 @@ def random_problem(seed: int, dtype: torch.dtype = torch.float32) -> tuple[Tenso
     elif kind == "one positive":
         targets = torch.zeros(size, dtype=torch.int64)
         targets[int(uniform(0, size))] = 1
-    elif kind == "thousands of positives":
+    elif kind == THOUSANDS:
         targets = (torch.rand(size, generator=generator) < 0.4).long()
     elif kind == "no negatives":
         targets[targets == 0] = 1
@@ -42,12 +44,13 @@ def random_problem(seed: int, dtype: torch.dtype = torch.float32) -> tuple[Tenso
     return logits.to(dtype), targets, {"delta": delta, "interpolated": (seed // len(KINDS)) % 2 == 0}
 
 
+THOUSANDS = "thousands of positives"
 KINDS = [
     "any",
     "ties",
     "all scores equal",
     "one positive",
-    "thousands of positives",
+    THOUSANDS,
     "no negatives",
     "no positives",
     "far apart",
@@ -55,6 +58,11 @@ KINDS = [
     "few positives",
     "spread by delta",
 ]
+
+
+def seeds(kind: int, few: int = 10, many: int = 60) -> list[int]:
+    """Return the seeds of the random problems of a kind to try: some by default, more with `pytest --exhaustive`."""
+    return [kind + trial * len(KINDS) for trial in trials(few, many)]
 
 
 def loss_and_update(function, logits, targets, **arguments):
@@ -70,7 +78,7 @@ def relative_error(actual, expected):
 
 
 def small_problem(seed: int) -> tuple[Tensor, Tensor]:
-    """Logits float64 and targets of up to 4 positives, 5 negatives and 2 ignored, in any order, often with ties."""
+    """Return float64 logits and targets of up to 4 positives, 5 negatives and 2 ignored, some with ties."""
     generator = torch.Generator().manual_seed(seed)
     counts = [int(torch.randint(0, most + 1, (), generator=generator)) for most in (5, 4, 2)]
     targets = torch.tensor([0] * counts[0] + [1] * counts[1] + [-1] * counts[2], dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""World that compute losses together over gloo, and what all of them answer."""
+"""Processes that compute losses together over gloo, and their answers."""
 
 import contextlib
 import multiprocessing
@@ -17,7 +17,7 @@ _PATIENCE = timedelta(seconds=60)
 
 
 class World:
-    """Three processes that stay for many calls; groups are of the first and the last of them, or of all.
+    """Three processes that serve many calls; groups are of the first and the last of them, or of all.
 
     Args:
         folder: an empty one, where they find each other.
@@ -29,15 +29,15 @@ class World:
         context = multiprocessing.get_context("spawn")
         self.connections, self.processes = [], []
         for rank in range(3):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, rank, folder / "store"), daemon=True)
+            here, there = context.Pipe()
+            process = context.Process(target=_serve, args=(there, rank, folder / "store"), daemon=True)
             process.start()
-            theirs.close()  # so that the end of the process is the end of the connection
-            self.connections.append(ours)
+            there.close()  # so that the end of the process is the end of the connection
+            self.connections.append(here)
             self.processes.append(process)
 
     def call(self, function: Callable, arguments: list[list[tuple]]) -> list[list[Any]]:
-        """What `function(group, *arguments)` returns, call after call, on each process of a group.
+        """Return what `function(group, *arguments)` returns, call after call, on each process of a group.
 
         Args:
             function: of a module that can be imported.

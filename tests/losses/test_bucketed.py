@@ -4,12 +4,11 @@ import torch
 from src.losses import ap_loss
 from src.losses.bucketed import ap_loss_bucketed
 from tests.losses.brute_force import f, split
-from tests.losses.problems import KINDS, random_problem
-from tests.losses.test_ap import loss_and_update, relative_error
+from tests.losses.problems import KINDS, loss_and_update, random_problem, relative_error, seeds
 
 
 def bucketed(logits, targets, delta):
-    """Value and update by the double loop over positives and buckets, in float64."""
+    """Return value and update by the double loop over positives and buckets, in float64."""
     positives, negatives, s = split(logits, targets)
     update = torch.zeros(len(s), dtype=torch.float64)
     loss = 0.0
@@ -29,7 +28,7 @@ def bucketed(logits, targets, delta):
 
 
 def distinct_problem(seed, size=500, gap=0.01):
-    """A problem in which no two scores are closer than the gap."""
+    """Return a problem in which no two scores are closer than the gap."""
     generator = torch.Generator().manual_seed(seed)
     logits = (torch.randperm(size, generator=generator) - size / 2) * gap
     targets = torch.multinomial(torch.tensor([0.1, 0.8, 0.1]), size, replacement=True, generator=generator) - 1
@@ -38,7 +37,7 @@ def distinct_problem(seed, size=500, gap=0.01):
 
 @pytest.mark.parametrize("kind", range(len(KINDS)), ids=KINDS)
 def test_equals_its_definition_on_random_problems(kind):
-    for seed in range(kind, 4 * len(KINDS), len(KINDS)):
+    for seed in seeds(kind, few=2, many=4):
         logits, targets, arguments = random_problem(seed)
         logits, targets = logits[:200], targets[:200]
         expected_loss, expected_update = bucketed(logits, targets, arguments["delta"])

@@ -6,6 +6,7 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from src.losses import ap_loss, auc_loss, error_driven, step_function
 from tests.losses.problems import loss_and_update, small_problem
+from tests.support.exhaustive import trials
 
 
 def test_softmax_gives_the_gradient_of_the_cross_entropy():
@@ -34,7 +35,7 @@ def test_the_loss_augmented_step_gives_the_gradient_of_the_hinge_loss():
 @pytest.mark.parametrize("step", ["piecewise", "sigmoid"])
 @pytest.mark.parametrize("name", ["ap", "auc"])
 def test_the_outputs_of_equation_3_give_the_update_of_the_ranking_losses(name, step):
-    for seed in range(100):
+    for seed in trials(30, 100):
         logits, targets = small_problem(seed)
         if not (targets == 1).any():
             continue

@@ -11,23 +11,26 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from src import losses
-from tests.losses.problems import KINDS, loss_and_update, random_problem, relative_error
+from tests.losses.problems import KINDS, THOUSANDS, loss_and_update, random_problem, relative_error
 from tests.losses.processes import World
 from tests.losses.test_ohem import random_problem as random_images
+from tests.support.exhaustive import trials
 
 RANKING = {f"{name} {step}": (name, {"step": step}) for name in ("ap_loss", "auc_loss") for step in losses.STEPS}
 RANKING |= {name: (name, {}) for name in ("ap_approximate_gradient_loss", "ap_structured_hinge_loss")}
 LOSSES = RANKING | {"focal_loss": ("focal_loss", {})}
-KNOBS = {"ap_loss": ["delta", "interpolated"], "auc_loss": ["delta"], "ap_approximate_gradient_loss": ["delta"]}
+OPTIONS = {"ap_loss": ["delta", "interpolated"], "auc_loss": ["delta"], "ap_approximate_gradient_loss": ["delta"]}
+# Three processes serve all tests of this module.
+pytestmark = pytest.mark.multiprocess
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6, torch.bfloat16: 1e-3}
 SIZES = list(World.groups)
 
 
 @pytest.fixture(scope="module")
 def processes(tmp_path_factory):
-    found = World(tmp_path_factory.mktemp("processes"))
-    yield found
-    found.stop()
+    world = World(tmp_path_factory.mktemp("processes"))
+    yield world
+    world.stop()
 
 
 def loss_in_group(group, name, logits, targets, arguments):
@@ -35,7 +38,7 @@ def loss_in_group(group, name, logits, targets, arguments):
 
 
 def deal(sizes, *tensors):
-    """The parts of tensors that are cut alike along their first dimension, each with its own memory."""
+    """Return the parts of tensors that are cut alike along their first dimension, each with its own memory."""
     return list(zip(*([part.clone() for part in tensor.split(sizes)] for tensor in tensors), strict=True))
 
 
@@ -49,7 +52,7 @@ def random_sizes(number, parts, seed):
 
 
 def without_some(targets, sizes, seed):
-    """The targets where some process ignores everything, or where it has no positives; or as they are."""
+    """Return the targets where some process ignores everything, or where it has no positives; or as they are."""
     parts = list(targets.clone().split(sizes))
     one = seed // 4 % len(parts)
     if seed % 4 == 1:
@@ -60,7 +63,7 @@ def without_some(targets, sizes, seed):
 
 
 def assert_equal_to_one_process(processes, problems):
-    """All processes return one loss, that of one process, and their updates are the parts of its update.
+    """Assert that all processes return one loss, that of one process, and their updates are the parts of its update.
 
     Args:
         problems: name of the loss, logits, targets, keyword arguments, and how they are cut along the first dimension.
@@ -86,13 +89,13 @@ def assert_equal_to_one_process(processes, problems):
 def test_equals_one_process_on_random_problems(processes, case, size):
     name, arguments = LOSSES[case]
     problems = []
-    for seed in range(8 * len(KINDS)):
-        if KINDS[seed % len(KINDS)] == "thousands of positives" and seed > 2 * len(KINDS):
+    for seed in trials(2 * len(KINDS), 8 * len(KINDS)):
+        if KINDS[seed % len(KINDS)] == THOUSANDS and seed > 2 * len(KINDS):
             continue
         dtype = [torch.float64, torch.float32][seed // len(KINDS) % 2]
         logits, targets, used_options = random_problem(1000 * size + seed, dtype)
         sizes = random_sizes(len(logits), size, seed)
-        used_options = {knob: used_options[knob] for knob in KNOBS.get(name, [])}
+        used_options = {option: used_options[option] for option in OPTIONS.get(name, [])}
         problems.append((name, logits, without_some(targets, sizes, seed), arguments | used_options, sizes))
     assert_equal_to_one_process(processes, problems)
 
@@ -100,7 +103,7 @@ def test_equals_one_process_on_random_problems(processes, case, size):
 @pytest.mark.parametrize("size", SIZES)
 def test_ohem_equals_one_process_on_random_problems(processes, size):
     problems = []
-    for seed in range(100):
+    for seed in trials(25, 100):
         logits, targets = (torch.cat(both) for both in zip(random_images(seed), random_images(seed + 1), strict=True))
         sizes = random_sizes(len(logits), size, seed)
         targets, logits = without_some(targets, sizes, seed), logits.to([torch.float64, torch.float32][seed % 2])
@@ -163,7 +166,7 @@ def test_not_finite_scores_of_one_process_are_not_hidden_from_others(processes, 
 
 @pytest.mark.parametrize("name", ["focal_loss", "ohem_loss"])
 def test_focal_loss_and_ohem_are_nan_with_any_logit(processes, name):
-    logits, targets = torch.randn(3, 4, 3), torch.zeros(3, 4, 2 if name == "ohem_loss" else 3)
+    logits, targets = torch.arange(36.0).view(3, 4, 3), torch.zeros(3, 4, 2 if name == "ohem_loss" else 3)
     targets[:, 0, 0] = 1
     logits[0, 0, 0] = torch.nan
     (answers,) = processes.call(loss_in_group, [[(name, *part, {})] for part in deal([1, 2], logits, targets)])
@@ -178,7 +181,7 @@ def test_without_positives_or_logits_anywhere(processes, size):
         if name == "focal_loss":
             continue
         for target in (0, -1):
-            parts = [[(name, torch.randn(shape), torch.full(shape, target), arguments)] for shape in shapes]
+            parts = [[(name, torch.ones(shape), torch.full(shape, target), arguments)] for shape in shapes]
             (answers,) = processes.call(loss_in_group, parts)
             for (loss, update), shape in zip(answers, shapes, strict=True):
                 assert loss == 0 and update.shape == shape and not update.any()
@@ -204,7 +207,7 @@ def test_shapes_may_differ(processes):
 
 
 def shared_gradient(group, name, inputs, targets, arguments, averaged):
-    """The gradient of a linear layer that all processes have, by itself or in DistributedDataParallel."""
+    """Return the gradient of a linear layer that all processes have, by itself or in DistributedDataParallel."""
     layer = torch.nn.Linear(inputs.shape[-1], 3, dtype=torch.float64)
     with torch.no_grad():
         layer.weight.copy_(torch.linspace(-1, 1, layer.weight.numel()).view_as(layer.weight))
@@ -233,7 +236,7 @@ def test_gradients_of_a_shared_layer(processes, averaged):
 
 
 def numbers_sent(group, name, logits, targets, arguments):
-    """How many numbers a process hands to others in the forward and in the backward pass."""
+    """Return how many numbers a process sends in the forward and in the backward pass."""
     sent = []
     gather, reduce = dist.all_gather, dist.all_reduce
 

@@ -4,9 +4,18 @@ import pytest
 import torch
 
 from src.losses import STEPS, ap_loss, auc_loss, step_function
-from src.losses.reference import ap_loss_reference
+from src.losses.reference import ap_loss_reference, auc_loss_reference
 from tests.losses.brute_force import f, pair_loss
-from tests.losses.problems import KINDS, loss_and_update, random_problem, relative_error, small_problem
+from tests.losses.problems import (
+    KINDS,
+    THOUSANDS,
+    loss_and_update,
+    random_problem,
+    relative_error,
+    seeds,
+    small_problem,
+)
+from tests.support.exhaustive import trials
 
 LOSSES = [("ap", ap_loss, {"interpolated": False}), ("ap", ap_loss, {"interpolated": True}), ("auc", auc_loss, {})]
 
@@ -14,13 +23,13 @@ LOSSES = [("ap", ap_loss, {"interpolated": False}), ("ap", ap_loss, {"interpolat
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize(("name", "function", "arguments"), LOSSES, ids=["ap", "ap interpolated", "auc"])
 def test_equals_the_double_loop(name, function, arguments, step):
-    for seed in range(200):
+    for seed in trials(60, 200):
         logits, targets = small_problem(seed)
         delta = 10 ** (seed % 5 - 2.5)
         expected_loss, expected = pair_loss(name, logits, targets, step, delta, **arguments)
         loss, update = loss_and_update(function, logits, targets, delta=delta, step=step, **arguments)
         assert loss.item() == pytest.approx(expected_loss, abs=1e-12), seed
-        torch.testing.assert_close(update, expected, rtol=0, atol=1e-12)
+        torch.testing.assert_close(update, expected, rtol=0, atol=1e-12, msg=str(seed))
         # What positives gain, negatives lose.
         assert abs(update.sum().item()) < 1e-12
 
@@ -40,14 +49,28 @@ def test_update_sums_to_zero_and_scales_with_the_incoming_gradient(step):
 @pytest.mark.parametrize("step", ["heaviside", "sigmoid"])
 @pytest.mark.parametrize("kind", range(len(KINDS)), ids=KINDS)
 def test_equals_algorithm_1_on_random_problems(kind, step):
-    for seed in range(kind, (3 if KINDS[kind] == "thousands of positives" else 20) * len(KINDS), len(KINDS)):
+    # The reference takes seconds for each problem with thousands of positives.
+    for seed in seeds(kind, few=1, many=3) if KINDS[kind] == THOUSANDS else seeds(kind, few=10, many=20):
+        logits, targets, arguments = random_problem(seed, torch.float64)
+        expected_loss, expected = loss_and_update(ap_loss_reference, logits, targets, step=step, **arguments)
         for dtype, tolerance in ((torch.float32, 1e-6), (torch.float64, 1e-10)):
-            logits, targets, arguments = random_problem(seed, dtype)
-            expected_loss, expected = ap_loss_reference(logits, targets, step=step, **arguments)
-            loss, update = loss_and_update(ap_loss, logits, targets, step=step, **arguments)
+            loss, update = loss_and_update(ap_loss, logits.to(dtype), targets, step=step, **arguments)
             # Where the scores are so well ranked that all is rounding, the sigmoid is right to 10⁻¹² of one pair.
-            assert abs(loss - expected_loss) < tolerance * expected_loss + 1e-12, (seed, arguments)
-            assert (update - expected).norm() < tolerance * expected.norm() + 1e-12, (seed, arguments)
+            assert abs(loss - expected_loss) < tolerance * expected_loss + 1e-12, (seed, dtype, arguments)
+            assert (update - expected).norm() < tolerance * expected.norm() + 1e-12, (seed, dtype, arguments)
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("kind", range(len(KINDS)), ids=KINDS)
+def test_auc_loss_equals_the_matrix_of_all_pairs_on_random_problems(kind, step):
+    for seed in seeds(kind, few=3, many=20):
+        logits, targets, arguments = random_problem(seed, torch.float64)
+        delta = arguments["delta"]
+        expected_loss, expected = loss_and_update(auc_loss_reference, logits, targets, step=step, delta=delta)
+        for dtype, tolerance in ((torch.float32, 1e-6), (torch.float64, 1e-10)):
+            loss, update = loss_and_update(auc_loss, logits.to(dtype), targets, step=step, delta=delta)
+            assert abs(loss - expected_loss) < tolerance * expected_loss + 1e-12, (seed, dtype, delta)
+            assert (update - expected).norm() < tolerance * expected.norm() + 1e-12, (seed, dtype, delta)
 
 
 def test_step_functions_are_those_of_the_paper():
@@ -79,6 +102,8 @@ def test_large_problem_with_the_sigmoid():
     targets = torch.zeros(300_000, dtype=torch.int8)
     targets[torch.randperm(300_000)[:600]] = 1  # more than are treated at a time
     for delta in (0.01, 1.0):
-        expected_loss, expected = ap_loss_reference(logits, targets, delta=delta, step="sigmoid")
+        expected_loss, expected = loss_and_update(
+            ap_loss_reference, logits.double(), targets, delta=delta, step="sigmoid"
+        )
         loss, update = loss_and_update(ap_loss, logits, targets, delta=delta, step="sigmoid")
         assert relative_error(loss, expected_loss) < 1e-6 and relative_error(update, expected) < 1e-6

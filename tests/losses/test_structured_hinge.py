@@ -2,13 +2,16 @@ import pytest
 import torch
 
 from src.losses import ap_loss, ap_structured_hinge_loss
+from src.losses.most_violated import most_violated
+from src.losses.reference import ap_structured_hinge_loss_reference
 from tests.losses.brute_force import structured_hinge
-from tests.losses.problems import KINDS, loss_and_update, random_problem, small_problem
+from tests.losses.problems import KINDS, loss_and_update, random_problem, seeds, small_problem
+from tests.support.exhaustive import trials
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_equals_the_maximum_over_all_rankings(dtype):
-    for seed in range(400):
+    for seed in trials(80, 400):
         logits, targets = small_problem(seed)
         expected, subgradients = structured_hinge(logits.to(dtype), targets)
         loss, update = loss_and_update(ap_structured_hinge_loss, logits.to(dtype), targets)
@@ -20,35 +23,29 @@ def test_equals_the_maximum_over_all_rankings(dtype):
         assert loss >= exact - tolerance  # an upper bound
 
 
-def dense(logits, targets):
-    """Value and subgradient by giving every negative its best place among the positives, in a matrix [N, P + 1]."""
-    s = logits.double()
-    positives = s[targets == 1].sort(descending=True).values
-    negatives, order = s[targets == 0].sort(descending=True, stable=True)
-    P, N = len(positives), len(negatives)
-    i, m = torch.arange(1.0, P + 1, dtype=s.dtype), torch.arange(1.0, N + 1, dtype=s.dtype)[:, None]
-    gain = (i / (i + m - 1) - i / (i + m)) / P + 2 / (P * N) * (negatives[:, None] - positives)
-    gains = torch.cat([gain.flip(1).cumsum(1).flip(1), torch.zeros(N, 1, dtype=torch.float64)], 1)
-    best, place = gains.max(1)
-    above = (place[:, None] <= torch.arange(P)).sum(0)  # negatives above each positive
-    slope = torch.zeros_like(s)
-    slope[(targets == 0).nonzero().squeeze(1)[order]] = 2 / (P * N) * (P - place).double()
-    return best.sum().item(), above, slope
-
-
 @pytest.mark.parametrize("kind", range(len(KINDS)), ids=KINDS)
 def test_equals_the_best_place_of_every_negative_on_random_problems(kind):
-    for seed in range(kind, 10 * len(KINDS), len(KINDS)):
+    for seed in seeds(kind, few=5, many=10):
         logits, targets, _ = random_problem(seed, torch.float64)
         loss, update = loss_and_update(ap_structured_hinge_loss, logits, targets)
-        if not ((targets == 1).any() and (targets == 0).any()):
-            assert loss == 0 and not update.any()
-            continue
-        value, above, slope = dense(logits, targets)
-        assert loss.item() == pytest.approx(value, rel=1e-9, abs=1e-12), seed
-        if KINDS[kind] not in ("ties", "all scores equal", "spread by delta"):  # else there are several
-            torch.testing.assert_close(update[targets == 0], slope[targets == 0], rtol=1e-9, atol=1e-12)
+        expected_loss, expected = loss_and_update(ap_structured_hinge_loss_reference, logits, targets)
+        assert loss.item() == pytest.approx(expected_loss.item(), rel=1e-9, abs=1e-12), seed
+        if KINDS[kind] not in ("ties", "all scores equal", "spread by delta"):  # else several rankings are maximal
+            torch.testing.assert_close(update, expected, rtol=1e-9, atol=1e-12, msg=str(seed))
         assert (update[targets == -1] == 0).all()
+
+
+def test_most_violated_ranking_of_the_example_in_its_docstring():
+    positives, negatives = torch.tensor([2.0, 0.0]).double(), torch.tensor([1.5, 0.5, -1.0, -2.0]).double()
+    none, every = torch.tensor([0, 0]), torch.tensor([4, 4])
+    above = most_violated(positives, 4, lambda rank: negatives[rank - 1], fewest=none, most=every)
+    assert above.tolist() == [1, 2]
+    logits = torch.cat([positives, negatives])
+    loss, update = loss_and_update(ap_structured_hinge_loss, logits, torch.tensor([1, 1, 0, 0, 0, 0]))
+    assert update.tolist() == pytest.approx([-1 / 4, -2 / 4, 2 / 4, 1 / 4, 0, 0])
+    # 1 − AP of that ranking, and F(s, R) − F(s, R*): the best sums of gains of the four negatives, over |P|.
+    assert loss.item() == pytest.approx(1 - (1 / 2 + 2 / 4) / 2 + 2 / 8 * (2 * 1.5 + 0.5 - 2 - 2 * 0))
+    assert loss.item() == pytest.approx((4 / 3 + 5 / 12) / 2)
 
 
 def test_large_problem_is_found_in_bins():
@@ -58,12 +55,12 @@ def test_large_problem_is_found_in_bins():
     targets[torch.randperm(200_000)[:50]] = 1
     for shift, dtype in ((0.0, torch.float32), (3.0, torch.float32), (-2.0, torch.float64), (1.0, torch.bfloat16)):
         scores = (logits + shift * targets).to(dtype)
-        value, above, slope = dense(scores, targets)
+        expected_loss, expected = loss_and_update(ap_structured_hinge_loss_reference, scores.double(), targets)
         loss, update = loss_and_update(ap_structured_hinge_loss, scores, targets)
-        assert loss.item() == pytest.approx(value, rel=1e-6)
+        assert loss.item() == pytest.approx(expected_loss.item(), rel=1e-6)
         assert update.dtype == dtype
         if dtype != torch.bfloat16:
-            torch.testing.assert_close(update[targets == 0].double(), slope[targets == 0], rtol=1e-6, atol=1e-12)
+            torch.testing.assert_close(update.double(), expected, rtol=1e-6, atol=1e-12)
 
 
 def test_is_convex_along_random_lines():

@@ -1,0 +1,88 @@
+"""Each module computes what its function does, with the same options and the same errors."""
+
+import copy
+import inspect
+import pickle
+import re
+
+import pytest
+import torch
+
+from src import losses
+from tests.losses.problems import loss_and_update, random_problem
+from tests.losses.test_ohem import random_problem as random_images
+
+MODULES = {
+    "APLoss": ("ap_loss", {"delta": 0.5, "interpolated": False, "step": "sigmoid"}),
+    "AUCLoss": ("auc_loss", {"delta": 0.5, "step": "heaviside"}),
+    "APApproximateGradientLoss": ("ap_approximate_gradient_loss", {"delta": 0.5, "epsilon": 0.1}),
+    "APStructuredHingeLoss": ("ap_structured_hinge_loss", {}),
+    "FocalLoss": ("focal_loss", {"alpha": 0.4, "gamma": 1.5}),
+    "OHEMLoss": ("ohem_loss", {"negatives_per_positive": 2}),
+}
+CASES = [(module, *MODULES[module]) for module in MODULES]
+
+
+def problem(function):
+    return random_images(0) if function == "ohem_loss" else random_problem(0)[:2]
+
+
+def same(one, other):
+    return all(left.equal(right) for left, right in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize(("module", "function", "options"), CASES, ids=MODULES)
+def test_a_module_equals_its_function(module, function, options):
+    logits, targets = problem(function)
+    with_options = loss_and_update(getattr(losses, module)(**options), logits, targets)
+    assert same(with_options, loss_and_update(getattr(losses, function), logits, targets, **options))
+    with_defaults = loss_and_update(getattr(losses, module)(), logits, targets)
+    assert same(with_defaults, loss_and_update(getattr(losses, function), logits, targets))
+    assert not options or not same(with_options, with_defaults)
+
+
+@pytest.mark.parametrize(("module", "function", "options"), CASES, ids=MODULES)
+def test_a_module_takes_the_options_of_its_function(module, function, options):
+    parameters = inspect.signature(getattr(losses, function)).parameters.values()
+    expected = {p.name: p.default for p in parameters if p.kind == p.KEYWORD_ONLY}
+    actual = {p.name: p.default for p in inspect.signature(getattr(losses, module)).parameters.values()}
+    assert actual == expected
+    assert {*options} == {*expected} - {"process_group"}
+
+
+@pytest.mark.parametrize(("module", "function", "options"), CASES, ids=MODULES)
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))])
+def test_a_copy_computes_the_same(duplicate, module, function, options):
+    original = getattr(losses, module)(**options)
+    logits, targets = problem(function)
+    again = duplicate(original)
+    assert same(loss_and_update(again, logits, targets), loss_and_update(original, logits, targets))
+    assert repr(again) == repr(original)
+
+
+@pytest.mark.parametrize(("module", "function", "options"), CASES, ids=MODULES)
+def test_the_repr_is_the_call_that_makes_the_module(module, function, options):
+    original = getattr(losses, module)(**options)
+    assert repr(original).startswith(f"{module}(")
+    assert repr(eval(repr(original), vars(losses))) == repr(original)
+    assert all(f"{name}={value!r}" in repr(original) for name, value in options.items())
+
+
+@pytest.mark.parametrize(
+    ("module", "options", "message"),
+    [
+        ("APLoss", {"delta": 0}, "delta must be greater than 0 and finite, not 0"),
+        ("APLoss", {"step": "hard"}, "step must be one of piecewise, heaviside, sigmoid, not 'hard'"),
+        ("AUCLoss", {"delta": -1}, "delta must be greater than 0 and finite, not -1"),
+        ("APApproximateGradientLoss", {"epsilon": -1}, "epsilon must be at least 0, not -1"),
+        ("APApproximateGradientLoss", {"delta": float("inf")}, "delta must be greater than 0 and finite, not inf"),
+    ],
+)
+def test_wrong_options_are_refused_at_construction_as_by_the_function(module, options, message):
+    logits, targets = torch.tensor([0.0, 1.0]), torch.tensor([1, 0])
+    for call in (
+        lambda: getattr(losses, module)(**options),
+        lambda: getattr(losses, MODULES[module][0])(logits, targets, **options),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            call()

@@ -1,0 +1,83 @@
+"""The losses as a package without the experiments: installed as `aploss`, or copied under another name."""
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from src import losses
+from tests.conftest import ROOT
+
+FOLDER = ROOT / "src" / "losses"
+# Run where neither the checkout nor the current folder can be imported from. Prints the modules imported by the package
+# beyond those that torch and torchvision import, and the loss and update of the three-line example.
+EXAMPLE = """
+import json, sys
+import torch, torchvision
+before = set(sys.modules)
+package = __import__(sys.argv[1])
+logits, targets = torch.tensor([0.0, 1.0, -1.0], requires_grad=True), torch.tensor([1, 0, -1])
+loss = package.ap_loss(logits, targets)
+loss.backward()
+focal = package.focal_loss(logits, targets)
+imported = sorted({name.partition(".")[0] for name in set(sys.modules) - before})
+print(json.dumps([imported, loss.item(), logits.grad.tolist(), package.__file__, sorted(package.__all__)]))
+"""
+
+
+def run_example(package, folder):
+    """Run the example with a package of this name in this folder, in a fresh process and without this checkout."""
+    code = f"import sys; sys.path.insert(0, {str(folder)!r})\n{EXAMPLE}"
+    process = subprocess.run(
+        [sys.executable, "-I", "-c", code, package], cwd=folder, capture_output=True, text=True, timeout=300
+    )
+    assert process.returncode == 0, process.stderr
+    imported, loss, update, file, names = json.loads(process.stdout)
+    assert file == str(folder / package / "__init__.py")
+    assert names == sorted(losses.__all__)
+    # f(1) = 1 with δ = 1, so that L = 1 / (1 + 1).
+    assert loss == 0.5 and update == [-0.5, 0.5, 0]
+    return imported
+
+
+def beyond_torch(imported, package):
+    return [name for name in imported if name not in {package, "torch", "torchvision", *sys.stdlib_module_names}]
+
+
+@pytest.mark.slow
+def test_the_wheel_works_outside_the_checkout_with_torch_and_torchvision_alone(tmp_path):
+    checkout = tmp_path / "checkout"
+    copy = checkout / "src" / "losses"
+    shutil.copytree(FOLDER, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    before = sorted(copy.rglob("*"))
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--quiet"]
+        + ["--wheel-dir", str(tmp_path / "wheels"), str(copy)],
+        check=True,
+        timeout=300,
+    )
+    assert sorted(copy.rglob("*")) == before  # a build leaves nothing where a run's code is copied from
+    (wheel,) = (tmp_path / "wheels").iterdir()
+    assert wheel.name.startswith("aploss-") and wheel.name.endswith("-py3-none-any.whl")
+    site = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    modules = {file.name for file in FOLDER.glob("*.py")}
+    assert {file.name for file in (site / "aploss").iterdir()} == modules | {"py.typed"}
+    assert beyond_torch(run_example("aploss", site), "aploss") == []
+    (metadata,) = site.glob("aploss-*.dist-info/METADATA")
+    requirements = [line for line in metadata.read_text().splitlines() if line.startswith("Requires-Dist")]
+    assert requirements == ["Requires-Dist: torch>=2.11", "Requires-Dist: torchvision>=0.26"]
+
+
+@pytest.mark.slow
+def test_the_folder_can_be_copied_under_another_name(tmp_path):
+    shutil.copytree(FOLDER, tmp_path / "borrowed", ignore=shutil.ignore_patterns("__pycache__"))
+    assert beyond_torch(run_example("borrowed", tmp_path), "borrowed") == []
+
+
+def test_the_package_carries_the_projects_licence():
+    assert (FOLDER / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
