@@ -134,7 +134,10 @@ def test_wrong_options_end_with_a_message(options, message, capsys):
 
 
 def test_progress_needs_no_tqdm():
-    code = "import sys; sys.modules['tqdm'] = None; from src.costs.measure import with_progress as p; print(*p([1], '', ''))"
+    code = (
+        "import sys; sys.modules['tqdm'] = None; from src.costs.measure import with_progress; "
+        "print(*with_progress([1], 'time', 'call'))"
+    )
     assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True) == "1\n"
     assert list(with_progress([1, 2], "time", "call")) == [1, 2]
 

@@ -17,8 +17,8 @@ import torchvision
 
 from src.costs.functions import FOCAL, FOCAL_COMPILED, FUNCTIONS, LOOP, OPTIONAL, why_not_compiled
 from src.costs.measure import measure
-from src.costs.problems import BATCH_MULTIPLE, CLASSES, STAGES, ProblemSize
-from src.costs.tables import print_scaling, print_stages
+from src.costs.problems import BATCH_MULTIPLE, CLASSES, SCALING_STAGE, scaling_columns, stage_columns
+from src.costs.tables import Table, scaling_tables, stage_tables
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -32,15 +32,16 @@ def main(words: Sequence[str] | None = None) -> None:
         print(f"Without the row {FOCAL_COMPILED}: {reason}")
         options.names.remove(FOCAL_COMPILED)
 
-    stages = {stage: ProblemSize(logits, positives, stage) for stage in STAGES}
     with_loop = options.names + [LOOP] * options.loop
-    print_stages(measure(with_loop, stages, device, options.repeats))
-    over_logits = [(logits // n // BATCH_MULTIPLE * BATCH_MULTIPLE, positives) for n in (4, 2, 1)]
-    over_positives = [(logits, 2 * positives // n) for n in (8, 4, 2, 1)]
-    stage = next(iter(STAGES))
-    for sizes in (over_logits, over_positives):
-        columns = {f"{size:,} / {number:,}": ProblemSize(size, number, stage) for size, number in sizes}
-        print_scaling(measure(options.names, columns, device, options.repeats), stage)
+    print_tables(stage_tables(measure(with_loop, stage_columns(logits, positives), device, options.repeats)))
+    for columns in scaling_columns(logits, positives):
+        print_tables(scaling_tables(measure(options.names, columns, device, options.repeats), SCALING_STAGE))
+
+
+def print_tables(tables: list[Table]) -> None:
+    """Print tables, each after an empty line."""
+    for table in tables:
+        print(f"\n{table.markdown()}", flush=True)
 
 
 def header(options: argparse.Namespace) -> str:

@@ -12,6 +12,7 @@ STAGES = {
     "half-way": ((-5.0, 1.0), (-2.5, 1.2)),
     "late in training": ((-7.0, 1.0), (-1.5, 1.2)),
 }
+SCALING_STAGE = "as at initialisation"  # in which no negative is trivial
 IMAGES, CLASSES = 8, 20
 BATCH_MULTIPLE = IMAGES * CLASSES  # the number of logits of a batch is a multiple of it
 
@@ -29,6 +30,21 @@ class ProblemSize:
     logits: int
     positives: int
     stage: str
+
+
+def stage_columns(logits: int, positives: int) -> dict[str, ProblemSize]:
+    """Return a problem of one size for each stage of training, by the stage's name."""
+    return {stage: ProblemSize(logits, positives, stage) for stage in STAGES}
+
+
+def scaling_columns(logits: int, positives: int) -> list[dict[str, ProblemSize]]:
+    """Return problems of ¼, ½ and all of the logits, and problems of ¼, ½, once and twice the positives."""
+    over_logits = [(logits // n // BATCH_MULTIPLE * BATCH_MULTIPLE, positives) for n in (4, 2, 1)]
+    over_positives = [(logits, 2 * positives // n) for n in (8, 4, 2, 1)]
+    return [
+        {f"{size:,} / {number:,}": ProblemSize(size, number, SCALING_STAGE) for size, number in sizes}
+        for sizes in (over_logits, over_positives)
+    ]
 
 
 @dataclass
