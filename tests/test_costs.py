@@ -133,6 +133,7 @@ def test_wrong_options_end_with_a_message(options, message, capsys):
     assert stop.value.code == 2 and message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_progress_needs_no_tqdm():
     code = (
         "import sys; sys.modules['tqdm'] = None; from src.costs.measure import with_progress; "

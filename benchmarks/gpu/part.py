@@ -13,7 +13,7 @@ from src.costs.tables import Table
 
 @dataclass(frozen=True)
 class PartOptions:
-    """What every part is told on its command line."""
+    """The command line of a part."""
 
     device: str  # "cuda" or "cpu"
     quick: bool  # small sizes, to see that everything works
