@@ -64,6 +64,8 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
         "--limit", action="append", default=[], metavar="PART=SECONDS", help="another time limit for a part"
     )
     options = parser.parse_args(words)
+    if missing := missing_packages({"torch": "torch", "torchvision": "torchvision"}):
+        parser.error(f"{sys.executable} has no {' and no '.join(missing)}; PYTHON=… chooses another interpreter")
     chosen = options.only.split(",") if options.only else list(names)
     limits = [text.partition("=") for text in options.limit]
     if unknown := {*chosen, *(name for name, _, _ in limits)} - set(names):

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from benchmarks.gpu.part import PartOptions, PartResult, run_part
 from benchmarks.gpu.problems import ranking_problems, with_background
-from src.costs.tables import Table
+from src.costs.table import Table
 from src.losses import (
     STEPS,
     ap_approximate_gradient_loss,

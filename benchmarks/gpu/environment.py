@@ -9,7 +9,7 @@ import time
 import torch
 
 from benchmarks.gpu.part import PartOptions, PartResult, run_part
-from src.costs.tables import Table
+from src.costs.table import Table
 from src.runs.provenance import code_version
 
 

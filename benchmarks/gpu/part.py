@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from src.costs.tables import Table
+from src.costs.table import Table
 
 
 @dataclass(frozen=True)

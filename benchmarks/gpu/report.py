@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.parts import PARTS
-from src.costs.tables import Table
+from src.costs.table import Table
 
 
 @dataclass

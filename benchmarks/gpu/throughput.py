@@ -1,12 +1,11 @@
 """Images a second in training: this project's RetinaNet with AP-loss beside torchvision's RetinaNet with focal loss.
 
-Both start from random weights, get the same images and boxes, and step with SGD. What differs beside the loss: 6 anchors
-a cell here and 9 in torchvision's; group norms in pyramid and heads here, none in torchvision's; channels-last images
-here, as this project trains; and the normalisation of images, which is part of torchvision's model.
+Both start from random weights, get the same images and boxes, and step with SGD. What differs beside the loss: this
+project has 6 anchors a cell and torchvision 9; this project has group norms in pyramid and heads, torchvision none; this
+project's images are channels-last. Both normalise the images, torchvision within its model.
 """
 
 import contextlib
-import functools
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from benchmarks.gpu.part import PartOptions, PartResult, run_part
-from src.costs.tables import Table
+from src.costs.table import Table
 from src.detectors.anchors import make_anchors
 from src.detectors.retinanet import RetinaNet
 from src.detectors.targets import assign_targets, box_loss
@@ -67,7 +66,7 @@ CUDA_MODES = [
     Mode("bf16 autocast, rest TF32", tf32=True, autocast=True),
 ]
 FULL = Size("resnet50", side=512, batch=8, steps=8, repetitions=5)
-QUICK = Size("resnet18", side=128, batch=2, steps=1, repetitions=2)
+QUICK = Size("resnet18", side=64, batch=2, steps=1, repetitions=2)
 
 
 def measure(options: PartOptions) -> PartResult:
@@ -141,7 +140,7 @@ def build_ours(size: Size, mode: Mode, batch: Batch) -> Step:
 
 
 def torchvision_retinanet(backbone: str, side: int) -> TorchvisionRetinaNet:
-    """Return torchvision's detector; with resnet50 it is `retinanet_resnet50_fpn(weights=None, weights_backbone=None)`."""
+    """Return torchvision's detector; with resnet50 it is its `retinanet_resnet50_fpn` without any weights."""
     network = resnet_fpn_backbone(
         backbone_name=backbone,
         weights=None,
@@ -198,9 +197,7 @@ def largest_batch(size: Size, mode: Mode, device: torch.device) -> tuple[int, di
     while True:
         try:
             batch = random_batch(batch_size, size.side, device)
-            return batch_size, {
-                name: _peak_memory(functools.partial(BUILDERS[name], size, mode, batch)) for name in BUILDERS
-            }
+            return batch_size, {n: _peak_memory(lambda b=build: b(size, mode, batch)) for n, build in BUILDERS.items()}
         except torch.OutOfMemoryError:
             if batch_size == 1:
                 raise

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 
 from benchmarks.gpu.part import PartOptions, PartResult, run_part
 from src.config.validate import resolve
-from src.costs.tables import Table
+from src.costs.table import Table
 from src.data.shapes import ensure_shapes
 from src.launch.hydra_setup import register
 from src.run import run
@@ -25,9 +25,7 @@ IMAGES, QUICK_IMAGES = 64, 12
 EPOCHS, QUICK_EPOCHS = 10, 6
 TINY = [
     "recipe=folder",
-    "dataset.train_size=64",
     "dataset.train=train",
-    "model.channels=16",
     "schedule.learning_rate=0.02",
     "schedule.warmup_iterations=0",
     f"batch_size={BATCH}",
@@ -51,6 +49,8 @@ def measure(options: PartOptions) -> PartResult:
                 *TINY,
                 f"dataset.root={data}",
                 f"outputs={options.folder / 'outputs'}",
+                f"dataset.train_size={32 if options.quick else 64}",
+                f"model.channels={8 if options.quick else 16}",
                 f"device={options.device}",
                 f"precision={precision}",
                 f"schedule.epochs={epochs}",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.gpu.part import PartOptions, PartResult, run_part
 from benchmarks.gpu.two_processes_worker import TOLERANCES
-from src.costs.tables import Table
+from src.costs.table import Table
 from src.utils import paths
 
 BACKENDS = {"cuda": ["nccl", "gloo"], "cpu": ["gloo"]}

@@ -18,7 +18,8 @@ import torchvision
 from src.costs.functions import FOCAL, FOCAL_COMPILED, FUNCTIONS, LOOP, OPTIONAL, why_not_compiled
 from src.costs.measure import measure
 from src.costs.problems import BATCH_MULTIPLE, CLASSES, SCALING_STAGE, scaling_columns, stage_columns
-from src.costs.tables import Table, scaling_tables, stage_tables
+from src.costs.table import Table
+from src.costs.tables import scaling_tables, stage_tables
 
 
 def main(words: Sequence[str] | None = None) -> None:

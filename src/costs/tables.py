@@ -1,26 +1,11 @@
-"""Costs as Markdown tables."""
+"""Costs as tables."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-
-import torch
 
 from src.costs.functions import BUCKETED, FOCAL
 from src.costs.measure import Cell, Costs
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of formatted cells under a title."""
-
-    title: str
-    header: list[str]
-    rows: list[list[str]]
-
-    def markdown(self) -> str:
-        """Return the title and the table in Markdown."""
-        lines = (self.header, ["---"] * len(self.header), *self.rows)
-        return "\n".join([self.title, "", *("| " + " | ".join(line) + " |" for line in lines)])
+from src.costs.table import Table
 
 
 def stage_tables(costs: Costs) -> list[Table]:
@@ -74,4 +59,4 @@ def _memory_note(costs: Costs) -> str:
 def _format_cell(value: float | None, unit: float | None) -> str:
     if value is None:
         return "–"
-    return f"{value:,.1f}" if unit is None else f"{value:,.1f} ({value / unit if unit else torch.nan:.2f}×)"
+    return f"{value:,.1f}" if unit is None else f"{value:,.1f} ({value / unit if unit else math.nan:.2f}×)"
