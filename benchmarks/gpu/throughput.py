@@ -1,8 +1,8 @@
 """Images a second in training: this project's RetinaNet with AP-loss beside torchvision's RetinaNet with focal loss.
 
-Both start from random weights, get the same images and boxes, and step with SGD. What differs beside the loss: this
-project has 6 anchors a cell and torchvision 9; this project has group norms in pyramid and heads, torchvision none; this
-project's images are channels-last. Both normalise the images, torchvision within its model.
+Both start from random weights, get the same images and boxes, and step with SGD. What differs beside the loss: 6
+anchors a cell in this project, 9 in torchvision; group norms in this project's pyramid and heads, none in torchvision's; and
+channels-last images in this project. Both normalise the images, torchvision within its model.
 """
 
 import contextlib
@@ -197,18 +197,18 @@ def largest_batch(size: Size, mode: Mode, device: torch.device) -> tuple[int, di
     while True:
         try:
             batch = random_batch(batch_size, size.side, device)
-            return batch_size, {n: _peak_memory(lambda b=build: b(size, mode, batch)) for n, build in BUILDERS.items()}
+            return batch_size, {name: _peak_memory(build, size, mode, batch) for name, build in BUILDERS.items()}
         except torch.OutOfMemoryError:
             if batch_size == 1:
                 raise
             batch_size //= 2
 
 
-def _peak_memory(build: Callable[[], Step]) -> int:
+def _peak_memory(build: Callable[[Size, Mode, Batch], Step], size: Size, mode: Mode, batch: Batch) -> int:
     """Return the most bytes allocated in two steps of a detector that is alone on the GPU."""
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    step = build()
+    step = build(size, mode, batch)
     for _ in range(2):  # the momentum is there from the first on
         step()
     return torch.cuda.max_memory_allocated()

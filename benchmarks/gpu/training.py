@@ -22,7 +22,7 @@ from src.utils.files import read_json
 PRECISIONS = {"cuda": ["fp32", "bf16", "fp16"], "cpu": ["fp32", "bf16"]}
 BATCH = 4
 IMAGES, QUICK_IMAGES = 64, 12
-EPOCHS, QUICK_EPOCHS = 10, 6
+EPOCHS, QUICK_EPOCHS = 10, 4
 TINY = [
     "recipe=folder",
     "dataset.train=train",
