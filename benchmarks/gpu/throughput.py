@@ -1,8 +1,8 @@
 """Images a second in training: this project's RetinaNet with AP-loss beside torchvision's RetinaNet with focal loss.
 
-Both start from random weights, get the same images and boxes, and step with SGD. What differs beside the loss: 6
-anchors a cell in this project, 9 in torchvision; group norms in this project's pyramid and heads, none in torchvision's; and
-channels-last images in this project. Both normalise the images, torchvision within its model.
+Both start from random weights, get the same images and boxes, and step with SGD. They differ not only in the loss: this
+project has 6 anchors a cell and torchvision 9; this project has group norms in pyramid and heads, torchvision has none
+there; and this project's images are channels-last. Both normalise the images, torchvision within its model.
 """
 
 import contextlib
