@@ -76,8 +76,8 @@ def measure(outputs: Path, cache: Path) -> dict[str, float]:
     runs = read_cached(outputs, cache)
     seconds = time.perf_counter() - start
     # Not getrusage's maximum, which begins with that of the parent process.
-    kibibytes = int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1])
-    return {"runs": len(runs.counting), "seconds": seconds, "memory": kibibytes / 2**20}
+    (kibibytes,) = re.findall(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())
+    return {"runs": len(runs.counting), "seconds": seconds, "memory": int(kibibytes) / 2**20}
 
 
 def main() -> None:

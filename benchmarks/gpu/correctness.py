@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,7 +58,9 @@ def measure(options: PartOptions) -> PartResult:
     """Compare all losses in all dtypes on all problems."""
     problems = ranking_problems(large=20_000 if options.quick else 200_000)
     deltas = (1.0,) if options.quick else (0.25, 1.0, 4.0)
-    rows, values, failures = [], {}, []
+    rows: list[list[str]] = []
+    values: dict[str, Any] = {}
+    failures: list[str] = []
     for (name, losses), (dtype_name, dtype) in itertools.product(losses_by_name(deltas).items(), DTYPES.items()):
         errors = compare(name, losses, problems, dtype, torch.device(options.device))
         loss_tolerance = ROUNDINGS * FLOAT32_ROUNDING

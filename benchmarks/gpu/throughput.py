@@ -9,6 +9,7 @@ import contextlib
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,7 +74,8 @@ def measure(options: PartOptions) -> PartResult:
     """Time both detectors in each mode, in turn."""
     device, size = torch.device(options.device), QUICK if options.quick else FULL
     modes = CUDA_MODES if options.device == "cuda" else CPU_MODES
-    rows, values = [], {}
+    rows: list[list[str]] = []
+    values: dict[str, Any] = {}
     for mode in modes:
         set_tf32(mode.tf32)
         batch_size, memory = largest_batch(size, mode, device)
@@ -164,7 +166,7 @@ def build_torchvision(size: Size, mode: Mode, batch: Batch) -> Step:
         with _autocast(mode, device):
             losses = model(list(batch.images), targets)
         optimizer.zero_grad()
-        sum(losses.values()).backward()
+        torch.stack(list(losses.values())).sum().backward()
         optimizer.step()
 
     return step

@@ -42,7 +42,9 @@ def measure(options: PartOptions) -> PartResult:
     epochs = QUICK_EPOCHS if options.quick else EPOCHS
     counts = {"train": QUICK_IMAGES if options.quick else IMAGES, "val": 1, "test": 4}
     data = ensure_shapes(options.folder / "shapes", counts=counts, processes=1)
-    rows, values, failures = [], {}, []
+    rows: list[list[str]] = []
+    values: dict[str, Any] = {}
+    failures: list[str] = []
     for precision in PRECISIONS[options.device]:
         directory = train(
             [

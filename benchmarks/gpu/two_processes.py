@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from benchmarks.gpu.part import PartOptions, PartResult, run_part
 from benchmarks.gpu.two_processes_worker import TOLERANCES
@@ -53,7 +54,9 @@ def launch(backend: str, device: str, folder: Path) -> str | None:
 def report(backend: str, folder: Path, notes: list[str]) -> PartResult:
     """Return the larger error of the two processes for each loss."""
     answers = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
-    rows, values, failures = [], {}, []
+    rows: list[list[str]] = []
+    values: dict[str, Any] = {}
+    failures: list[str] = []
     for name in answers[0]:
         loss, update = (max(answer[name][key] for answer in answers) for key in ("loss", "update"))
         tolerance = TOLERANCES[name.rpartition(" ")[2]]

@@ -16,7 +16,7 @@ FOCAL, FOCAL_COMPILED, BUCKETED = "sigmoid_focal_loss", "sigmoid_focal_loss comp
 FLOOR, LOOP = "memory-bandwidth floor", "loop of Algorithm 1"
 
 
-def _with_backward(loss: Callable[[Problem], Tensor]) -> Callable[[Problem], None]:
+def _with_backward(loss: Callable[[Problem], Tensor]) -> Callable[[Problem], object]:
     return lambda problem: loss(problem).backward()
 
 
@@ -26,7 +26,7 @@ def _compiled_focal_loss() -> Callable[..., Tensor]:
     return torch.compile(sigmoid_focal_loss, dynamic=False)
 
 
-FUNCTIONS: dict[str, Callable[[Problem], None]] = {
+FUNCTIONS: dict[str, Callable[[Problem], object]] = {
     FOCAL: _with_backward(lambda p: sigmoid_focal_loss(p.logits, p.positive, reduction="sum")),
     FOCAL_COMPILED: _with_backward(lambda p: _compiled_focal_loss()(p.logits, p.positive, reduction="sum")),
     "ap_loss": _with_backward(lambda p: ap_loss(p.logits, p.targets)),
@@ -66,4 +66,5 @@ def bucketed_error(logits: Tensor, targets: Tensor, delta: float = 1.0) -> float
 def _update(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor) -> Tensor:
     scores = logits.detach().clone().requires_grad_()
     loss(scores, targets).backward()
+    assert scores.grad is not None
     return scores.grad.double()

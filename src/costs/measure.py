@@ -78,7 +78,7 @@ def median_seconds(
     return {cell: statistics.median(values[1:] if len(values) > 1 else values) for cell, values in times.items()}
 
 
-def peak_memory(function: Callable[[], None], device: torch.device) -> int | None:
+def peak_memory(function: Callable[[], object], device: torch.device) -> int | None:
     """Return the bytes that a call takes at its peak beyond those in use before; None where the system does not report.
 
     On a GPU these are the bytes allocated, on Linux's CPUs those resident. The latter are repeatable only in a process
