@@ -22,9 +22,11 @@ def measure(options: PartOptions) -> PartResult:
         names.remove(FOCAL_COMPILED)
         failures.append(f"no row {FOCAL_COMPILED}: {reason}")
     if options.quick:
-        costs = measure_costs(names, stage_columns(QUICK_LOGITS, QUICK_POSITIVES), device, QUICK_REPEATS)
+        costs = measure_costs(
+            names, stage_columns(QUICK_LOGITS, QUICK_POSITIVES), device, QUICK_REPEATS, with_errors=True
+        )
         return PartResult(stage_tables(costs), {"stages": as_rows(costs)}, failures)
-    costs = measure_costs(names, stage_columns(LOGITS, POSITIVES), device, REPEATS)
+    costs = measure_costs(names, stage_columns(LOGITS, POSITIVES), device, REPEATS, with_errors=True)
     tables, values = stage_tables(costs), {"stages": as_rows(costs)}
     for key, columns in zip(("logits", "positives"), scaling_columns(LOGITS, POSITIVES), strict=True):
         costs = measure_costs(names, columns, device, REPEATS)

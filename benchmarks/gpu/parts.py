@@ -34,12 +34,12 @@ RUN_PACKAGES = {
     "pillow": "PIL",
 }
 PARTS = [
-    Part("environment", "versions, driver, power limit", 25, {}),
-    Part("correctness", "losses and updates against float64 on the CPU", 80, {}),
-    Part("training", "a short training in each precision", 100, RUN_PACKAGES),
+    Part("environment", "versions, driver, power limit", 20, {}),
+    Part("correctness", "losses and updates against float64 on the CPU", 65, {}),
+    Part("training", "a short training in each precision", 90, RUN_PACKAGES),
     Part("two_processes", "losses of two processes against those of one", 75, {}),
-    Part("costs", "time and memory of the losses", 90, {}),
-    Part("throughput", "images a second beside torchvision's RetinaNet", 105, {}),
+    Part("costs", "time and memory of the losses", 140, {}),
+    Part("throughput", "images a second beside torchvision's RetinaNet", 90, {}),
 ]
 QUICK_SECONDS = 300.0  # of each part: --quick is for machines of any speed
 

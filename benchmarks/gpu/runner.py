@@ -69,12 +69,17 @@ def run_with_limit(command: list[str], limit: float, log: Log) -> tuple[float, s
 
 
 def _stop(process: subprocess.Popen) -> None:
-    """Stop what is left of a process and of its session."""
-    for signum in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signum)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE)
+    """Stop what is left of a process and of its process group."""
+    with contextlib.suppress(ProcessLookupError):
+        # Not killed at once: torchrun stops its processes, which are in groups of their own, when it is asked to stop.
+        os.killpg(process.pid, signal.SIGTERM)
+        deadline = time.monotonic() + GRACE
+        while time.monotonic() < deadline:
+            process.poll()  # what has ended but was not waited for would count as alive
+            os.killpg(process.pid, 0)  # raises ProcessLookupError once the group is empty
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def format_seconds(seconds: float) -> str:

@@ -6,6 +6,7 @@ there; and this project's images are channels-last. Both normalise the images, t
 """
 
 import contextlib
+import gc
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -208,6 +209,7 @@ def largest_batch(size: Size, mode: Mode, device: torch.device) -> tuple[int, di
 
 def _peak_memory(build: Callable[[Size, Mode, Batch], Step], size: Size, mode: Mode, batch: Batch) -> int:
     """Return the most bytes allocated in two steps of a detector that is alone on the GPU."""
+    gc.collect()  # detectors of before
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     step = build(size, mode, batch)

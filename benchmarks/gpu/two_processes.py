@@ -15,7 +15,7 @@ from src.costs.table import Table
 from src.utils import paths
 
 BACKENDS = {"cuda": ["nccl", "gloo"], "cpu": ["gloo"]}
-SECONDS = 60  # for one backend: a collective whose partner is gone can wait for long
+SECONDS = {"cuda": 35, "cpu": 240}  # for one backend: a collective whose partner is gone can wait for long
 
 
 def measure(options: PartOptions) -> PartResult:
@@ -38,11 +38,11 @@ def launch(backend: str, device: str, folder: Path) -> str | None:
     command += ["-m", "benchmarks.gpu.two_processes_worker", backend, device, str(folder)]
     process = subprocess.Popen(command, cwd=paths.ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
-        output, _ = process.communicate(timeout=SECONDS)
+        output, _ = process.communicate(timeout=SECONDS[device])
     except subprocess.TimeoutExpired:
         process.terminate()  # which torchrun hands on to its processes
         process.communicate(timeout=30)
-        return f"no answer within {SECONDS} s"
+        return f"no answer within {SECONDS[device]} s"
     print(output, flush=True)
     if process.returncode == 0:
         return None

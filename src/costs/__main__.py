@@ -34,7 +34,8 @@ def main(words: Sequence[str] | None = None) -> None:
         options.names.remove(FOCAL_COMPILED)
 
     with_loop = options.names + [LOOP] * options.loop
-    print_tables(stage_tables(measure(with_loop, stage_columns(logits, positives), device, options.repeats)))
+    stages = stage_columns(logits, positives)
+    print_tables(stage_tables(measure(with_loop, stages, device, options.repeats, with_errors=True)))
     for columns in scaling_columns(logits, positives):
         print_tables(scaling_tables(measure(options.names, columns, device, options.repeats), SCALING_STAGE))
 

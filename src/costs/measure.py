@@ -40,8 +40,15 @@ class Costs:
     bucketed_errors: dict[str, float]
 
 
-def measure(names: list[str], columns: dict[str, ProblemSize], device: torch.device, repeats: int) -> Costs:
-    """Measure each function on the problem of each column; times are medians of so many repeats."""
+def measure(
+    names: list[str], columns: dict[str, ProblemSize], device: torch.device, repeats: int, *, with_errors: bool = False
+) -> Costs:
+    """Measure each function on the problem of each column.
+
+    Args:
+        repeats: calls whose median time counts.
+        with_errors: whether to compute the errors of the bucketed approximation, if it is among the functions.
+    """
     problems = {column: make_problem(size, device) for column, size in columns.items()}
     seconds = median_seconds(names, problems, device, repeats)
     memory_rows = [name for name in names if name not in (FLOOR, LOOP)]  # one takes none, the other minutes
@@ -51,7 +58,7 @@ def measure(names: list[str], columns: dict[str, ProblemSize], device: torch.dev
             for name, used in process.submit(peak_memory_of_functions, memory_rows, size, device).result().items():
                 mebibytes[name, column] = None if used is None else used / 2**20
     errors = {}
-    if BUCKETED in names:
+    if with_errors and BUCKETED in names:
         errors = {column: bucketed_error(problem.logits, problem.targets) for column, problem in problems.items()}
     return Costs(names, list(columns), {cell: 1e3 * value for cell, value in seconds.items()}, mebibytes, errors)
 
