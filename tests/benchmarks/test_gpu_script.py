@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from benchmarks.gpu.__main__ import main
 from benchmarks.gpu.correctness import Errors, compare, power_of_two_below
 from benchmarks.gpu.parts import PARTS, RUN_PACKAGES, missing_packages
 from benchmarks.gpu.problems import ranking_problems
+from benchmarks.gpu.runner import Log, run_with_limit
 from benchmarks.gpu.throughput import CLASSES, torchvision_retinanet
 from src.losses import auc_loss
 from src.utils import paths
@@ -75,6 +77,17 @@ def test_a_part_that_ends_with_an_error_is_reported_with_its_last_line(tmp_path,
     parts = table_of_parts(capsys.readouterr().out.split("\nWritten to")[0])
     assert parts["environment"][1] == "failed" and "exit code 1: " in parts["environment"][3]
     assert "cuda" in parts["environment"][3].lower() or "nvidia" in parts["environment"][3].lower()
+
+
+@pytest.mark.slow
+def test_time_limit_stops_what_a_part_has_started_too(tmp_path):
+    late = tmp_path / "late"
+    command = ["sh", "-c", f"(sleep 3; touch {late}) & echo started; sleep 60"]
+    seconds, failure = run_with_limit(command, 1, Log(tmp_path / "log.txt"))
+    assert failure == "not finished within 1 s" and seconds < 20
+    time.sleep(4)
+    assert not late.exists()
+    assert (tmp_path / "log.txt").read_text() == "started\n"
 
 
 @pytest.mark.parametrize(
