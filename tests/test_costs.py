@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -5,8 +6,10 @@ import sys
 import pytest
 import torch
 
-from src.costs import __main__ as costs
-from src.costs.__main__ import BUCKETED, FLOOR, FOCAL, FUNCTIONS, LOOP, STAGES, bucketed_error, make_problem
+from src.costs.__main__ import main
+from src.costs.functions import BUCKETED, FLOOR, FOCAL, FOCAL_COMPILED, FUNCTIONS, LOOP, bucketed_error
+from src.costs.measure import peak_memory, separate_process, with_progress
+from src.costs.problems import STAGES, ProblemSize, make_problem
 from tests.conftest import ROOT
 
 SIZE = ["--logits=160100", "--positives=40", "--repeats=1"]
@@ -14,22 +17,22 @@ CPU = torch.device("cpu")
 RATIO = re.compile(r"([\d,]+\.\d) \((\d+\.\d\d)×\)")
 
 
-def call(*options):
-    return subprocess.run(
-        [sys.executable, "-m", "src.costs", *options], cwd=ROOT, capture_output=True, text=True, timeout=600
-    )
+def call(*options, **environment):
+    """Run `python -m src.costs` as a user does."""
+    command = [sys.executable, "-m", "src.costs", *options]
+    return subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=600)
 
 
 def tables(output):
-    """For each table its header and its rows, as dicts by the header."""
-    found = []
+    """Return for each table its header and its rows, as dicts by the header."""
+    parsed = []
     for block in output.split("\n\n"):
         lines = [line.strip("| ").split(" | ") for line in block.splitlines() if line.startswith("|")]
         if lines:
             header, dashes, *rows = lines
             assert set(dashes) == {"---"} and all(len(row) == len(header) for row in rows)
-            found.append((header, {row[0]: dict(zip(header, row, strict=True)) for row in rows}))
-    return found
+            parsed.append((header, {row[0]: dict(zip(header, row, strict=True)) for row in rows}))
+    return parsed
 
 
 @pytest.fixture(scope="module")
@@ -39,21 +42,22 @@ def output():
     return process.stdout
 
 
+@pytest.mark.slow
 def test_every_table_has_every_row_and_ratios(output):
     assert output.startswith("160,000 logits, 40 positives")
     scaling = [
         ["function", "40,000 / 40", "80,000 / 40", "160,000 / 40"],
         ["function", *(f"160,000 / {number}" for number in (10, 20, 40, 80))],
     ]
-    found = tables(output)
+    parsed = tables(output)
     stages = ["function", *STAGES]
-    assert [header for header, _ in found] == [stages, stages, scaling[0], scaling[0], scaling[1], scaling[1]]
-    for number, (header, rows) in enumerate(found):
-        without = [FLOOR, LOOP] if number % 2 else [LOOP] if number > 1 else []
-        assert list(rows) == [name for name in FUNCTIONS if name not in without]
+    assert [header for header, _ in parsed] == [stages, stages, scaling[0], scaling[0], scaling[1], scaling[1]]
+    for number, (header, rows) in enumerate(parsed):
+        left_out = [FLOOR, LOOP] if number % 2 else [LOOP] if number > 1 else []
+        assert list(rows) == [name for name in FUNCTIONS if name not in (FOCAL_COMPILED, *left_out)]
         for name, row in rows.items():
             cells = [row[column] for column in header[1:]]
-            if number % 2 and "cannot be told" in output:
+            if number % 2 and "not reported" in output:
                 assert set(cells) == {"–"}
                 continue
             if number > 1:
@@ -62,10 +66,18 @@ def test_every_table_has_every_row_and_ratios(output):
             assert number > 1 or name != FOCAL or all(RATIO.match(cell)[2] == "1.00" for cell in cells)
 
 
+@pytest.mark.slow
+def test_header_names_the_baseline_and_the_threads(output):
+    first, second, *_ = output.splitlines()
+    assert first.endswith("ratios are to torchvision's sigmoid_focal_loss, eager")
+    assert re.match(r"\d+ CPU threads, torch \d", second)
+
+
+@pytest.mark.slow
 def test_error_of_the_bucketed_approximation_stands_beside_its_time(output):
     (_, rows), *_ = tables(output)
     for stage in STAGES:
-        problem = make_problem(160_000, 40, stage)
+        problem = make_problem(ProblemSize(160_000, 40, stage))
         expected = f"error {100 * bucketed_error(problem.logits, problem.targets):.2g}%"
         assert rows[BUCKETED][stage].endswith(expected)
 
@@ -78,8 +90,8 @@ def test_bucketed_error_vanishes_with_delta_only():
     assert bucketed_error(logits, targets, delta=1.0) > 1e-3
 
 
-def test_problem_is_what_every_function_can_take():
-    problem = make_problem(1600, 80, "half-way")
+def test_problem_suits_every_function():
+    problem = make_problem(ProblemSize(1600, 80, "half-way"))
     assert problem.logits.shape == problem.targets.shape == (8, 10, 20)
     assert (problem.targets.sum(2) == 1).all()  # as many positives as anchors: one for each
     assert problem.targets.dtype == torch.int8 and torch.equal(problem.positive, problem.targets.float())
@@ -88,11 +100,23 @@ def test_problem_is_what_every_function_can_take():
     assert moved == problem.logits.nbytes + problem.targets.nbytes + problem.logits.nbytes
 
 
-def test_only_the_functions_asked_for_beside_focal_loss():
-    process = call(*SIZE, "--only=ap_loss step=heaviside,ohem_loss")
-    assert process.returncode == 0, process.stderr
-    for _, rows in tables(process.stdout):
+@pytest.mark.slow
+def test_option_only_leaves_the_other_functions_out(capsys):
+    main([*SIZE, "--only=ap_loss step=heaviside,ohem_loss"])
+    parsed = tables(capsys.readouterr().out)
+    assert len(parsed) == 6
+    for _, rows in parsed:
         assert list(rows) == [FOCAL, "ap_loss step=heaviside", "ohem_loss"]
+
+
+@pytest.mark.slow
+def test_without_a_compiler_one_line_gives_the_reason_and_the_other_rows_are_measured(tmp_path):
+    environment = {"CXX": str(tmp_path / "no-compiler"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    process = call(*SIZE, "--compiled", "--only=ohem_loss", **environment)
+    assert process.returncode == 0, process.stderr
+    assert re.search(rf"^Without the row {FOCAL_COMPILED}: .*(compiler|CXX)", process.stdout, re.MULTILINE)
+    for _, rows in tables(process.stdout):
+        assert list(rows) == [FOCAL, "ohem_loss"]
 
 
 @pytest.mark.parametrize(
@@ -103,13 +127,24 @@ def test_only_the_functions_asked_for_beside_focal_loss():
         (["--repeats=0"], "--repeats must be at least 1"),
     ],
 )
-def test_says_what_is_wrong_with_the_options(options, message):
-    process = call(*options)
-    assert process.returncode == 2 and message in process.stderr
+def test_wrong_options_end_with_a_message(options, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(options)
+    assert stop.value.code == 2 and message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_progress_needs_no_tqdm():
+    code = (
+        "import sys; sys.modules['tqdm'] = None; from src.costs.measure import with_progress; "
+        "print(*with_progress([1], 'time', 'call'))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True) == "1\n"
+    assert list(with_progress([1, 2], "time", "call")) == [1, 2]
 
 
 def memory_of_known_needs():
-    """Peaks in MiB of calls that need 0, 1 and 4 tensors of 8 MiB at once, thrice, in varying order."""
+    """Return peaks in MiB of calls that need 0, 1 and 4 tensors of 8 MiB at once, three of each in varying order."""
 
     def at_once():
         [torch.ones(2**21) for _ in range(4)]
@@ -120,15 +155,17 @@ def memory_of_known_needs():
 
     calls = {"none": lambda: None, "one": one_after_another, "four": at_once}
     order = ["four", "one", "none", "one", "four", "none", "none", "four", "one"]
-    found = [(name, costs.peak_memory(calls[name], CPU)) for name in order]
-    return [(name, peak if peak is None else peak / 2**20) for name, peak in found]
+    peaks = [(name, peak_memory(calls[name], CPU)) for name in order]
+    return [(name, peak if peak is None else peak / 2**20) for name, peak in peaks]
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("alone")
 def test_peak_memory_of_calls_of_known_need():
-    with costs.in_a_process_apart() as process:
-        found = process.submit(memory_of_known_needs).result()
-    if found[0][1] is None:
-        pytest.skip("this system does not tell")
+    with separate_process() as process:
+        peaks = process.submit(memory_of_known_needs).result()
+    if peaks[0][1] is None:
+        pytest.skip("this system does not report it")
     expected = {"none": 0, "one": 8, "four": 32}
-    for name, peak in found:
+    for name, peak in peaks:
         assert peak == pytest.approx(expected[name], abs=2)

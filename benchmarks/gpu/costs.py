@@ -1,0 +1,52 @@
+"""What the losses cost on the device: the tables of `python -m src.costs --compiled`."""
+
+import torch
+
+from benchmarks.gpu.part import PartOptions, PartResult, run_part
+from src.costs.functions import FOCAL_COMPILED, FUNCTIONS, LOOP, why_not_compiled
+from src.costs.measure import Costs
+from src.costs.measure import measure as measure_costs
+from src.costs.problems import SCALING_STAGE, scaling_columns, stage_columns
+from src.costs.tables import scaling_tables, stage_tables
+
+LOGITS, POSITIVES, REPEATS = 5_240_000, 1600, 11  # the defaults of `python -m src.costs`
+QUICK_LOGITS, QUICK_POSITIVES, QUICK_REPEATS = 40_000, 40, 2
+
+
+def measure(options: PartOptions) -> PartResult:
+    """Measure every function but the loop of Algorithm 1, in all stages of training; quick without the scaling."""
+    device = torch.device(options.device)
+    names = [name for name in FUNCTIONS if name != LOOP]
+    failures = []
+    if reason := why_not_compiled(device):
+        names.remove(FOCAL_COMPILED)
+        failures.append(f"no row {FOCAL_COMPILED}: {reason}")
+    if options.quick:
+        costs = measure_costs(
+            names, stage_columns(QUICK_LOGITS, QUICK_POSITIVES), device, QUICK_REPEATS, with_errors=True
+        )
+        return PartResult(stage_tables(costs), {"stages": as_rows(costs)}, failures)
+    costs = measure_costs(names, stage_columns(LOGITS, POSITIVES), device, REPEATS, with_errors=True)
+    tables, values = stage_tables(costs), {"stages": as_rows(costs)}
+    for key, columns in zip(("logits", "positives"), scaling_columns(LOGITS, POSITIVES), strict=True):
+        costs = measure_costs(names, columns, device, REPEATS)
+        tables += scaling_tables(costs, SCALING_STAGE)
+        values[key] = as_rows(costs)
+    return PartResult(tables, values, failures)
+
+
+def as_rows(costs: Costs) -> list[dict[str, str | float | None]]:
+    """Return the costs as records of function, column, milliseconds and MiB."""
+    return [
+        {
+            "function": name,
+            "column": column,
+            "milliseconds": milliseconds,
+            "mebibytes": costs.mebibytes.get((name, column)),
+        }
+        for (name, column), milliseconds in costs.milliseconds.items()
+    ]
+
+
+if __name__ == "__main__":
+    run_part(measure)

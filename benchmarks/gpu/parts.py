@@ -1,0 +1,56 @@
+"""The parts of the GPU benchmark, in the order in which they run."""
+
+import importlib.util
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part: the module `benchmarks.gpu.<name>`.
+
+    Attributes:
+        name: of the module, and of the result's file.
+        purpose: for people.
+        seconds: time limit. Together they stay below 8 minutes.
+        packages: that it needs beside torch and torchvision, by the names that pip installs and that Python imports.
+    """
+
+    name: str
+    purpose: str
+    seconds: float
+    packages: dict[str, str]
+
+
+RUN_PACKAGES = {
+    "hydra-core": "hydra",
+    "omegaconf": "omegaconf",
+    "submitit": "submitit",
+    "hydra-submitit-launcher": "hydra_plugins.hydra_submitit_launcher",
+    "wandb": "wandb",
+    "pycocotools": "pycocotools",
+    "matplotlib": "matplotlib",
+    "tqdm": "tqdm",
+    "numpy": "numpy",
+    "pillow": "PIL",
+}
+PARTS = [
+    Part("environment", "versions, driver, power limit", 20, {}),
+    Part("correctness", "losses and updates against float64 on the CPU", 65, {}),
+    Part("training", "a short training in each precision", 90, RUN_PACKAGES),
+    Part("two_processes", "losses of two processes against those of one", 75, {}),
+    Part("costs", "time and memory of the losses", 140, {}),
+    Part("throughput", "images a second beside torchvision's RetinaNet", 90, {}),
+]
+QUICK_SECONDS = 300.0  # of each part: --quick is for machines of any speed
+
+
+def missing_packages(packages: dict[str, str]) -> list[str]:
+    """Return the packages, by the names that pip installs, that are not installed."""
+    return [package for package, module in packages.items() if not _is_installed(module)]
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of the module's parent
+        return False
