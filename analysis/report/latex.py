@@ -58,11 +58,8 @@ GREEK = GREEK_CAPITALS | {"alpha", "beta", "epsilon", "zeta", "eta", "iota", "ka
 def escape(text: str) -> str:
     """Return the LaTeX that prints this text as it is; a character that LaTeX lacks becomes U+ and its code."""
     words = " ".join(str(text).split())
-    following = [*words[1:], ""]
-    return "".join(
-        _escape(letter) + ("{}" if letter + after in LIGATURES else "")
-        for letter, after in zip(words, following, strict=True)
-    )
+    pairs = zip(words, f"{words} "[1:], strict=True)
+    return "".join(_escape(letter) + ("{}" if letter + after in LIGATURES else "") for letter, after in pairs)
 
 
 def _escape(letter: str) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import html
+import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def draw(drawing: Drawing, folder: Path) -> None:
     """Draw all files of a figure."""
     write_png_and_pdf(drawing.panels, folder / drawing.name)
     for panel, name in zip(drawing.panels, drawing.svgs, strict=True):
-        write_atomically(folder / name, lambda file, panel=panel, name=name: _write_svg(panel, name, file))
+        write_svg(panel, folder / name)
 
 
 def write_png_and_pdf(panels: Sequence[Panel], path: Path) -> None:
@@ -79,13 +80,16 @@ def write_png_and_pdf(panels: Sequence[Panel], path: Path) -> None:
             write_atomically(file, lambda f, e=extension, m=metadata: figure.savefig(f, format=e, dpi=DPI, metadata=m))
 
 
-def _write_svg(panel: Panel, name: str, file: Path) -> None:
-    """Draw a panel without its title, which the page sets as text."""
+def write_svg(panel: Panel, path: Path) -> None:
+    """Draw a panel as an SVG to stand inline in the page, without its title, which the page sets as text.
+
+    The name of the file makes the ids in it unique.
+    """
     import matplotlib
     from matplotlib.figure import Figure
 
     transparent = {f"{part}.facecolor": "none" for part in ("figure", "axes", "savefig")}
-    with matplotlib.rc_context(SETTINGS | transparent | {"svg.hashsalt": name}):
+    with matplotlib.rc_context(SETTINGS | transparent | {"svg.hashsalt": path.name}):
         figure = Figure(figsize=(COLUMN, HEIGHT), layout="constrained")
         ax = figure.add_subplot()
         _draw_panel(panel, ax)
@@ -94,9 +98,10 @@ def _write_svg(panel: Panel, name: str, file: Path) -> None:
             ax.set_facecolor("white")
             for line in ax.lines:
                 line.set_color(BLACK if line.get_color() == INK else line.get_color())
-        figure.savefig(file, format="svg", metadata={"Date": None})
-    svg = _inline_svg(file.read_text(encoding="utf-8"), panel.alt, name.removesuffix(".svg"))
-    file.write_text(svg, encoding="utf-8", errors="backslashreplace")
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    svg = _inline_svg(buffer.getvalue().decode(), panel.alt, path.stem)
+    write_atomically(path, lambda file: file.write_text(svg, encoding="utf-8", errors="backslashreplace"))
 
 
 def _draw_panel(panel: Panel, ax: Axes) -> None:
