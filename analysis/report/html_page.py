@@ -24,7 +24,7 @@ from src.utils import paths
 TITLE = "AP-loss: tables and figures from the logs"
 ABOUT_NUMBERS = (
     "Each of our numbers is a mean over seeds with its 95% interval by Student’s t, and links to its runs. The paper’s "
-    "numbers are in italics. The best number of a column is bold, ours and the paper’s apart."
+    "numbers are in italics. Of numbers that compare, the best of ours and the best of the paper’s are bold."
 )
 ABOUT_BOXES = "Coloured boxes are detections, with class and score; dashed white boxes are the ground truth."
 BUILT = re.compile(r"<time>.*?</time>")
@@ -76,6 +76,8 @@ def to_html(contents: ReportContents, svgs: dict[str, str], files: dict[str, lis
             for title, part in parts.items()
         ),
     )
+    # As it is written: half a surrogate pair, as in the name of a file that is not UTF-8, becomes its code.
+    page = page.encode(errors="backslashreplace").decode()
     if BUILT.sub("", previous) == BUILT.sub("", page):
         return previous
     return BUILT.sub(f"<time>{datetime.now(UTC):%Y-%m-%d %H:%M} UTC</time>", page, count=1)

@@ -69,7 +69,7 @@ def _escape(letter: str) -> str:
         small, name = greek[1] == "SMALL", greek[2].lower().replace("lamda", "lambda")
         if name in (GREEK if small else GREEK_CAPITALS):
             return f"$\\{name if small else name.capitalize()}$"
-    latin = letter.isascii() or ("À" <= letter <= "ÿ" and letter not in "×÷Ðð")
+    latin = letter.isascii() or ("À" <= letter <= "ÿ" and letter not in "×÷ÐðÞþ")
     return letter if latin and letter.isprintable() else f"U+{ord(letter):04X}"
 
 
