@@ -155,6 +155,6 @@ def references_part(artefacts: list[Artefact]) -> str:
     """Return the paper, and those of its tables that published numbers are from."""
     tables = [table for artefact in artefacts for section in artefact.sections for table in section.tables]
     cells = [cell for table in tables for row in table.rows for cell in row]
-    places = sorted({cell.where for cell in cells if isinstance(cell, Published)})
-    items = "".join(f'<li id="{paper_anchor(place)}">{escape(place)}</li>' for place in places)
+    names = sorted({cell.where for cell in cells if isinstance(cell, Published)})
+    items = "".join(f'<li id="{paper_anchor(name)}">{escape(name)}</li>' for name in names)
     return f"<p>{escape(PAPER)}.</p>" + (f'<p>Its numbers are from:</p><ul class="long">{items}</ul>' if items else "")

@@ -27,10 +27,12 @@ class Drawing:
 
     @property
     def pictures(self) -> list[str]:
+        """The files that show all panels together."""
         return [f"{self.name}.png", f"{self.name}.pdf"]
 
     @property
     def files(self) -> list[str]:
+        """All files."""
         return [*self.pictures, *self.svgs]
 
     def digest(self, code: str) -> str:

@@ -27,6 +27,7 @@ class Source:
 
     @property
     def title(self) -> str:
+        """The numbers in one line: "Table 1, δ, 2: AP, AP50; …"."""
         return "; ".join(f"{row}: {', '.join(columns)}" for row, columns in self.numbers.items())
 
 
