@@ -75,6 +75,7 @@ def main() -> None:
 def report(names: list[str], runs: Runs, folder: Path) -> None:
     """Writes the report of the artefacts of these names, of everything if there are none, and says what it has."""
     from analysis.reading.settings import command_of
+    from analysis.report.contents import ReportContents
     from analysis.report.markdown import claims_to_markdown, to_markdown
     from analysis.report.report import write_report
 
@@ -87,7 +88,8 @@ def report(names: list[str], runs: Runs, folder: Path) -> None:
     if names:
         print("\n\n".join([*map(to_markdown, artefacts), *([claims_to_markdown(claims)] if claims else [])]))
     commands = {run.run_id: command_of(run) for run in runs.all}
-    files = write_report(artefacts, claims, runs, folder, commands, whole=not names)
+    contents = ReportContents(artefacts=artefacts, claims=claims, runs=runs, commands=commands)
+    files = write_report(contents, folder, whole=not names)
     left_out = [f"  {run.source}: {run.reason}" for run in runs.left_out] + [f"  {line}" for line in runs.unreadable]
     print(f"{len(runs.counting)} runs count; {len(files)} files in {folder}{os.sep}", file=sys.stderr)
     if left_out:

@@ -1,1 +1,1 @@
-"""Writing artefacts: figures, Markdown, LaTeX, CSV and the HTML report."""
+"""Writing artefacts, claims and runs as Markdown, LaTeX, CSV, PNG, PDF, SVG and one HTML page."""

@@ -1,116 +1,116 @@
-"""Pieces of the report's page: an artefact's tables and panels as HTML."""
+"""Elements of the report's page that several of its parts use: links, tables, panels, and lists of what is missing."""
 
 import re
 from html import escape
 from itertools import groupby
 
 from analysis.artefacts.artefact import Absent, Cell, Measured, Missing, Published, Table
-from analysis.report.markdown import NOT_HERE
 from analysis.artefacts.number_format import notes_of, to_text
+from analysis.report.contents import number_columns, paper_columns, starts_group
+from analysis.report.markdown import NOT_IMPLEMENTED
 from analysis.report.provenance import paper_anchor, source_anchor
 
 
-def link(target: str, text: str, kind: str = "") -> str:
-    """A link; the target is an address or an anchor of the page with its #."""
-    of_kind = f' class="{kind}"' if kind else ""
-    return f'<a{of_kind} href="{escape(target)}">{escape(text)}</a>'
+def link(target: str, text: str, css_class: str = "") -> str:
+    """Return a link; the target is an address, or # and an anchor of the page."""
+    return f'<a{_class(css_class)} href="{escape(target)}">{escape(text)}</a>'
 
 
-def setting_name(setting: str) -> str:
-    """A setting by the words of its command line."""
+def setting_code(setting: str) -> str:
+    """Return a setting as code, as it is the words of a command line."""
     return f"<code>{escape(setting)}</code>"
 
 
-def scrolling(name: str, wide: str) -> str:
-    """What is wide in a box of its own, which scrolls where the window is narrower; the keyboard can scroll it too."""
-    return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(name)}">\n{wide}\n</div>'
+def command_code(command: str | None) -> str:
+    """Return a command as code that can be copied as it is, or the remark that there is none yet."""
+    return f'<code class="command">{escape(command)}</code>' if command else f"<em>{NOT_IMPLEMENTED}</em>"
 
 
-def command_line(command: str | None) -> str:
-    """A command, or that there is none yet."""
-    return f'<code class="command">{escape(command)}</code>' if command else f"<em>{NOT_HERE}</em>"
+def scroll_box(label: str, content: str) -> str:
+    """Return a box in which wide content scrolls, by keyboard too, so that the page does not."""
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}">\n{content}\n</div>'
 
 
-def missing_list(missing: list[Missing]) -> str:
-    """What is missing, and how to make it."""
-    items = "".join(f"<li>{escape(m.what)}<br>{command_line(m.command)}</li>" for m in missing)
+def paragraphs(texts: list[str], css_class: str) -> str:
+    """Return a paragraph for each text that is not empty."""
+    return "".join(f"<p{_class(css_class)}>{escape(text)}</p>" for text in texts if text)
+
+
+def missing_box(missing: list[Missing]) -> str:
+    """Return what is missing, each with the command that makes it; nothing if nothing is missing."""
+    items = "".join(f"<li>{escape(item.what)}<br>{command_code(item.command)}</li>" for item in missing)
     return f'<div class="missing"><p>Missing</p><ul>{items}</ul></div>' if missing else ""
 
 
-def table_of(table: Table) -> str:
-    """A table of an artefact, with the paper's columns told apart from ours."""
-    papers = [any(isinstance(row[at], Published) for row in table.rows) for at in range(len(table.columns))]
-    starts = _starts(table)
-    numbers = [any(not isinstance(row[at], str) for row in table.rows) for at in range(len(table.columns))]
-    looks = [
-        " ".join(["number" if number else "text"] + ["paper"] * paper + ["first"] * start)
-        for number, paper, start in zip(numbers, papers, starts, strict=True)
-    ]
-    body = "\n".join(_row(row, looks) for row in table.rows)
-    head = "\n".join(_head(table, looks))
-    name = f"<caption>{escape(table.title)}</caption>"
-    text = f"<table>{name}\n<thead>\n{head}\n</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
-    return scrolling(table.title, text) + paragraphs(notes_of(table), "note")
-
-
-def paragraphs(texts: list[str], kind: str) -> str:
-    return "".join(f'<p class="{kind}">{escape(text)}</p>' for text in texts)
-
-
-def _starts(table: Table) -> list[bool]:
-    """Whether a column is the first of its group, before which there is a line."""
-    groups = [group for group, _ in table.columns]
-    return [at > 0 and group != groups[at - 1] for at, group in enumerate(groups)]
-
-
-def _head(table: Table, looks: list[str]) -> list[str]:
-    rows = ["", ""]
-    grouped = any(group for group, _ in table.columns)
-    for group, members in groupby(enumerate(table.columns), key=lambda member: member[1][0]):
-        columns = list(members)
-        if group:
-            look = "first " * ("first" in looks[columns[0][0]]) + "paper" * (group == "paper")
-            rows[0] += f'<th scope="colgroup" colspan="{len(columns)}"{_class(look)}>{escape(group)}</th>'
-        for at, (_, name) in columns:
-            over = ' rowspan="2"' if grouped and not group else ""
-            rows[bool(group)] += f'<th scope="col"{over}{_class(looks[at])}>{escape(name)}</th>'
-    return [f"<tr>{row}</tr>" for row in rows if row]
-
-
-def _row(row: list[Cell], looks: list[str]) -> str:
-    cells = [f'<th scope="row">{escape(str(row[0]))}</th>' if isinstance(row[0], str) else _cell(row[0], looks[0])]
-    cells += [_cell(cell, look) for cell, look in zip(row[1:], looks[1:], strict=True)]
-    return f"<tr>{''.join(cells)}</tr>"
-
-
-def _cell(cell: Cell, look: str) -> str:
-    text = to_text(cell)
-    match cell:
-        case Measured():
-            inner = link(f"#{source_anchor(cell)}", text)
-        case Published():
-            inner = link(f"#{paper_anchor(cell.where)}", text)
-        case _:
-            inner = escape(text)
-    if isinstance(cell, Measured | Published) and cell.best:
-        inner = f"<strong>{inner}</strong>"
-    absent = " absent" if isinstance(cell, Absent) else ""
-    return f"<td{_class(look + absent)}>{inner}</td>"
-
-
-def _class(look: str) -> str:
-    return f' class="{look.strip()}"' if look.strip() else ""
-
-
-def panels_of(titles: list[str], svgs: list[str]) -> str:
-    """Panels side by side where there is room."""
-    figures = [
-        f'<figure class="panel">{f"<figcaption>{escape(title)}</figcaption>" if title else ""}\n{svg}</figure>'
-        for title, svg in zip(titles, svgs, strict=True)
-    ]
+def panel_figures(titles: list[str], svgs: list[str]) -> str:
+    """Return panels, side by side where there is room; nothing if there are none."""
+    figures = []
+    for title, svg in zip(titles, svgs, strict=True):
+        caption = f"<figcaption>{escape(title)}</figcaption>" if title else ""
+        figures.append(f'<figure class="panel">{caption}\n{svg}</figure>')
     return f'<div class="panels">{"".join(figures)}</div>' if figures else ""
 
 
+def artefact_table(table: Table) -> str:
+    """Return a table of an artefact; its numbers link to their sources, and the paper's columns look different."""
+    classes = [
+        " ".join(["number" if is_number else "text"] + ["paper"] * is_paper + ["first"] * is_first)
+        for is_number, is_paper, is_first in zip(
+            number_columns(table), paper_columns(table), starts_group(table), strict=True
+        )
+    ]
+    head = "\n".join(_head_rows(table, classes))
+    body = "\n".join(_row(row, classes) for row in table.rows)
+    caption = f"<caption>{escape(table.title)}</caption>"
+    html = f"<table>{caption}\n<thead>\n{head}\n</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+    return scroll_box(table.title, html) + paragraphs(notes_of(table), "note")
+
+
 def slug(text: str) -> str:
-    """Text as an anchor."""
+    """Return text as an anchor or a class: lower case, with hyphens."""
     return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower()
+
+
+def _class(names: str) -> str:
+    return f' class="{names.strip()}"' if names.strip() else ""
+
+
+def _head_rows(table: Table, classes: list[str]) -> list[str]:
+    """Return the row of the groups, if there are any, and that of the column names; columns of no group span both."""
+    upper, lower = "", ""
+    has_groups = any(group for group, _ in table.columns)
+    columns = zip(table.columns, classes, strict=True)
+    for group, members in groupby(columns, key=lambda column: column[0][0]):
+        in_group = list(members)
+        if group:
+            first_class = "first" if "first" in in_group[0][1] else ""
+            look = _class(f"{first_class} {'paper' if group == 'paper' else ''}")
+            upper += f'<th scope="colgroup" colspan="{len(in_group)}"{look}>{escape(group)}</th>'
+        for (_, name), css_class in in_group:
+            if group or not has_groups:
+                lower += f'<th scope="col"{_class(css_class)}>{escape(name)}</th>'
+            else:
+                upper += f'<th scope="col" rowspan="2"{_class(css_class)}>{escape(name)}</th>'
+    return [f"<tr>{row}</tr>" for row in (upper, lower) if row]
+
+
+def _row(row: list[Cell], classes: list[str]) -> str:
+    first = f'<th scope="row">{escape(row[0])}</th>' if isinstance(row[0], str) else _cell(row[0], classes[0])
+    others = [_cell(cell, css_class) for cell, css_class in zip(row[1:], classes[1:], strict=True)]
+    return f"<tr>{first}{''.join(others)}</tr>"
+
+
+def _cell(cell: Cell, css_class: str) -> str:
+    text = to_text(cell)
+    match cell:
+        case Measured():
+            content = link(f"#{source_anchor(cell)}", text)
+        case Published():
+            content = link(f"#{paper_anchor(cell.where)}", text)
+        case Absent():
+            content, css_class = escape(text), f"{css_class} absent"
+        case str():
+            content = escape(text)
+    if isinstance(cell, Measured | Published) and cell.best:
+        content = f"<strong>{content}</strong>"
+    return f"<td{_class(css_class)}>{content}</td>"

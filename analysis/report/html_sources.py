@@ -1,4 +1,4 @@
-"""The end of the report's page: detections, where each number came from, the runs, and what the paper's numbers are."""
+"""The end of the report's page: sample detections, the source of each number, all runs, and the paper."""
 
 import base64
 import io
@@ -9,126 +9,152 @@ from pathlib import Path
 from analysis.artefacts.artefact import Artefact, Published
 from analysis.reading.runs import Run, Runs
 from analysis.reading.settings import LOSSES, settings
-from analysis.report.html_elements import command_line, link, scrolling, setting_name
-from analysis.report.provenance import PAPER, describe_runs, paper_anchor, run_anchor, sources_of
+from analysis.report.contents import ReportContents
+from analysis.report.html_elements import command_code, link, scroll_box, setting_code
+from analysis.report.provenance import PAPER, Source, describe_runs, paper_anchor, run_anchor, sources_of
 
 logger = logging.getLogger(__name__)
-WIDEST = 1200  # pixels of an image on the page
-MANY = 8  # runs, the list of which is shown on demand
-COLUMNS = {
-    "run": "run", "state": "state", "recipe": "recipe", "loss": "loss", "knobs": "knobs", "seed": "seed",
-    "commit": "commit", "host": "host", "started": "started (UTC)", "resumed": "resumed", "command": "command",
+IMAGE_WIDTH = 1200  # pixels, at most
+MOST_OPEN_RUNS = 8  # of a number; a longer list is folded
+COLUMN_TITLES = {
+    "run": "run",
+    "state": "state",
+    "recipe": "recipe",
+    "loss": "loss",
+    "options": "options",
+    "seed": "seed",
+    "commit": "commit",
+    "host": "host",
+    "started": "started (UTC)",
+    "resumed": "resumed",
+    "command": "command",
 }
-OF_A_NUMBER = ["run", "seed", "commit", "started", "command"]
+SOURCE_COLUMNS = ["run", "seed", "commit", "started", "command"]
 
 
 def run_links(run_ids: list[str], runs: Runs) -> str:
-    """Runs by their ids, each a link to its row in the list of runs."""
-    known = {run.run_id for run in runs.all}
-    return ", ".join(link(f"#{run_anchor(x)}", x, "run") if x in known else escape(x) for x in run_ids)
+    """Return the ids of runs, each a link to its row in the list of runs if that has it."""
+    listed = {run.run_id for run in runs.all}
+    return ", ".join(link(f"#{run_anchor(x)}", x, "run") if x in listed else escape(x) for x in run_ids)
 
 
-def detections(runs: Runs) -> str:
-    """Sample detections of one run for each loss, of the lowest seed with the usual knobs."""
-    found: dict[str, str] = {}
-    for setting in settings(run for run in runs.counting if _picture(run)):
+def detections_part(runs: Runs) -> str:
+    """Return sample detections of one run for each loss: of standard options, and of the lowest seed."""
+    figures: dict[str, str] = {}
+    for setting in settings(run for run in runs.counting if _detections_file(run)):
         for loss, title in LOSSES.items():
+            if loss in figures:
+                continue
             for run in setting.at(loss=loss)[:1]:
-                picture = None if loss in found else _jpeg(Path(_picture(run)))
-                if picture:
-                    words = f"{title}, {setting_name(setting.overrides)}, seed {run.config['seed']}, run "
-                    alt = f"Test images with the boxes detected after training with {title}, their classes and scores"
-                    image = f'<img alt="{escape(alt)}" src="data:image/jpeg;base64,{picture}">'
-                    found[loss] = (
-                        f'<figure class="detections">{scrolling(f"Detections with {title}", image)}'
-                        f"<figcaption>{words}{run_links([run.run_id], runs)}</figcaption></figure>"
-                    )
-    return "\n".join(found[loss] for loss in LOSSES if loss in found)
+                if jpeg := _read_as_jpeg(Path(_detections_file(run))):
+                    caption = f"{title}, {setting_code(setting.overrides)}, seed {run.config['seed']}, run "
+                    figures[loss] = _detections_figure(title, jpeg, caption + run_links([run.run_id], runs))
+    return "\n".join(figures[loss] for loss in LOSSES if loss in figures)
 
 
-def _picture(run: Run) -> str | None:
+def _detections_figure(loss: str, jpeg: bytes, caption: str) -> str:
+    alt = f"Test images with the boxes detected after training with {loss}, their classes and scores"
+    data = base64.b64encode(jpeg).decode()
+    image = f'<img alt="{escape(alt)}" src="data:image/jpeg;base64,{data}">'
+    box = scroll_box(f"Detections with {loss}", image)
+    return f'<figure class="detections">{box}<figcaption>{caption}</figcaption></figure>'
+
+
+def _detections_file(run: Run) -> str | None:
     logged = run.objects.get("detections")
     path = logged.get("path") if isinstance(logged, dict) else None
     return path if path and Path(path).is_file() else None
 
 
-def _jpeg(file: Path) -> str | None:
-    """An image as the page holds it: no wider than there is room for, in base64."""
+def _read_as_jpeg(file: Path) -> bytes | None:
+    """Return an image as JPEG, no wider than the page shows it; None, with a warning, if it cannot be read."""
     from PIL import Image
 
     try:
-        with Image.open(file) as opened:
-            image = opened.convert("RGB")
+        with Image.open(file) as source:
+            image = source.convert("RGB")
     except (OSError, ValueError, SyntaxError) as error:
-        logger.warning("%s is no image that can be shown: %s", file, error)
+        logger.warning("cannot show the image %s: %s", file, error)
         return None
-    image.thumbnail((WIDEST, 4 * WIDEST))
-    written = io.BytesIO()
-    image.save(written, "jpeg", quality=82, optimize=True)
-    return base64.b64encode(written.getvalue()).decode()
+    image.thumbnail((IMAGE_WIDTH, 4 * IMAGE_WIDTH))
+    jpeg = io.BytesIO()
+    image.save(jpeg, "jpeg", quality=82, optimize=True)
+    return jpeg.getvalue()
 
 
-def sources(artefacts: list[Artefact], runs: Runs, commands: dict[str, str]) -> str:
-    """For each set of runs that numbers were measured by an entry to which these numbers link."""
-    described = {run["run"]: run for run in describe_runs(runs, commands)}
-    entries = []
-    for anchor, source in sources_of(artefacts).items():
-        where = f" {setting_name(source.setting)}" if source.setting else ""
-        rows = [described.get(run_id, {"run": run_id}) for run_id in source.run_ids]
-        count = f"{len(rows)} run{'s' * (len(rows) != 1)}"
-        caption = f"Runs of {source.title}"
-        numbers = "".join(
-            f"<li>{escape(row)}: {escape(', '.join(columns))}</li>" for row, columns in source.numbers.items()
-        )
-        entries.append(
-            f'<div class="source" id="{anchor}"><ul>{numbers}</ul>'
-            f"<details{' open' if len(rows) <= MANY else ''}><summary>{count}{where}</summary>\n"
-            f"{run_table(caption, rows, OF_A_NUMBER, quiet=True)}</details></div>"
-        )
-    return "\n".join(entries)
+def sources_part(contents: ReportContents) -> str:
+    """Return each set of runs that numbers were measured by, which is what these numbers link to."""
+    rows = {row["run"]: row for row in describe_runs(contents.runs, contents.commands)}
+    return "\n".join(_source(anchor, source, rows) for anchor, source in sources_of(contents.artefacts).items())
 
 
-def run_table(
-    caption: str, rows: list[dict[str, str]], keys: list[str], anchors: bool = False, quiet: bool = False
-) -> str:
-    """A table of runs; with `anchors` its rows are what links to runs lead to, without them they link there."""
-    head = "".join(f'<th scope="col">{COLUMNS[key]}</th>' for key in keys)
-    body = "\n".join(_run(row, keys, anchors) for row in rows)
-    hidden = ' class="unseen"' if quiet else ""
-    caption_of = f"<caption{hidden}>{escape(caption)}</caption>"
-    table = f"<table>{caption_of}<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
-    return scrolling(caption, table)
+def _source(anchor: str, source: Source, rows: dict[str, dict[str, str]]) -> str:
+    numbers = "".join(
+        f"<li>{escape(row)}: {escape(', '.join(columns))}</li>" for row, columns in source.numbers.items()
+    )
+    count = len(source.run_ids)
+    setting = f" {setting_code(source.setting)}" if source.setting else ""
+    listed = [rows.get(run_id, {"run": run_id}) for run_id in source.run_ids]
+    body = "\n".join(_source_row(row) for row in listed)
+    return (
+        f'<div class="source" id="{anchor}"><ul>{numbers}</ul>\n'
+        f"<details{' open' if count <= MOST_OPEN_RUNS else ''}>"
+        f"<summary>{count} run{'s' if count != 1 else ''}{setting}</summary>\n"
+        f"{_run_table(f'Runs of {source.title}', SOURCE_COLUMNS, body, caption_class='unseen')}</details></div>"
+    )
 
 
-def _run(row: dict[str, str], keys: list[str], anchors: bool) -> str:
-    anchor = run_anchor(row["run"])
-    known = len(row) > 1
-    name = escape(row["run"]) if anchors or not known else link(f"#{anchor}", row["run"], "run")
-    if anchors and row["source"].startswith(("https://", "http://")):
-        name = link(row["source"], row["run"])
-    cells = [f'<th scope="row" class="run">{name}</th>']
-    for key in keys[1:]:
-        text = row.get(key, "")
-        inner = command_line(text) if key == "command" and text else escape(text)
-        cells.append(f'<td class="text">{inner}</td>')
-    of_row = f' id="{anchor}"' if anchors else ""
-    return f"<tr{of_row}>{''.join(cells)}</tr>"
+def _source_row(row: dict[str, str]) -> str:
+    """Return a run of a number, which links to the list of runs if that has it."""
+    run_id = row["run"]
+    is_listed = len(row) > 1
+    name = link(f"#{run_anchor(run_id)}", run_id, "run") if is_listed else escape(run_id)
+    return f'<tr><th scope="row" class="run">{name}</th>{_run_cells(row, SOURCE_COLUMNS[1:])}</tr>'
 
 
-def all_runs(runs: Runs, commands: dict[str, str]) -> str:
-    """All runs, and what was left out of the tables and figures with the reason."""
-    rows = describe_runs(runs, commands)
-    blocks = [run_table("All runs, by id", rows, list(COLUMNS), anchors=True)] if rows else ["<p>No runs yet.</p>"]
-    items = [f"<li>{run_links([r.run_id], runs)}: {escape(r.reason or r.state)}</li>" for r in runs.left_out]
+def runs_part(contents: ReportContents) -> str:
+    """Return all runs, and what the tables and figures leave out, with the reason."""
+    runs = contents.runs
+    rows = "\n".join(_listed_row(row) for row in describe_runs(runs, contents.commands))
+    blocks = [_run_table("All runs, by id", list(COLUMN_TITLES), rows) if rows else "<p>No runs yet.</p>"]
+    items = [f"<li>{run_links([run.run_id], runs)}: {escape(run.reason or run.state)}</li>" for run in runs.left_out]
     items += [f"<li>{escape(line)}</li>" for line in runs.unreadable]
     if items:
         blocks.append(f'<h3 id="left-out">Left out</h3><ul class="long">{"".join(items)}</ul>')
     return "\n".join(blocks)
 
 
-def references(artefacts: list[Artefact]) -> str:
-    """The tables of the paper that its numbers are from."""
-    cells = [c for a in artefacts for s in a.sections for t in s.tables for row in t.rows for c in row]
-    places = sorted({cell.where for cell in cells if isinstance(cell, Published)})
-    items = "".join(f'<li id="{paper_anchor(place)}">{escape(PAPER)}, {escape(place)}.</li>' for place in places)
-    return f'<ul class="long">{items}</ul>' if places else f"<p>{escape(PAPER)}.</p>"
+def _listed_row(row: dict[str, str]) -> str:
+    """Return a run of the list of runs, which links to W&B if it was read there."""
+    run_id, source = row["run"], row["source"]
+    name = link(source, run_id) if source.startswith(("https://", "http://")) else escape(run_id)
+    cells = _run_cells(row, list(COLUMN_TITLES)[1:])
+    return f'<tr id="{run_anchor(run_id)}"><th scope="row" class="run">{name}</th>{cells}</tr>'
+
+
+def _run_table(caption: str, columns: list[str], body: str, caption_class: str = "") -> str:
+    look = f' class="{caption_class}"' if caption_class else ""
+    head = "".join(f'<th scope="col">{COLUMN_TITLES[column]}</th>' for column in columns)
+    table = (
+        f"<table><caption{look}>{escape(caption)}</caption><thead><tr>{head}</tr></thead>\n"
+        f"<tbody>{body}</tbody></table>"
+    )
+    return scroll_box(caption, table)
+
+
+def _run_cells(row: dict[str, str], columns: list[str]) -> str:
+    cells = []
+    for column in columns:
+        text = row.get(column, "")
+        content = command_code(text) if column == "command" and text else escape(text)
+        cells.append(f'<td class="text {column}">{content}</td>')
+    return "".join(cells)
+
+
+def references_part(artefacts: list[Artefact]) -> str:
+    """Return the paper, and those of its tables that published numbers are from."""
+    tables = [table for artefact in artefacts for section in artefact.sections for table in section.tables]
+    cells = [cell for table in tables for row in table.rows for cell in row]
+    names = sorted({cell.where for cell in cells if isinstance(cell, Published)})
+    items = "".join(f'<li id="{paper_anchor(name)}">{escape(name)}</li>' for name in names)
+    return f"<p>{escape(PAPER)}.</p>" + (f'<p>Its numbers are from:</p><ul class="long">{items}</ul>' if items else "")

@@ -4,107 +4,117 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from analysis.artefacts.artefact import Artefact, Claim
-from analysis.reading.runs import Runs
-from analysis.report.figures import Drawing, draw, drawing_of
+from analysis.artefacts.artefact import Artefact
+from analysis.report.contents import ReportContents
+from analysis.report.csv_files import claims_to_csv, runs_to_csv, to_csv
+from analysis.report.html_page import to_html
 from analysis.report.latex import to_latex
 from analysis.report.manifest import digest_of_code, read_manifest, write_manifest
 from analysis.report.markdown import claims_to_markdown, runs_to_markdown, to_markdown
-from analysis.report.page import to_page
-from analysis.report.csv_files import claims_to_csv, csv_files, runs_to_csv
+from analysis.report.png_pdf_svg import Drawing, draw, drawings_of
 from src.utils.errors import UserError
 from src.utils.files import write_atomically
 
 PAGE = "index.html"
 
 
-def write_report(
-    artefacts: list[Artefact],
-    claims: list[Claim],
-    runs: Runs,
-    folder: Path,
-    commands: dict[str, str],
-    whole: bool = True,
-) -> list[Path]:
-    """Writes the files of all artefacts, claims and runs; those that would not change are left as they are.
+def write_report(contents: ReportContents, folder: Path, whole: bool = True) -> list[Path]:
+    """Write the files of all artefacts, claims and runs; files that would not change are not written again.
 
     Args:
-        commands: the command that makes each run, by its id.
-        whole: whether this is all there is to report. If not, the page and the files of other artefacts are left.
+        whole: whether this is all there is to report. If not, the page and the files of other artefacts stay.
 
     Returns:
-        The files of this report, whether they had to be written or not.
+        All files of this report, whether they were written again or not.
 
     Raises:
-        UserError: the folder cannot be written to.
+        UserError: the folder cannot be created or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{folder} cannot be made: {error.strerror}") from error
-    drawings = [drawing for artefact in artefacts for drawing in _drawings(artefact)]
-    of_each = {artefact.name: _texts(artefact) for artefact in artefacts}
-    texts = _of_all(artefacts, claims, runs, commands, whole) | {k: v for of in of_each.values() for k, v in of.items()}
+        raise UserError(f"cannot create {folder}: {error.strerror}") from error
+    artefacts = contents.artefacts
+    drawings = [drawing for artefact in artefacts for drawing in drawings_of(artefact)]
+    texts_by_artefact = {artefact.name: _texts(artefact) for artefact in artefacts}
+    texts = _texts_of_claims_and_runs(contents, whole)
+    for artefact_texts in texts_by_artefact.values():
+        texts |= artefact_texts
     names = {*texts, *(file for drawing in drawings for file in drawing.files)} | ({PAGE} if whole else set())
-    drawn, before = read_manifest(folder)
-    drawn = _draw(drawings, drawn, before | names, folder)
+    digests, previous_names = read_manifest(folder)
+    digests = _draw_stale(drawings, digests, previous_names | names, folder=folder)
     for name, text in texts.items():
         _write(folder / name, text)
     if whole:
-        svgs = {name: (folder / name).read_text() for drawing in drawings for name in drawing.svgs}
-        files = {a.name: [*of_each[a.name], *(p for d in _drawings(a) for p in d.pictures)] for a in artefacts}
-        page = to_page(artefacts, claims, runs, commands, svgs, files, last=_read(folder / PAGE))
-        _write(folder / PAGE, page)
-        for name in before - names:
+        svgs = {name: (folder / name).read_text(encoding="utf-8") for drawing in drawings for name in drawing.svgs}
+        files = {a.name: [*texts_by_artefact[a.name], *_pictures(a)] for a in artefacts}
+        previous_page = (_read(folder / PAGE) or b"").decode(errors="replace")
+        _write(folder / PAGE, to_html(contents, svgs, files, previous=previous_page))
+        for name in previous_names - names:
             (folder / name).unlink(missing_ok=True)
-        drawn = {drawing.name: drawn[drawing.name] for drawing in drawings}
-    write_manifest(folder, drawn, names if whole else before | names)
+        digests = {drawing.name: digests[drawing.name] for drawing in drawings}
+    write_manifest(folder, digests, names if whole else previous_names | names)
     return [folder / name for name in sorted(names)]
 
 
-def _drawings(artefact: Artefact) -> list[Drawing]:
-    return [drawing_of(artefact, place) for place, section in enumerate(artefact.sections) if section.panels]
+def _pictures(artefact: Artefact) -> list[str]:
+    return [picture for drawing in drawings_of(artefact) for picture in drawing.pictures]
 
 
-def _of_all(
-    artefacts: list[Artefact], claims: list[Claim], runs: Runs, commands: dict[str, str], whole: bool
-) -> dict[str, str]:
-    texts = {"runs.md": runs_to_markdown(artefacts, runs, commands), "runs.csv": runs_to_csv(runs, commands)}
-    if claims or whole:
-        texts |= {"claims.md": claims_to_markdown(claims, links=True), "claims.csv": claims_to_csv(claims)}
+def _texts_of_claims_and_runs(contents: ReportContents, whole: bool) -> dict[str, str]:
+    """Return the files that show no artefact, by name."""
+    texts = {"runs.md": runs_to_markdown(contents), "runs.csv": runs_to_csv(contents.runs, contents.commands)}
+    if contents.claims or whole:
+        texts["claims.md"] = claims_to_markdown(contents.claims, links=True)
+        texts["claims.csv"] = claims_to_csv(contents.claims)
     return texts
 
 
 def _texts(artefact: Artefact) -> dict[str, str]:
+    """Return an artefact's files of text by name."""
     texts = {f"{artefact.name}.md": to_markdown(artefact, links=True)}
     if any(section.tables for section in artefact.sections):
         texts[f"{artefact.name}.tex"] = to_latex(artefact)
-    return texts | csv_files(artefact)
+    return texts | to_csv(artefact)
 
 
-def _draw(drawings: list[Drawing], drawn: dict[str, str], files: set[str], folder: Path) -> dict[str, str]:
-    """Draws what is not there already; returns the digests of all that is."""
+def _draw_stale(
+    drawings: list[Drawing], previous_digests: dict[str, str], files: set[str], *, folder: Path
+) -> dict[str, str]:
+    """Draw the figures that are missing or out of date.
+
+    Args:
+        files: all files of the folder, for its manifest.
+
+    Returns:
+        The digests of all figures by name.
+    """
     code = digest_of_code()
     digests = {drawing.name: drawing.digest(code) for drawing in drawings}
     stale = [
         drawing
         for drawing in drawings
-        if drawn.get(drawing.name) != digests[drawing.name] or not all((folder / f).is_file() for f in drawing.files)
+        if previous_digests.get(drawing.name) != digests[drawing.name]
+        or not all((folder / file).is_file() for file in drawing.files)
     ]
-    # Noted before the first of them changes: a report that is stopped must not pass for one that was not.
-    write_manifest(folder, {name: d for name, d in drawn.items() if name not in {s.name for s in stale}}, files)
+    # Before the first of them changes: an interrupted report must not pass for a complete one.
+    stale_names = {drawing.name for drawing in stale}
+    kept = {name: digest for name, digest in previous_digests.items() if name not in stale_names}
+    write_manifest(folder, kept, files)
     for drawing in tqdm(stale, "draw", unit="figure", disable=None, leave=False):
         draw(drawing, folder)
-    return drawn | digests
+    return previous_digests | digests
 
 
 def _write(file: Path, text: str) -> None:
-    if _read(file) != text:
-        write_atomically(file, lambda temporary: temporary.write_bytes(text.encode(errors="backslashreplace")))
+    """Write text, unless the file has it already; half a surrogate pair, which UTF-8 lacks, is written as its code."""
+    content = text.encode(errors="backslashreplace")
+    if _read(file) != content:
+        write_atomically(file, lambda temporary: temporary.write_bytes(content))
 
 
-def _read(file: Path) -> str | None:
+def _read(file: Path) -> bytes | None:
     try:
-        return file.read_bytes().decode()
-    except (OSError, UnicodeDecodeError):
+        return file.read_bytes()
+    except OSError:
         return None

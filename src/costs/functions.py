@@ -38,7 +38,7 @@ FUNCTIONS: dict[str, Callable[[Problem], object]] = {
     "ohem_loss": _with_backward(lambda p: ohem_loss(p.with_background, p.targets)),
     BUCKETED: _with_backward(lambda p: ap_loss_bucketed(p.logits, p.targets)),
     FLOOR: lambda p: p.destination.copy_(p.source),
-    LOOP: _backward(lambda p: ap_loss_reference(p.logits, p.targets)),
+    LOOP: _with_backward(lambda p: ap_loss_reference(p.logits, p.targets)),
 }
 OPTIONAL = (FOCAL_COMPILED, LOOP)  # rows that are measured only where an option asks for them
 

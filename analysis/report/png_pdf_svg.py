@@ -1,0 +1,129 @@
+"""The panels of an artefact as pictures: together as PNG and PDF, and each alone as an SVG for the report's page."""
+
+import hashlib
+import html
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from analysis.artefacts.artefact import Artefact, Panel
+from analysis.artefacts.style import BLACK, COLUMN, GRID, HEIGHT, INK, SETTINGS, Axes, style_axes
+from src.utils.files import write_atomically
+
+PANELS_PER_ROW = 2
+DPI = 300
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """The figure that the panels of one section make, and the names of its files."""
+
+    name: str
+    panels: list[Panel]
+    svgs: list[str]  # one per panel
+
+    @property
+    def pictures(self) -> list[str]:
+        """The files that show all panels together."""
+        return [f"{self.name}.png", f"{self.name}.pdf"]
+
+    @property
+    def files(self) -> list[str]:
+        """All files."""
+        return [*self.pictures, *self.svgs]
+
+    def digest(self, code: str) -> str:
+        """Return a digest of what the files depend on: the panels' data and texts, and the code that draws them."""
+        parts = [code, version("matplotlib"), self.name]
+        for panel in self.panels:
+            parts += [panel.name, panel.title, panel.alt, panel.data.to_csv(index=False)]
+        return hashlib.sha256("\0".join(parts).encode(errors="backslashreplace")).hexdigest()
+
+
+def drawing_of(artefact: Artefact, index: int) -> Drawing:
+    """Return the figure of the artefact's section of this index; from the second section on, names end in a number."""
+    suffix = f"-{index + 1}" if index else ""
+    panels = artefact.sections[index].panels
+    svgs = [f"{artefact.name}-{panel.name}{suffix}.svg" for panel in panels]
+    return Drawing(f"{artefact.name}{suffix}", panels, svgs)
+
+
+def drawings_of(artefact: Artefact) -> list[Drawing]:
+    """Return the figures of all sections that have panels."""
+    return [drawing_of(artefact, index) for index, section in enumerate(artefact.sections) if section.panels]
+
+
+def draw(drawing: Drawing, folder: Path) -> None:
+    """Draw all files of a figure."""
+    write_png_and_pdf(drawing.panels, folder / drawing.name)
+    for panel, name in zip(drawing.panels, drawing.svgs, strict=True):
+        write_svg(panel, folder / name)
+
+
+def write_png_and_pdf(panels: Sequence[Panel], path: Path) -> None:
+    """Draw panels as one figure, two per row, into `path` with .png and .pdf added to its name."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    columns = min(len(panels), PANELS_PER_ROW)
+    rows = -(-len(panels) // columns)
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(COLUMN * columns, HEIGHT * rows), layout="constrained")
+        for number, panel in enumerate(panels, start=1):
+            ax = figure.add_subplot(rows, columns, number)
+            _draw_panel(panel, ax)
+            ax.set_title(panel.title, loc="left", parse_math=False)
+        # Without program and date, so that the same figure is the same file.
+        for extension, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
+            file = path.with_name(f"{path.name}.{extension}")
+            write_atomically(file, lambda f, e=extension, m=metadata: figure.savefig(f, format=e, dpi=DPI, metadata=m))
+
+
+def write_svg(panel: Panel, path: Path) -> None:
+    """Draw a panel as an SVG to stand inline in the page, without its title, which the page sets as text.
+
+    The name of the file makes the ids in it unique.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    transparent = {f"{part}.facecolor": "none" for part in ("figure", "axes", "savefig")}
+    with matplotlib.rc_context(SETTINGS | transparent | {"svg.hashsalt": path.name}):
+        figure = Figure(figsize=(COLUMN, HEIGHT), layout="constrained")
+        ax = figure.add_subplot()
+        _draw_panel(panel, ax)
+        if ax.images:
+            # An image's colours are chosen for a white background, and so is the ink of lines on it.
+            ax.set_facecolor("white")
+            for line in ax.lines:
+                line.set_color(BLACK if line.get_color() == INK else line.get_color())
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    svg = _inline_svg(buffer.getvalue().decode(), panel.alt, path.stem)
+    write_atomically(path, lambda file: file.write_text(svg, encoding="utf-8", errors="backslashreplace"))
+
+
+def _draw_panel(panel: Panel, ax: Axes) -> None:
+    style_axes(ax)
+    panel.draw(ax)
+    # Names of data sets and the like may have dollar signs, which are no mathematics. Tick labels may be mathematics:
+    # matplotlib writes powers of ten so.
+    legend = ax.get_legend()
+    for text in [ax.xaxis.label, ax.yaxis.label, *ax.texts, *(legend.get_texts() if legend else [])]:
+        text.set_parse_math(False)
+
+
+def _inline_svg(svg: str, alt: str, prefix: str) -> str:
+    """Return an SVG that can stand among others in a page: with unique ids, the page's ink, and `alt` as its name."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
+    svg = re.sub(r'href="#', f'href="#{prefix}-', svg).replace("url(#", f"url(#{prefix}-")
+    svg = svg.replace(INK, "currentColor").replace(GRID, f"var(--grid, {GRID})")
+    name = html.escape(alt)
+    end = svg.index(">")
+    return f'{svg[:end]} role="img" aria-label="{name}"><title>{name}</title>{svg[end + 1 :]}'

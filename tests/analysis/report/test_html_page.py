@@ -1,0 +1,52 @@
+"""The report's page as a parser reads it, without a browser."""
+
+from html.parser import HTMLParser
+
+from analysis.report.html_page import to_html
+from analysis.report.png_pdf_svg import drawing_of
+from tests.analysis.report.samples import ODD, ODD_COMMAND, ODD_NAME, RUNS, odd_contents
+
+VOID = {"meta", "link", "br", "img"}
+
+
+class Reader(HTMLParser):
+    """Collect the texts of all elements by tag and class, and check that every element is closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.texts = [], {}
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in VOID:
+            self.open.append((f"{tag}.{dict(attrs).get('class', '')}".rstrip("."), []))
+
+    def handle_endtag(self, tag):
+        name, pieces = self.open.pop()
+        assert name.split(".")[0] == tag
+        self.texts.setdefault(name, []).append("".join(pieces))
+
+    def handle_data(self, data):
+        for _, pieces in self.open:
+            pieces.append(data)
+
+
+def read_odd_page():
+    contents = odd_contents()
+    svgs = dict.fromkeys(drawing_of(contents.artefacts[0], 0).svgs, "<svg></svg>")
+    page = to_html(contents, svgs, {"table1": ["table1.md"]})
+    reader = Reader()
+    reader.feed(page)
+    assert not reader.open
+    return reader.texts
+
+
+def test_commands_are_copied_as_they_are():
+    commands = read_odd_page()["code.command"]
+    assert set(commands) == {ODD_COMMAND} and len(commands) > 2 + len(RUNS)
+
+
+def test_odd_texts_are_shown_as_they_are():
+    texts = read_odd_page()
+    assert texts["code"].count(ODD) >= 3  # in the overview, as a heading and of the verdict
+    assert ODD in texts["caption"] and texts["figcaption"] == [ODD_NAME]
+    assert ODD in texts["p.note"] and ODD in texts["p.numbers"] and ODD in texts["h3"]

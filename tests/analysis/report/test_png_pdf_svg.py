@@ -1,0 +1,67 @@
+import re
+from dataclasses import replace
+from functools import partial
+
+import pytest
+from PIL import Image
+
+from analysis.artefacts.style import BLUE, GRID, INK
+from analysis.report.png_pdf_svg import draw, drawing_of
+from tests.analysis.report.samples import ODD_NAME, draw_curve, sample_artefact, sample_panel
+
+
+def draw_artefact(artefact, folder):
+    draw(drawing_of(artefact, 0), folder)
+
+
+def test_pictures_are_fit_for_print(written):
+    picture = Image.open(written / "table1.png")
+    assert round(picture.info["dpi"][0]) == 300 and picture.width == 1050
+    assert len(picture.convert("L").getcolors()) > 10
+    assert (written / "table1.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_panels_for_the_page_have_its_ink_and_unique_ids(tmp_path):
+    draw_artefact(sample_artefact(panels=[sample_panel(), sample_panel("other")]), tmp_path)
+    svgs = [(tmp_path / f"table1-{name}.svg").read_text() for name in ("curve", "other")]
+    ids = [re.findall(r'\bid="([^"]+)"', svg) for svg in svgs]
+    assert ids[0] and not set(ids[0]) & set(ids[1]) and all(len(x) == len(set(x)) for x in ids)
+    for svg, svg_ids in zip(svgs, ids, strict=True):
+        assert set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', svg)[0]) - {""} <= set(svg_ids)
+        assert "currentColor" in svg and "var(--grid" in svg and BLUE.lower() in svg
+        assert INK not in svg and GRID not in svg.replace(f"var(--grid, {GRID})", "")
+        assert 'role="img" aria-label="y &lt;rises&gt; to 3.0"><title>y &lt;rises&gt; to 3.0</title>' in svg
+    assert Image.open(tmp_path / "table1.png").width == 2100
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")  # of a character that matplotlib's font lacks it draws a box
+@pytest.mark.parametrize("text", [r"$\frac$ $x_$", "$a$", ODD_NAME])
+def test_text_in_figures_is_no_mathematics(text, tmp_path):
+    curve = sample_panel()
+
+    def draw_and_keep(ax):
+        draw_curve(curve.data, ax, name=text)
+        ax.text(0, 1, text)
+        axes.append(ax)
+
+    axes = []
+    draw_artefact(sample_artefact(panels=[replace(curve, title=text, draw=draw_and_keep)]), tmp_path)
+    for ax in axes:
+        texts = [ax.yaxis.label, *ax.texts, *ax.get_legend().get_texts()]
+        assert len(texts) == 3 and not any(x.get_parse_math() for x in texts)
+    assert axes[0].get_title(loc="left") == text
+
+
+def test_powers_of_ten_on_an_axis_are_mathematics(tmp_path):
+    curve = sample_panel(ys=(1.0, 1000.0))
+
+    def draw_on_log_axis(drawn, ax):
+        draw_curve(curve.data, ax)
+        ax.set_yscale("log")
+        drawn.append(ax)
+
+    axes = []
+    panel = replace(curve, draw=partial(draw_on_log_axis, axes))
+    draw_artefact(sample_artefact(panels=[panel]), tmp_path)
+    ticks = [tick for tick in axes[0].yaxis.get_ticklabels() if "$" in tick.get_text()]
+    assert ticks and all(tick.get_parse_math() for tick in ticks)
