@@ -26,7 +26,7 @@ def build(runs: Runs) -> Artefact:
 
 
 def _section(setting: Setting) -> Section:
-    found = [run for run in setting.at() if len(run.series("loss_seconds"))]
+    found = [run for run in setting.select() if len(run.series("loss_seconds"))]
     missing = missing_runs(setting, "figure10", {"AP-loss": found})
     panels = [_panel(key, found) for key in TIMES] if found else []
     notes = [where_run(found)] if found else []

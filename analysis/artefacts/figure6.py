@@ -10,7 +10,7 @@ from analysis.artefacts.style import Axes, label
 from analysis.artefacts.table2 import NAMES
 from analysis.artefacts.table_cells import in_each_setting, missing_runs
 from analysis.reading.runs import Runs
-from analysis.reading.settings import LOSSES, Setting
+from analysis.reading.settings import LOSS_TITLES, Setting
 
 TITLE = "Fig. 6: AP over training"
 CAPTION = (
@@ -28,7 +28,7 @@ def build(runs: Runs) -> Artefact:
 
 
 def _section(setting: Setting) -> Section:
-    at = {loss: setting.at(loss=loss) for loss in LOSSES}
+    at = {loss: setting.select(loss=loss) for loss in LOSS_TITLES}
     rows = [
         {"loss": loss, "seed": run.config["seed"], "epoch": round(step / epochs_of(run), 3), "AP": ap}
         for loss, found in at.items()
@@ -36,7 +36,7 @@ def _section(setting: Setting) -> Section:
         for step, ap in run.series("AP").items()
     ]
     data = over_seeds(pd.DataFrame(rows, columns=["loss", "seed", "epoch", "AP"]), "loss", "epoch", "AP")
-    missing = missing_runs(setting, "figure6", {LOSSES[loss]: found for loss, found in at.items()})
+    missing = missing_runs(setting, "figure6", {LOSS_TITLES[loss]: found for loss, found in at.items()})
     run_ids = [run.run_id for found in at.values() for run in found]
     name = f"({'b' if setting.detector == 'ssd' else 'a'}) {NAMES[setting.detector]}, {setting.data}"
     panels = [Panel("training", name, partial(_draw, data), data, _alt(data))] if len(data) else []
@@ -44,12 +44,12 @@ def _section(setting: Setting) -> Section:
 
 
 def _draw(data: pd.DataFrame, ax: Axes) -> None:
-    draw_over_seeds(ax, data, "loss", "epoch", LOSSES)
+    draw_over_seeds(ax, data, "loss", "epoch", LOSS_TITLES)
     label(ax, "epoch", "AP (%)")
     ax.set_xlim(left=0)
 
 
 def _alt(data: pd.DataFrame) -> str:
     ends = data.sort_values("epoch").groupby("loss").last()["mean"]
-    words = [f"{LOSSES[loss]} {ends[loss]:.1f}" for loss in LOSSES if loss in ends]
+    words = [f"{LOSS_TITLES[loss]} {ends[loss]:.1f}" for loss in LOSS_TITLES if loss in ends]
     return f"AP against epoch, a line for each loss. At the end: {listed(words)}."

@@ -9,7 +9,7 @@ from analysis.artefacts.artefact import Artefact, Panel, Section
 from analysis.artefacts.style import INK, Axes, label
 from analysis.artefacts.table_cells import in_each_setting, missing_runs
 from analysis.reading.runs import Run, Runs
-from analysis.reading.settings import LOSSES, Setting
+from analysis.reading.settings import LOSS_TITLES, Setting
 
 TITLE = "Fig. 7: scores of anchors against their IoU"
 CAPTION = (
@@ -32,11 +32,11 @@ def counts_of(run: Run) -> np.ndarray | None:
 
 
 def _section(setting: Setting) -> Section:
-    at = {loss: [run for run in setting.at(loss=loss) if counts_of(run) is not None] for loss in LOSSES}
+    at = {loss: [run for run in setting.select(loss=loss) if counts_of(run) is not None] for loss in LOSS_TITLES}
     sums = {loss: sum(counts_of(run) for run in found) for loss, found in at.items() if found}
     most = max((int(counts.max()) for counts in sums.values()), default=1)
     panels = [_panel(loss, counts, most, len(at[loss])) for loss, counts in sums.items()]
-    missing = missing_runs(setting, "figure7", {LOSSES[loss]: found for loss, found in at.items()})
+    missing = missing_runs(setting, "figure7", {LOSS_TITLES[loss]: found for loss, found in at.items()})
     run_ids = [run.run_id for found in at.values() for run in found]
     return Section(setting.overrides, [], panels, missing, run_ids)
 
@@ -51,10 +51,10 @@ def _panel(loss: str, counts: np.ndarray, most: int, seeds: int) -> Panel:
     positives = data[data.iou >= 0.5]
     mean = (positives.anchors * (positives.score + 0.5 / bins)).sum() / max(positives.anchors.sum(), 1)
     alt = (
-        f"{LOSSES[loss]}: of {negatives:,} negative anchors {high:,} score at least {HIGH_SCORE}; anchors with IoU of "
+        f"{LOSS_TITLES[loss]}: of {negatives:,} negative anchors {high:,} score at least {HIGH_SCORE}; anchors with IoU of "
         f"0.5 and more score {mean:.2f} in the mean."
     )
-    title = f"{LOSSES[loss]}, {seeds} seed{'s' * (seeds > 1)}"
+    title = f"{LOSS_TITLES[loss]}, {seeds} seed{'s' * (seeds > 1)}"
     return Panel(f"scores-{loss}", title, partial(_draw, data, bins, most), data, alt)
 
 

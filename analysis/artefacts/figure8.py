@@ -9,7 +9,7 @@ from analysis.artefacts.curves import draw_over_seeds, epochs_of, line_of, liste
 from analysis.artefacts.style import Axes, label
 from analysis.artefacts.table_cells import in_each_setting, missing_runs
 from analysis.reading.runs import Run, Runs
-from analysis.reading.settings import METHODS, Setting, knobs_of
+from analysis.reading.settings import METHOD_TITLES, Setting, ablation_values
 
 TITLE = "Fig. 8: optimising AP-loss"
 CAPTION = (
@@ -33,10 +33,10 @@ def final_ap_loss(run: Run) -> float:
 
 
 def _section(setting: Setting) -> Section:
-    at = {method: setting.at(method=method, box_loss=False) for method in METHODS}
-    with_proposals = [run for run in setting.runs if knobs_of(run.config)["proposals"] is not None]
+    at = {method: setting.select(method=method, box_loss=False) for method in METHOD_TITLES}
+    with_proposals = [run for run in setting.runs if ablation_values(run.config)["proposals"] is not None]
     panels = [panel for panel in (_training(at), _imbalance(with_proposals)) if len(panel.data)]
-    missing = missing_runs(setting, "figure8", {METHODS[method]: found for method, found in at.items()})
+    missing = missing_runs(setting, "figure8", {METHOD_TITLES[method]: found for method, found in at.items()})
     if not with_proposals:
         missing.append(Missing("panel (b), with an RPN's proposals", None))
     run_ids = [run.run_id for run in (*(run for found in at.values() for run in found), *with_proposals)]
@@ -53,13 +53,13 @@ def _training(at: dict[str, list[Run]]) -> Panel:
     frame = pd.DataFrame(rows, columns=["method", "seed", "epoch", "ap_loss"])
     data = over_seeds(frame, "method", "epoch", "ap_loss")
     ends = data.sort_values("epoch").groupby("method")["mean"].last() if len(data) else {}
-    words = [f"{METHODS[method]} {ends[method]:.2f}" for method in METHODS if method in ends]
+    words = [f"{METHOD_TITLES[method]} {ends[method]:.2f}" for method in METHOD_TITLES if method in ends]
     alt = f"AP-loss against epoch, a line for each method. At the end: {listed(words)}."
     return Panel("training", "(a) over training", partial(_draw_training, data), data, alt)
 
 
 def _draw_training(data: pd.DataFrame, ax: Axes) -> None:
-    draw_over_seeds(ax, data, "method", "epoch", METHODS, marker="")
+    draw_over_seeds(ax, data, "method", "epoch", METHOD_TITLES, marker="")
     label(ax, "epoch", "AP-loss")
     ax.set_ylim(0, 1.02)
     ax.set_xlim(left=0)
@@ -68,7 +68,7 @@ def _draw_training(data: pd.DataFrame, ax: Axes) -> None:
 def _imbalance(runs: list[Run]) -> Panel:
     rows = []
     for run in runs:
-        knobs = knobs_of(run.config)
+        knobs = ablation_values(run.config)
         rows.append(
             {
                 "method": knobs["method"],
@@ -85,7 +85,7 @@ def _imbalance(runs: list[Run]) -> Panel:
     ]
     data = pd.concat(parts, ignore_index=True) if parts else over_seeds(frame, "method", "proposals", "ap_loss")
     words = [
-        f"{METHODS[row.method]} {row.mean:.2f} with {row.proposals} proposals"
+        f"{METHOD_TITLES[row.method]} {row.mean:.2f} with {row.proposals} proposals"
         for row in data.sort_values("proposals").groupby("method").last().reset_index().itertuples()
     ]
     alt = f"Final AP-loss against the number of proposals, a line for each method. {listed(words)}."
@@ -93,11 +93,11 @@ def _imbalance(runs: list[Run]) -> Panel:
 
 
 def _draw_imbalance(data: pd.DataFrame, ax: Axes) -> None:
-    for name in [name for name in METHODS if (data.method == name).any()]:
+    for name in [name for name in METHOD_TITLES if (data.method == name).any()]:
         mine = data[data.method == name].sort_values("proposals")
         look = line_of(name)
         usual = mine[~mine.snapshot.astype(bool)]
-        ax.plot(usual.proposals, usual["mean"], label=METHODS[name], **look | {"linestyle": "-"})
+        ax.plot(usual.proposals, usual["mean"], label=METHOD_TITLES[name], **look | {"linestyle": "-"})
         ax.fill_between(usual.proposals, usual.low, usual.high, color=look["color"], alpha=0.15, linewidth=0)
         # From the last number that training came to by itself on.
         later = pd.concat([usual.tail(1), mine[mine.snapshot.astype(bool)]])

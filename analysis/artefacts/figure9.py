@@ -9,7 +9,7 @@ from analysis.artefacts.curves import draw_over_seeds, listed, over_seeds, where
 from analysis.artefacts.style import Axes, label
 from analysis.artefacts.table_cells import in_each_setting, missing_runs
 from analysis.reading.runs import Run, Runs
-from analysis.reading.settings import LOSSES, Setting
+from analysis.reading.settings import LOSS_TITLES, Setting
 
 TITLE = "Fig. 9: memory by batch size"
 CAPTION = (
@@ -17,7 +17,7 @@ CAPTION = (
     "resident of the process, with Python and the libraries. What a loss costs is its distance from the detector "
     "without a loss."
 )
-WITH_NONE = {"none": "no loss", **LOSSES}
+WITH_NONE = {"none": "no loss", **LOSS_TITLES}
 BATCH_SIZES = (1, 2, 4, 8)
 
 
@@ -34,7 +34,7 @@ def peak_memory(run: Run) -> float:
 
 
 def _section(setting: Setting) -> Section:
-    at = {(loss, size): setting.at(loss=loss, batch_size=size) for loss in WITH_NONE for size in BATCH_SIZES}
+    at = {(loss, size): setting.select(loss=loss, batch_size=size) for loss in WITH_NONE for size in BATCH_SIZES}
     at = {key: [run for run in runs if peak_memory(run) == peak_memory(run)] for key, runs in at.items()}
     rows = [
         {"loss": loss, "batch_size": size, "seed": run.config["seed"], "memory": peak_memory(run) / 1024}
@@ -43,7 +43,7 @@ def _section(setting: Setting) -> Section:
     ]
     frame = pd.DataFrame(rows, columns=["loss", "batch_size", "seed", "memory"])
     data = over_seeds(frame, "loss", "batch_size", "memory")
-    wanted = {f"{LOSSES[loss]} at {size}": found for (loss, size), found in at.items() if loss in LOSSES}
+    wanted = {f"{LOSS_TITLES[loss]} at {size}": found for (loss, size), found in at.items() if loss in LOSS_TITLES}
     missing = missing_runs(setting, "figure9", wanted)
     shown = [run for found in at.values() for run in found]
     panels = [Panel("memory", setting.data, partial(_draw, data), data, _alt(data))] if shown else []

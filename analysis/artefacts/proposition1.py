@@ -9,7 +9,7 @@ from analysis.artefacts.curves import line_of
 from analysis.artefacts.statistics import Estimate
 from analysis.artefacts.style import Axes, label
 from analysis.reading.runs import Runs
-from analysis.reading.settings import METHODS
+from analysis.reading.settings import METHOD_TITLES
 
 TITLE = "Proposition 1: a linear model on separable data"
 CAPTION = (
@@ -28,9 +28,9 @@ def build(runs: Runs) -> Artefact:
     found = descents(runs)
     there = set(zip(found.problem, found.method, strict=True))
     lacking = [
-        f"{problem}, {METHODS[m]}"
+        f"{problem}, {METHOD_TITLES[m]}"
         for problem in ("local_optimum", "random")
-        for m in METHODS
+        for m in METHOD_TITLES
         if (problem, m) not in there
     ]
     missing = [Missing("; ".join(lacking), COMMAND)] if lacking else []
@@ -115,7 +115,7 @@ def _row(found: pd.DataFrame, problem: str, method: str, tuning: str) -> list[Ce
         return Measured(Estimate(value, float("nan"), len(mine)), ids, digits=0, plain=True)
 
     median = count(steps.median()) if len(steps) else Absent("–")
-    return [problem, METHODS[method], tuning, count(len(mine)), count(len(steps)), median]
+    return [problem, METHOD_TITLES[method], tuning, count(len(mine)), count(len(steps)), median]
 
 
 def _local_optimum(found: pd.DataFrame) -> Panel:
@@ -126,14 +126,14 @@ def _local_optimum(found: pd.DataFrame) -> Panel:
     empty = pd.DataFrame(columns=["method", "tuning", "step", "ap_loss"])
     data = pd.concat(parts, ignore_index=True) if parts else empty
     ends = data.groupby("method").ap_loss.last()
-    alt = "AP-loss against step. At the end: " + ", ".join(f"{METHODS[m]} {ends[m]:.3f}" for m in METHODS if m in ends)
+    alt = "AP-loss against step. At the end: " + ", ".join(f"{METHOD_TITLES[m]} {ends[m]:.3f}" for m in METHOD_TITLES if m in ends)
     return Panel("local-optimum", "(a) the local optimum", partial(_draw_local_optimum, data), data, alt)
 
 
 def _draw_local_optimum(data: pd.DataFrame, ax: Axes) -> None:
-    for method in METHODS:
+    for method in METHOD_TITLES:
         look = {"color": line_of(method)["color"], "linewidth": 1.6}
-        titles = [METHODS[method]]
+        titles = [METHOD_TITLES[method]]
         for _, curve in data[data.method == method].groupby("tuning", sort=False):
             ax.plot(curve.step, curve.ap_loss, drawstyle="steps-post", label=titles.pop() if titles else None, **look)
             if curve.ap_loss.iloc[-1] == 0:
@@ -146,7 +146,7 @@ def _draw_local_optimum(data: pd.DataFrame, ax: Axes) -> None:
 
 def _random(found: pd.DataFrame) -> Panel:
     counts, rows = shares(found), []
-    for method in METHODS:
+    for method in METHOD_TITLES:
         for place, row in enumerate(counts[counts.method == method].itertuples()):
             mine = found[(found.problem == "random") & (found.method == method) & (found.tuning == row.tuning)]
             solved = [float((mine.steps_to_zero <= step).mean()) for step in range(STEPS + 1)]
@@ -156,7 +156,7 @@ def _random(found: pd.DataFrame) -> Panel:
             ]
     data = pd.DataFrame(rows, columns=["method", "tuning", "best", "step", "share"])
     best = counts.groupby("method").first()
-    words = [f"{METHODS[m]} {best.solved[m]} of {best.problems[m]}" for m in METHODS if m in best.index]
+    words = [f"{METHOD_TITLES[m]} {best.solved[m]} of {best.problems[m]}" for m in METHOD_TITLES if m in best.index]
     alt = "Share of the random problems with AP-loss 0 against step. In the best setting: " + ", ".join(words) + "."
     return Panel("random", "(b) random problems", partial(_draw_random, data), data, alt)
 
@@ -166,7 +166,7 @@ def _draw_random(data: pd.DataFrame, ax: Axes) -> None:
         # The best setting is the method's line; the others are there to be seen, not to be read.
         best = bool(curve.best.iloc[0])
         look = {"linewidth": 1.6} if best else {"linewidth": 0.9, "alpha": 0.6, "linestyle": (0, (4, 2))}
-        title = METHODS[method] if best else None
+        title = METHOD_TITLES[method] if best else None
         ax.step(curve.step, curve.share, where="post", color=line_of(method)["color"], label=title, **look)
     _step_axis(ax)
     ax.set_ylim(-0.03, 1.03)

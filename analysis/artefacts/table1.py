@@ -32,7 +32,7 @@ def build(runs: Runs) -> Artefact:
 
 def _section(setting: Setting) -> Section:
     rows = {
-        block: {value: setting.at(**{block: _parse(value)}) for value in values} for block, values in _rows().items()
+        block: {value: setting.select(**{block: _parse(value)}) for value in values} for block, values in _rows().items()
     }
     everything = {f"{BLOCKS[b]} {value}": runs for b, values in rows.items() for value, runs in values.items()}
     run_ids = dict.fromkeys(run.run_id for runs in everything.values() for run in runs)

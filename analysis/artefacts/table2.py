@@ -12,7 +12,7 @@ from analysis.artefacts.table_cells import (
     published_lead,
 )
 from analysis.reading.runs import Runs
-from analysis.reading.settings import LOSSES, Setting, settings
+from analysis.reading.settings import LOSS_TITLES, Setting, settings
 
 TITLE = "Table 2: training losses"
 CAPTION = (
@@ -22,8 +22,8 @@ CAPTION = (
 )
 # The paper's settings, and the overrides by which they are made here; None where the code is not here yet.
 PAPERS = {
-    ("retinanet", "voc"): "recipe=voc dataset.root=VOCdevkit",
-    ("retinanet", "coco"): "recipe=coco dataset.root=coco",
+    ("retinanet", "voc"): ("recipe=voc", "dataset.root=VOCdevkit"),
+    ("retinanet", "coco"): ("recipe=coco", "dataset.root=coco"),
     ("ssd", "voc"): None,
 }
 NAMES = {"retinanet": "RetinaNet", "ssd": "SSD", "voc": "PASCAL VOC", "coco": "COCO"}
@@ -35,7 +35,7 @@ def build(runs: Runs) -> Artefact:
     sections = [section for section in map(_section, known) if section.run_ids]
     for (detector, data), overrides in PAPERS.items():
         if not any(s.detector == detector and s.data == data and section_has(sections, s) for s in known):
-            empty = Setting(overrides or f"model={detector}", {"model.name": detector, "dataset.name": data})
+            empty = Setting(overrides or (f"model={detector}",), {"model.name": detector, "dataset.name": data})
             sections.append(_section(empty))
     return Artefact("table2", TITLE, CAPTION, sections)
 
@@ -53,12 +53,12 @@ def papers_setting(setting: Setting) -> tuple[str, str]:
 def _section(setting: Setting) -> Section:
     detector, data = papers_setting(setting)
     paper = published("table2").query("detector == @detector and data == @data").set_index("loss")
-    at = {loss: setting.at(loss=loss) for loss in LOSSES}
-    ours = {m: mark_best([measured(at[loss], m) for loss in LOSSES]) for m in METRICS}
-    theirs = {m: mark_best([Published(float(paper[m][loss]), "Table 2") for loss in LOSSES]) for m in METRICS}
+    at = {loss: setting.select(loss=loss) for loss in LOSS_TITLES}
+    ours = {m: mark_best([measured(at[loss], m) for loss in LOSS_TITLES]) for m in METRICS}
+    theirs = {m: mark_best([Published(float(paper[m][loss]), "Table 2") for loss in LOSS_TITLES]) for m in METRICS}
     rows = []
-    for place, loss in enumerate(LOSSES):
-        row = [LOSSES[loss], *(ours[m][place] for m in METRICS), *(theirs[m][place] for m in METRICS)]
+    for place, loss in enumerate(LOSS_TITLES):
+        row = [LOSS_TITLES[loss], *(ours[m][place] for m in METRICS), *(theirs[m][place] for m in METRICS)]
         if loss == "ap":
             row += ["–"] * 3
         else:
@@ -71,7 +71,7 @@ def _section(setting: Setting) -> Section:
     name = f"{NAMES[detector]} + {NAMES[data]}"
     notes = [] if setting.data == data else [f"The paper's numbers are those of {name}."]
     title = name if setting.data == data else f"{NAMES[detector]} + {setting.data}"
-    missing = missing_runs(setting, "table2", {LOSSES[loss]: found for loss, found in at.items()})
+    missing = missing_runs(setting, "table2", {LOSS_TITLES[loss]: found for loss, found in at.items()})
     if (detector, setting.data) in PAPERS and PAPERS[detector, setting.data] is None and not any(at.values()):
         missing = [Missing(name, None)]
     run_ids = [run.run_id for found in at.values() for run in found]

@@ -12,7 +12,7 @@ from analysis.artefacts.table_cells import (
     published_lead,
 )
 from analysis.reading.runs import Run, Runs
-from analysis.reading.settings import LOSSES, Setting
+from analysis.reading.settings import LOSS_TITLES, Setting
 
 TITLE = "Table 3: robustness"
 CAPTION = (
@@ -44,26 +44,26 @@ def metric(perturbation: str) -> str:
 
 def runs_of(setting: Setting, loss: str, perturbation: str) -> list[Run]:
     """The runs that tested a loss's detector on images so perturbed."""
-    return setting.at(loss=loss, attack=None if perturbation == "original" else perturbation)
+    return setting.select(loss=loss, attack=None if perturbation == "original" else perturbation)
 
 
 def _section(setting: Setting) -> Section:
     paper = published("table3").set_index("loss")
-    at = {(p, loss): runs_of(setting, loss, p) for p in PERTURBATIONS for loss in LOSSES}
+    at = {(p, loss): runs_of(setting, loss, p) for p in PERTURBATIONS for loss in LOSS_TITLES}
     rows = []
     for perturbation, name in PERTURBATIONS.items():
         key = metric(perturbation)
-        ours = mark_best([measured(at[perturbation, loss], key) for loss in LOSSES])
-        theirs = mark_best([Published(float(paper[perturbation][loss]), "Table 3") for loss in LOSSES])
+        ours = mark_best([measured(at[perturbation, loss], key) for loss in LOSS_TITLES])
+        theirs = mark_best([Published(float(paper[perturbation][loss]), "Table 3") for loss in LOSS_TITLES])
         mine = lead(at[perturbation, "ap"], at[perturbation, "focal"], key)
         papers = published_lead(paper[perturbation]["ap"], paper[perturbation]["focal"], "Table 3")
         rows.append([name, *ours, *theirs, mine, papers, less(mine, papers)])
-    columns = [("", "Test images"), *(("ours", name) for name in LOSSES.values())]
-    columns += [("paper", name) for name in LOSSES.values()]
+    columns = [("", "Test images"), *(("ours", name) for name in LOSS_TITLES.values())]
+    columns += [("paper", name) for name in LOSS_TITLES.values()]
     columns += [("AP-loss before focal loss", name) for name in ("ours", "paper", "difference")]
-    originals = {LOSSES[loss]: at["original", loss] for loss in LOSSES}
+    originals = {LOSS_TITLES[loss]: at["original", loss] for loss in LOSS_TITLES}
     missing = missing_runs(setting, "table3", originals)
-    lacking = [name for p, name in PERTURBATIONS.items() if p != "original" and not any(at[p, x] for x in LOSSES)]
+    lacking = [name for p, name in PERTURBATIONS.items() if p != "original" and not any(at[p, x] for x in LOSS_TITLES)]
     if lacking:
         missing.append(Missing(", ".join(lacking), None))
     run_ids = [run.run_id for found in at.values() for run in found]

@@ -20,7 +20,7 @@ def in_each_setting(
 ) -> list[Section]:
     """The sections of all settings with these detectors that have a run of it; an empty one if none has."""
     found = [section(setting) for setting in settings(runs.counting) if setting.detector in detectors]
-    return [made for made in found if made.run_ids] or [section(Setting("recipe=mini", {}))]
+    return [made for made in found if made.run_ids] or [section(Setting(("recipe=mini",)))]
 
 
 def published(table: str) -> pd.DataFrame:

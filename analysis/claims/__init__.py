@@ -22,7 +22,7 @@ def _claim(statement: Statement, known: list[Setting]) -> Claim:
     missing = [_missing(statement, setting) for setting, verdict in found if verdict.outcome == UNDECIDED]
     if not found:
         there = [setting for setting in known if setting.overrides == statement.overrides]
-        setting = there[0] if there else Setting(statement.overrides, {})
+        setting = there[0] if there else Setting(tuple(statement.overrides.split()))
         missing = [_missing(statement, setting)]
     verdicts = [verdict for _, verdict in found]
     return Claim(statement.name, statement.text, statement.where, statement.artefact, verdicts, missing)

@@ -10,7 +10,7 @@ from analysis.artefacts.table3 import PERTURBATIONS, metric, runs_of
 from analysis.artefacts.table_cells import by_seed, published
 from analysis.claims.rules import LEVEL, Group, Statement, compare, kinds
 from analysis.reading.runs import Run
-from analysis.reading.settings import LOSSES, Setting
+from analysis.reading.settings import LOSS_TITLES, Setting
 
 ACCEPTABLE = 2.0  # points of AP that batch size 1 may cost; 0.7 in the paper
 MUCH = 2.0  # points of AP by which AUC-loss has to be behind; 3.8 and more in the paper
@@ -19,15 +19,15 @@ SSD = "SSD"
 
 
 def _losses(setting: Setting) -> dict[str, Group]:
-    return {loss: (title, setting.at(loss=loss)) for loss, title in LOSSES.items()}
+    return {loss: (title, setting.select(loss=loss)) for loss, title in LOSS_TITLES.items()}
 
 
 def _batch(setting: Setting) -> dict[int, Group]:
-    return {size: (f"batch size {size}", setting.at(batch_size=size)) for size in (1, 2, 4, 8)}
+    return {size: (f"batch size {size}", setting.select(batch_size=size)) for size in (1, 2, 4, 8)}
 
 
 def _delta(setting: Setting) -> dict[float, Group]:
-    return {delta: (f"δ = {delta:g}", setting.at(delta=delta)) for delta in (0.25, 0.5, 1.0, 2.0, 4.0)}
+    return {delta: (f"δ = {delta:g}", setting.select(delta=delta)) for delta in (0.25, 0.5, 1.0, 2.0, 4.0)}
 
 
 def _best_batch(setting: Setting) -> Verdict | None:
@@ -55,7 +55,7 @@ def _worse_delta(delta: float):
 
 def _interpolation(setting: Setting) -> Verdict | None:
     with_it, without = (
-        (name, setting.at(interpolated=yes)) for name, yes in (("interpolation", True), ("no interpolation", False))
+        (name, setting.select(interpolated=yes)) for name, yes in (("interpolation", True), ("no interpolation", False))
     )
     return compare(setting, "AP", "AP", with_it, [without])
 
@@ -91,7 +91,7 @@ def _at_every_snapshot(setting: Setting) -> Verdict | None:
         for loss in others:
             test = difference(values["ap"], values[loss])
             tests.append(test)
-            lowest.append((test.mean, step, LOSSES[loss]))
+            lowest.append((test.mean, step, LOSS_TITLES[loss]))
     supported = all(test.p_greater < LEVEL for test in tests)
     contradicted = any(test.p_less < LEVEL / len(tests) for test in tests)
     behind = sum(mean < 0 for mean, *_ in lowest)
@@ -147,7 +147,7 @@ def _most_confident(setting: Setting) -> Verdict | None:
 
 def _robust(perturbation: str):
     def judge(setting: Setting) -> Verdict | None:
-        at = {loss: (title, runs_of(setting, loss, perturbation)) for loss, title in LOSSES.items()}
+        at = {loss: (title, runs_of(setting, loss, perturbation)) for loss, title in LOSS_TITLES.items()}
         others = [group for loss, group in at.items() if loss != "ap"]
         key = metric(perturbation)
         return compare(setting, "AP50" if key == "AP50" else "Least perturbation", key, at["ap"], others)
@@ -157,7 +157,7 @@ def _robust(perturbation: str):
 
 def _statement_of_table_2(detector: str, data: str, title: str) -> Statement:
     paper = published("table2").query("detector == @detector and data == @data").set_index("loss")["AP"]
-    leads = listed(f"{paper['ap'] - paper[loss]:.1f} AP before {LOSSES[loss]}" for loss in LOSSES if loss != "ap")
+    leads = listed(f"{paper['ap'] - paper[loss]:.1f} AP before {LOSS_TITLES[loss]}" for loss in LOSS_TITLES if loss != "ap")
     return Statement(
         f"first-{detector}-{data}",
         f"AP-loss is ahead of all other losses with {title}, by {leads}.",

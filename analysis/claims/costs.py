@@ -10,7 +10,7 @@ from analysis.artefacts.figure11 import BATCH_SIZES, last_epoch
 from analysis.artefacts.table_cells import values_of
 from analysis.claims.rules import Statement, by_batch_size, compare, exponent, in_each_run, on_one_machine, residual
 from analysis.reading.runs import Run
-from analysis.reading.settings import LOSSES, Setting
+from analysis.reading.settings import LOSS_TITLES, Setting
 
 
 def _milliseconds(run: Run) -> float:
@@ -18,7 +18,7 @@ def _milliseconds(run: Run) -> float:
 
 
 def _sizes(loss: str, setting: Setting) -> dict[int, list[Run]]:
-    return {size: setting.at(loss=loss, batch_size=size) for size in BATCH_SIZES}
+    return {size: setting.select(loss=loss, batch_size=size) for size in BATCH_SIZES}
 
 
 def _memory_is_linear(setting: Setting) -> Verdict | None:
@@ -28,7 +28,7 @@ def _memory_is_linear(setting: Setting) -> Verdict | None:
 
 def _memory_is_small(setting: Setting) -> Verdict | None:
     """At the largest batch size: the increase over the losses that rank nothing, as a share of the whole."""
-    groups = on_one_machine([(loss, setting.at(loss=loss)) for loss in ("ap", "focal", "ohem")])
+    groups = on_one_machine([(loss, setting.select(loss=loss)) for loss in ("ap", "focal", "ohem")])
     values = {loss: values_of(runs, peak_memory) for loss, runs in groups}
     others = [value for loss in ("focal", "ohem") for value in values[loss].values()]
     if not values["ap"] or not others:
@@ -67,12 +67,12 @@ def share_of_iteration(run: Run) -> float:
 
 def _falls_early(setting: Setting) -> Verdict | None:
     what = "Median time of the second half over that of the first fiftieth of the steps:"
-    return in_each_run(setting, what, left_of_first, setting.at(), 0.9, 1.0)
+    return in_each_run(setting, what, left_of_first, setting.select(), 0.9, 1.0)
 
 
 def _mean_is_final(setting: Setting) -> Verdict | None:
     what = "Mean time of all steps over that of the last tenth:"
-    return in_each_run(setting, what, mean_to_final, setting.at(), 1.25, 1.5)
+    return in_each_run(setting, what, mean_to_final, setting.select(), 1.25, 1.5)
 
 
 def _near_linear(setting: Setting) -> Verdict | None:
@@ -87,14 +87,14 @@ def _focal_is_constant(setting: Setting) -> Verdict | None:
 
 def _focal_is_cheapest(setting: Setting) -> Verdict | None:
     """At the paper's batch size 8: by test if there are several seeds, of which each run is a mean over an epoch."""
-    groups = dict(on_one_machine([(title, setting.at(loss=loss)) for loss, title in LOSSES.items()]))
-    focal = (LOSSES["focal"], groups.pop(LOSSES["focal"]))
+    groups = dict(on_one_machine([(title, setting.select(loss=loss)) for loss, title in LOSS_TITLES.items()]))
+    focal = (LOSS_TITLES["focal"], groups.pop(LOSS_TITLES["focal"]))
     return compare(setting, "Milliseconds", _milliseconds, focal, list(groups.items()), least=True, digits=2)
 
 
 def _third_of_the_iteration(setting: Setting) -> Verdict | None:
     what = "AP-loss's part of an iteration's time:"
-    return in_each_run(setting, what, share_of_iteration, setting.at(), 0.4, 0.5)
+    return in_each_run(setting, what, share_of_iteration, setting.select(), 0.4, 0.5)
 
 
 TIME, COST = "Section 4.3.2, Fig. 10", "Section 4.3.2, Fig. 11"

@@ -6,7 +6,7 @@ from analysis.artefacts.artefact import Verdict
 from analysis.artefacts.figure8 import final_ap_loss
 from analysis.claims.rules import Group, Statement, against, compare, equal
 from analysis.reading.runs import Run
-from analysis.reading.settings import METHODS, Setting, knobs_of
+from analysis.reading.settings import METHOD_TITLES, Setting, ablation_values
 
 STUCK = 0.9  # of the AP-loss at the beginning: what stays above it has not converged
 WELL = 0.1  # of AP-loss by which the structured hinge has to be above; 0.4 and more in the paper
@@ -22,13 +22,13 @@ def share_left(run: Run) -> float:
 
 
 def _on_all_anchors(method: str, setting: Setting) -> list[Run]:
-    return setting.at(method=method, box_loss=False)
+    return setting.select(method=method, box_loss=False)
 
 
 def _on_proposals(method: str, wanted: Callable[[int], bool], snapshot: bool, setting: Setting) -> list[Run]:
     found = []
     for run in setting.runs:
-        knobs = knobs_of(run.config)
+        knobs = ablation_values(run.config)
         if (knobs.get("method"), knobs["snapshot"]) == (method, snapshot) and wanted(int(knobs["proposals"] or 0)):
             found.append(run)
     return found
@@ -40,7 +40,7 @@ def _stuck(setting: Setting) -> Verdict | None:
 
 
 def _hinge_above(setting: Setting) -> Verdict | None:
-    hinge, ours = ((METHODS[m], _on_all_anchors(m, setting)) for m in ("structured_hinge", "error_driven"))
+    hinge, ours = ((METHOD_TITLES[m], _on_all_anchors(m, setting)) for m in ("structured_hinge", "error_driven"))
     return compare(setting, "Final AP-loss", final_ap_loss, hinge, [ours], allowance=-WELL, digits=2)
 
 
@@ -64,7 +64,7 @@ def _warm_start(setting: Setting) -> Verdict | None:
 
 def _ends(method: str, setting: Setting) -> list[Group]:
     """The runs with most and with fewest proposals, if these differ."""
-    counts = sorted({knobs_of(run.config)["proposals"] for run in _on_proposals(method, bool, False, setting)})
+    counts = sorted({ablation_values(run.config)["proposals"] for run in _on_proposals(method, bool, False, setting)})
     if len(counts) < 2:
         return []
     return [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from analysis.artefacts.artefact import Artefact, Published
 from analysis.reading.runs import Run, Runs
-from analysis.reading.settings import LOSSES, settings
+from analysis.reading.settings import LOSS_TITLES, settings
 from analysis.report.html_elements import command_line, link, scrolling, setting_name
 from analysis.report.provenance import PAPER, describe_runs, paper_anchor, run_anchor, sources_of
 
@@ -32,8 +32,8 @@ def detections(runs: Runs) -> str:
     """Sample detections of one run for each loss, of the lowest seed with the usual knobs."""
     found: dict[str, str] = {}
     for setting in settings(run for run in runs.counting if _picture(run)):
-        for loss, title in LOSSES.items():
-            for run in setting.at(loss=loss)[:1]:
+        for loss, title in LOSS_TITLES.items():
+            for run in setting.select(loss=loss)[:1]:
                 picture = None if loss in found else _jpeg(Path(_picture(run)))
                 if picture:
                     words = f"{title}, {setting_name(setting.overrides)}, seed {run.config['seed']}, run "
@@ -43,7 +43,7 @@ def detections(runs: Runs) -> str:
                         f'<figure class="detections">{scrolling(f"Detections with {title}", image)}'
                         f"<figcaption>{words}{run_links([run.run_id], runs)}</figcaption></figure>"
                     )
-    return "\n".join(found[loss] for loss in LOSSES if loss in found)
+    return "\n".join(found[loss] for loss in LOSS_TITLES if loss in found)
 
 
 def _picture(run: Run) -> str | None:

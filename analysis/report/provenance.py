@@ -8,7 +8,7 @@ from typing import Any
 
 from analysis.artefacts.artefact import Artefact, Measured
 from analysis.reading.runs import Run, Runs
-from analysis.reading.settings import STANDARD, knobs_of
+from analysis.reading.settings import STANDARD, ablation_values
 from analysis.artefacts.number_format import row_name
 
 PAPER = (
@@ -76,7 +76,7 @@ def _describe(run: Run, runs: Runs, command: str) -> dict[str, str]:
     commit = str(config.get("environment.git_commit") or "")
     return {
         "run": run.run_id, "state": run.state, "reason": run.reason,
-        "counts": "yes" if run.finished or runs.unfinished_too else "no",
+        "counts": "yes" if runs.counts(run) else "no",
         "recipe": str(config.get("recipe", config.get("problem.name", ""))),
         "loss": str(config.get("loss.name", config.get("method.name", ""))),
         "knobs": ", ".join(f"{key}={value}" for key, value in changed(config).items()),
@@ -93,4 +93,5 @@ def changed(config: dict[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in config.items() if key.startswith("method.") and key != "method.name"}
     model = config.get("model.name", "retinanet")
     found = {"model": model} if model != "retinanet" else {}
-    return found | {key: value for key, value in knobs_of(config).items() if key != "loss" and value != STANDARD[key]}
+    values = ablation_values(config)
+    return found | {key: value for key, value in values.items() if key != "loss" and value != STANDARD[key]}

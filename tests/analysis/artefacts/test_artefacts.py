@@ -8,7 +8,7 @@ from analysis.artefacts import figure6, figure7, figure8, figure9, figure10, fig
 from analysis.artefacts.artefact import Absent
 from analysis.reading.local import read_local
 from analysis.reading.runs import Runs
-from analysis.reading.settings import METHODS
+from analysis.reading.settings import METHOD_TITLES
 from tests.analysis.logged import every_kind_of_run, log_runs
 
 matplotlib.use("agg")
@@ -99,14 +99,14 @@ def test_figure_7_counts_negatives(runs):
 def test_figure_8_has_both_panels(runs):
     section = section_of(figure8.build(runs), "recipe=mini")
     axes = drawn(section)
-    assert labels(axes["training"]) == [f"{title} (1 seed)" for title in METHODS.values()]
+    assert labels(axes["training"]) == [f"{title} (1 seed)" for title in METHOD_TITLES.values()]
     (line,) = [line for line in axes["training"].lines if line.get_label().startswith("error")]
     assert line.get_ydata().tolist() == pytest.approx([1 - step / 40 for step in range(1, 21)])
     imbalance = section.panels[1].data
     approximate = imbalance[imbalance.method == "approximate_gradient"]
     assert approximate.snapshot.tolist() == [False, True]
     assert approximate["mean"].tolist() == pytest.approx([0.42, 0.48])
-    dashed = [line for line in axes["imbalance"].lines if not line.get_label().startswith(tuple(METHODS.values()))]
+    dashed = [line for line in axes["imbalance"].lines if not line.get_label().startswith(tuple(METHOD_TITLES.values()))]
     assert [line.get_xdata().tolist() for line in dashed] == [[2000, 8000]]
     assert section.missing == []
 

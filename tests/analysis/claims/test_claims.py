@@ -12,7 +12,7 @@ from analysis.artefacts.table3 import PERTURBATIONS
 from analysis.claims import STATEMENTS, judge
 from analysis.claims.rules import exponent, residual
 from analysis.reading.runs import Runs
-from analysis.reading.settings import LOSSES
+from analysis.reading.settings import LOSS_TITLES
 from tests.analysis.logged import config_of, run_of
 
 STEPS = 100
@@ -71,7 +71,7 @@ SETTINGS = {
 @pytest.fixture(scope="module")
 def base():
     """By loss what the built-in recipe has."""
-    return {loss: config_of(f"loss={loss}") for loss in LOSSES}
+    return {loss: config_of(f"loss={loss}") for loss in LOSS_TITLES}
 
 
 def make(base, values, seed, **changes):
@@ -116,7 +116,7 @@ def world(base, of, seeds=3):
     runs = []
     for name, own in SETTINGS.items():
         for seed in range(seeds):
-            for loss in LOSSES:
+            for loss in LOSS_TITLES:
                 for size in of["batch"]:
                     ap = of["ssd" if name == "ssd" else "losses"][loss]
                     if loss == "ap" and size != 8:
