@@ -80,9 +80,9 @@ def report(names: list[str], runs: Runs, folder: Path) -> None:
 
     claims = []
     if not names or "claims" in names:
-        from analysis.claims import judge
+        from analysis.claims import judge_claims
 
-        claims = judge(runs)
+        claims = judge_claims(runs)
     artefacts = build([name for name in ARTEFACTS if name in names] if names else ARTEFACTS, runs)
     if names:
         print("\n\n".join([*map(to_markdown, artefacts), *([claims_to_markdown(claims)] if claims else [])]))

@@ -87,7 +87,7 @@ def facts_of(run: Run) -> RunFacts | None:
     if identity.get(BOX_LOSS_WEIGHT) == 0:
         del fixed[BOX_LOSS_WEIGHT]
     for key, table in _tables(config).items():
-        if table.get(loss) == identity.get(key, ABSENT):
+        if table.get(loss, identity.get(key)) == identity.get(key):
             fixed[key] = table
     return RunFacts(run, loss, identity, fixed | {FINGERPRINT: config.get(FINGERPRINT)}, words, processes)
 

@@ -6,6 +6,7 @@ values that its recipe has for each loss.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from analysis.reading.grouping import Group, differing_keys, group_runs
@@ -78,9 +79,15 @@ class Setting:
 
     def select(self, **changes: Any) -> list[Run]:
         """Return the runs that differ from STANDARD in these values alone, in the order of their seeds."""
-        values = _used(STANDARD | changes)
-        chosen = [run for run in self.runs if ablation_values(run.config) == values]
-        return sorted(chosen, key=lambda run: run.config["seed"])
+        return list(self._by_values.get(frozenset(_used(STANDARD | changes).items()), []))
+
+    @cached_property
+    def _by_values(self) -> dict[frozenset[tuple[str, Any]], list[Run]]:
+        """The runs by their :func:`ablation_values`."""
+        by_values: dict[frozenset[tuple[str, Any]], list[Run]] = {}
+        for run in sorted(self.runs, key=lambda run: run.config["seed"]):
+            by_values.setdefault(frozenset(ablation_values(run.config).items()), []).append(run)
+        return by_values
 
     def command(self, sweep: str, seeds: Iterable[int] = ()) -> str:
         """Return the command that makes the runs of a file of sweeps/ in this setting; those that exist are skipped."""
@@ -123,5 +130,5 @@ def _difference(group: Group, alike: list[Group]) -> str:
 
 
 def command_of(run: Run) -> str:
-    """Return the command that makes this run, as the run has logged it; empty for one that is none of this project's."""
+    """Return the command that makes this run, as it has logged it; empty for a run that is not this project's."""
     return run.config.get("command.canonical", "")

@@ -187,7 +187,10 @@ def test_runs_without_box_loss_are_a_setting_without_any_others():
     (setting,) = settings(alone)
     assert setting.overrides == "recipe=mini" and setting.select(box_loss=False) == alone[:1]
     heavier = run("schedule.box_loss_weight=2")
-    assert {s.overrides for s in settings([*alone, heavier])} == {"recipe=mini", "recipe=mini schedule.box_loss_weight=2"}
+    assert {s.overrides for s in settings([*alone, heavier])} == {
+        "recipe=mini",
+        "recipe=mini schedule.box_loss_weight=2",
+    }
 
 
 def test_a_loss_that_ranks_nothing_belongs_to_the_settings_of_every_ranking():

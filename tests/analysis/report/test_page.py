@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from analysis.__main__ import ARTEFACTS, build
-from analysis.claims import judge
+from analysis.claims import judge_claims
 from analysis.reading.local import read_local
 from analysis.reading.runs import Runs
 from analysis.reading.settings import command_of
@@ -79,7 +79,7 @@ def browser():
 
 def write(runs, folder):
     artefacts = build(ARTEFACTS, runs)
-    write_report(artefacts, judge(runs), runs, folder, {run.run_id: command_of(run) for run in runs.all})
+    write_report(artefacts, judge_claims(runs), runs, folder, {run.run_id: command_of(run) for run in runs.all})
     return folder / "index.html"
 
 
