@@ -1,4 +1,4 @@
-"""Runs from the W&B files that they left on this machine's disk."""
+"""Reads runs from the W&B files that they have written to this machine's disk."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from tqdm import tqdm
 from analysis.reading.runs import DAMAGED, FAILED, FINISHED, UNFINISHED, Run, Runs, make_run
 from src.runs.wandb_log import HEADER, read_log
 
-FEW = 8  # files that are read faster than processes start
+FEW = 8  # runs that are read faster than processes start
 
 
 @dataclass

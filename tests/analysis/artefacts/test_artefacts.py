@@ -11,6 +11,7 @@ from analysis.reading.settings import METHOD_TITLES
 from tests.analysis.logged import every_kind_of_run, run_of
 
 matplotlib.use("agg")
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -83,6 +83,7 @@ def call(monkeypatch, *arguments):
     main()
 
 
+@pytest.mark.slow
 def test_figure4_needs_no_runs(tmp_path, monkeypatch, capsys):
     report = tmp_path / "some" / "report"
     call(monkeypatch, "figure4", "--outputs", "nowhere", "--report", report)
