@@ -2,7 +2,7 @@
 
 python -m analysis                            everything, into report/: open report/index.html
 python -m analysis table1                     prints Table 1, and writes its files into report/
-python -m analysis claims                     what the runs say of the paper's claims
+python -m analysis claims                     what the runs show about the paper's claims
 python -m analysis --wandb ENTITY/PROJECT     from a W&B server instead of the folder of outputs
 """
 
@@ -18,7 +18,7 @@ from analysis.reading.cache import read_cached
 from analysis.reading.runs import Runs
 from src.utils.errors import UserError
 
-# In the order of the paper. Each module has build(runs).
+# In the order of the paper. Each is a module of analysis/artefacts with build(runs).
 ARTEFACTS = [
     "figure4",
     "proposition1",
@@ -36,20 +36,23 @@ WITHOUT_RUNS = {"figure4"}
 
 
 def build(names: list[str], runs: Runs) -> list[Artefact]:
-    """The artefacts of these names."""
+    """Build the artefacts of these names."""
     return [importlib.import_module(f"analysis.artefacts.{name}").build(runs) for name in names]
 
 
 def main() -> None:
+    """Build what the command line asks for."""
     parser = argparse.ArgumentParser(
         prog="python -m analysis", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     names = ", ".join([*ARTEFACTS, "claims"])
     parser.add_argument("artefacts", nargs="*", metavar="ARTEFACT", help=f"{names} (default: everything)")
-    parser.add_argument("--outputs", type=Path, help="the folder of outputs that the runs are in (default: outputs)")
+    parser.add_argument("--outputs", type=Path, help="folder that the runs are in (default: outputs)")
     parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="read the runs from a W&B server instead")
     parser.add_argument("--report", type=Path, default=Path("report"), help="where files go (default: report)")
-    parser.add_argument("--unfinished", action="store_true", help="let runs count that have not finished, or failed")
+    parser.add_argument(
+        "--unfinished", action="store_true", help="also count runs that have not finished, or have failed"
+    )
     arguments = parser.parse_args()
     unknown = [name for name in arguments.artefacts if name not in (*ARTEFACTS, "claims")]
     if unknown:
@@ -57,23 +60,23 @@ def main() -> None:
     if arguments.outputs and arguments.wandb:
         parser.error("--outputs and --wandb exclude each other")
     outputs = arguments.outputs or Path("outputs")
-    needed = not arguments.artefacts or set(arguments.artefacts) - WITHOUT_RUNS
-    if needed and not arguments.wandb and not outputs.is_dir():
+    reads_runs = not arguments.artefacts or bool(set(arguments.artefacts) - WITHOUT_RUNS)
+    if reads_runs and not arguments.wandb and not outputs.is_dir():
         parser.error(f"--outputs {outputs}: no such folder; make runs with python -m src.run, or with a sweep")
     logging.basicConfig(format="%(message)s")
     try:
         runs = Runs([])
-        if needed:
+        if reads_runs:
             runs = read_cached(arguments.wandb or outputs, arguments.report / "data", arguments.unfinished)
         report(arguments.artefacts, runs, arguments.report)
     except UserError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit("stopped; the same command begins anew")
+        sys.exit("stopped; give the same command to start over")
 
 
 def report(names: list[str], runs: Runs, folder: Path) -> None:
-    """Writes the report of the artefacts of these names, of everything if there are none, and says what it has."""
+    """Write the report of the artefacts of these names, of everything if there are none, and print a summary."""
     from analysis.reading.settings import command_of
     from analysis.report.contents import ReportContents
     from analysis.report.markdown import claims_to_markdown, to_markdown
@@ -81,9 +84,9 @@ def report(names: list[str], runs: Runs, folder: Path) -> None:
 
     claims = []
     if not names or "claims" in names:
-        from analysis.claims import judge
+        from analysis.claims import judge_claims
 
-        claims = judge(runs)
+        claims = judge_claims(runs)
     artefacts = build([name for name in ARTEFACTS if name in names] if names else ARTEFACTS, runs)
     if names:
         print("\n\n".join([*map(to_markdown, artefacts), *([claims_to_markdown(claims)] if claims else [])]))

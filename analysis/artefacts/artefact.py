@@ -1,4 +1,4 @@
-"""What a table or figure of the paper is made of, before it is written in any format."""
+"""What a table or figure of the paper consists of, whatever the format it is written in."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,19 +11,19 @@ from analysis.artefacts.style import Axes
 
 @dataclass(frozen=True)
 class Measured:
-    """A number of ours: a mean over seeds, and the runs that it was measured by."""
+    """A number of ours: a mean over seeds, and the runs that it comes from."""
 
     estimate: Estimate
     run_ids: tuple[str, ...]
     digits: int = 1
     signed: bool = False  # written with its sign, as differences are
     best: bool = False  # of its column, to be set in bold
-    plain: bool = False  # a count or a median, which has no interval and is no single seed's
+    plain: bool = False  # a count or a median, which has neither interval nor seeds
 
 
 @dataclass(frozen=True)
 class Published:
-    """A number of the paper's."""
+    """A number of the paper."""
 
     value: float
     where: str  # "Table 1"
@@ -34,7 +34,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Absent:
-    """A number that is not there: no run that counts, or none that logged it."""
+    """A number that does not exist: no run counts, or none has logged it."""
 
     why: str = "missing"
 
@@ -44,7 +44,7 @@ Cell = str | Measured | Published | Absent
 
 @dataclass(frozen=True)
 class Table:
-    """A table: the first column names the rows. Columns of ours and of the paper's are told apart by their group."""
+    """A table: the first column names the rows; the groups of the others tell ours from the paper's."""
 
     name: str  # of its files, below that of the artefact: "batch_size"
     title: str
@@ -61,12 +61,12 @@ class Panel:
     title: str
     draw: Callable[[Axes], None]  # uses nothing but `data`
     data: pd.DataFrame  # tidy; all that is drawn
-    alt: str  # what there is to see, for those who do not
+    alt: str  # what can be seen, in words
 
 
 @dataclass(frozen=True)
 class Missing:
-    """Something that no run shows, and the command that makes it."""
+    """Something that no run shows yet, and the command that makes it."""
 
     what: str
     command: str | None  # None: the code for it is not here yet
@@ -74,7 +74,7 @@ class Missing:
 
 @dataclass(frozen=True)
 class Section:
-    """An artefact as one setting has it."""
+    """An artefact in one setting."""
 
     setting: str  # the words of its command line, "" for an artefact without runs
     tables: list[Table] = field(default_factory=list)
@@ -86,7 +86,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Artefact:
-    """A table or figure of the paper. Several settings make several sections, that with most runs first."""
+    """A table or figure of the paper, with a section for each setting, that with most runs first."""
 
     name: str  # "table1"
     title: str  # "Table 1: …"
@@ -99,22 +99,22 @@ SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "not enough ev
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the runs of one setting say of a claim."""
+    """What the runs of one setting show about a claim."""
 
     setting: str  # the words of its command line
     outcome: str  # SUPPORTED, CONTRADICTED or UNDECIDED
-    numbers: str  # those that decide, in a sentence: "AP 29.1 ± 0.4 with δ = 1, 26.0 ± 0.9 with δ = 0.25; …"
+    numbers: str  # those that decide it, in a sentence: "AP 29.1 ± 0.4 with δ = 1, 26.0 ± 0.9 with δ = 0.25; …"
     test: str  # the test used, and what it gave: "Welch's t-test, one-sided, p = 0.03"
     run_ids: list[str]
 
 
 @dataclass(frozen=True)
 class Claim:
-    """Something that the paper says of its experiments."""
+    """Something that the paper claims about its experiments."""
 
     name: str  # "delta-1-is-best"
     text: str  # the claim, in a sentence
     where: str  # in the paper: "Section 4.2.1, Table 1"
-    artefact: str  # that shows it: "table1"
-    verdicts: list[Verdict]  # one a setting that has any of its runs; none: nothing to say yet
+    artefact: str  # the one that shows it: "table1"
+    verdicts: list[Verdict]  # one for each setting that has any of its runs
     missing: list[Missing]  # what would decide it

@@ -7,8 +7,8 @@ import pandas as pd
 from analysis.artefacts.artefact import Artefact, Panel, Section
 from analysis.artefacts.curves import draw_over_seeds, over_seeds, smoothed, where_run
 from analysis.artefacts.style import Axes, label
-from analysis.artefacts.table_cells import in_each_setting, missing_runs
-from analysis.reading.runs import Runs
+from analysis.artefacts.table_cells import missing_runs, run_ids_of, sections_by_setting
+from analysis.reading.runs import Run, Runs
 from analysis.reading.settings import Setting
 
 TITLE = "Fig. 10: time over training"
@@ -21,19 +21,19 @@ PARTS = 100
 
 
 def build(runs: Runs) -> Artefact:
-    """Two panels, as the times are of different sizes, in each setting that has a run of it."""
-    return Artefact("figure10", TITLE, CAPTION, in_each_setting(runs, _section))
+    """Build two panels, as the times differ in size, for each setting that has a run of it."""
+    return Artefact("figure10", TITLE, CAPTION, sections_by_setting(runs, _section))
 
 
 def _section(setting: Setting) -> Section:
-    found = [run for run in setting.at() if len(run.series("loss_seconds"))]
-    missing = missing_runs(setting, "figure10", {"AP-loss": found})
-    panels = [_panel(key, found) for key in TIMES] if found else []
-    notes = [where_run(found)] if found else []
-    return Section(setting.overrides, [], panels, missing, [run.run_id for run in found], notes)
+    runs = [run for run in setting.select() if len(run.series("loss_seconds"))]
+    missing = missing_runs(setting, "figure10", {"AP-loss": runs})
+    panels = [_panel(key, runs) for key in TIMES] if runs else []
+    notes = [where_run(runs)] if runs else []
+    return Section(setting.overrides, [], panels, missing, run_ids_of([runs]), notes)
 
 
-def _panel(key: str, runs: list) -> Panel:
+def _panel(key: str, runs: list[Run]) -> Panel:
     rows = [
         {"time": key, "seed": run.config["seed"], "step": step, "seconds": value}
         for run in runs

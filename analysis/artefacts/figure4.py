@@ -1,4 +1,4 @@
-"""Fig. 4: the Heaviside and the piecewise step function, beside the sigmoid of the approximate gradient."""
+"""Fig. 4: the Heaviside and the piecewise step function, and the sigmoid of the approximate gradient."""
 
 from functools import partial
 
@@ -18,27 +18,29 @@ REACH = 5.0
 
 
 def build(runs: Runs) -> Artefact:
-    """The step functions at x from −5 to 5; no run is needed."""
+    """Build the step functions at x from −5 to 5; no run is needed."""
     data = curves()
     alt = (
-        "f(x) against x. The Heaviside function jumps from 0 to 1 at 0; the piecewise ones rise in a line from −δ to "
-        "δ, the steeper the smaller δ; the sigmoid rises in a smooth curve."
+        "f(x) against x. The Heaviside function jumps from 0 to 1 at 0. The piecewise ones rise linearly from −δ to δ, "
+        "more steeply for smaller δ. The sigmoid rises smoothly."
     )
     panel = Panel("functions", "", partial(_draw, data), data, alt)
     return Artefact("figure4", TITLE, CAPTION, [Section("", panels=[panel])])
 
 
 def curves() -> pd.DataFrame:
-    """Columns step, delta (NaN for Heaviside, which has none), x and f."""
-    import torch  # here alone in this folder, as it takes a second
+    """Return the functions' values: columns step, delta (NaN for Heaviside, which has none), x and f."""
+    import torch  # only here, as it takes a second
 
     from src.losses import step_function
 
     x = torch.linspace(-REACH, REACH, 1001, dtype=torch.float64)
-    found = [("heaviside", float("nan"), step_function(x, "heaviside"))]
-    found += [("piecewise", delta, step_function(x, "piecewise", delta)) for delta in DELTAS]
-    found.append(("sigmoid", 1.0, step_function(x, "sigmoid", 1.0)))
-    parts = [pd.DataFrame({"step": step, "delta": delta, "x": x.numpy(), "f": f.numpy()}) for step, delta, f in found]
+    functions = [("heaviside", float("nan"), step_function(x, "heaviside"))]
+    functions += [("piecewise", delta, step_function(x, "piecewise", delta)) for delta in DELTAS]
+    functions.append(("sigmoid", 1.0, step_function(x, "sigmoid", 1.0)))
+    parts = [
+        pd.DataFrame({"step": step, "delta": delta, "x": x.numpy(), "f": f.numpy()}) for step, delta, f in functions
+    ]
     return pd.concat(parts, ignore_index=True)
 
 

@@ -7,55 +7,69 @@ import pandas as pd
 
 from analysis.artefacts.artefact import Artefact, Panel, Section
 from analysis.artefacts.style import INK, Axes, label
-from analysis.artefacts.table_cells import in_each_setting, missing_runs
+from analysis.artefacts.table_cells import missing_runs, run_ids_of, sections_by_setting
 from analysis.reading.runs import Run, Runs
-from analysis.reading.settings import LOSSES, Setting
+from analysis.reading.settings import LOSS_TITLES, Setting
 
 TITLE = "Fig. 7: scores of anchors against their IoU"
 CAPTION = (
     "All anchors of the test images by IoU with the matched ground truth and by score for its class, at the end of "
-    "training: the darker, the more, on a logarithmic scale that is the same in all panels; white holds none. Left of "
-    "the dashed line at IoU 0.4 are the negatives. Seeds are added up."
+    "training. Darker means more anchors, on a logarithmic scale that all panels share; white means none. Left of the "
+    "dashed line at IoU 0.4 are the negatives. The counts are sums over seeds."
 )
-NEGATIVE_IOU, HIGH_SCORE = 0.4, 0.5
+NEGATIVE_IOU, POSITIVE_IOU, HIGH_SCORE = 0.4, 0.5, 0.5
 
 
 def build(runs: Runs) -> Artefact:
-    """Four panels in each setting that has a run of it."""
-    return Artefact("figure7", TITLE, CAPTION, in_each_setting(runs, _section))
+    """Build four panels for each setting that has a run of it."""
+    return Artefact("figure7", TITLE, CAPTION, sections_by_setting(runs, _section))
 
 
 def counts_of(run: Run) -> np.ndarray | None:
-    """The test anchors that a run has counted, by IoU (rows) and score; None if it has not."""
+    """Return the test anchors that a run has counted, by IoU (rows) and score; None if it has not."""
     counts = np.array(run.objects.get("anchor_scores", []), dtype=np.int64)
     return counts if counts.ndim == 2 and counts.sum() else None
 
 
+def count_negatives(counts: np.ndarray) -> tuple[int, int]:
+    """Return how many anchors are negatives, and how many of these have a high score."""
+    edges = _edges(counts)
+    negatives = counts[edges < NEGATIVE_IOU]
+    return int(negatives.sum()), int(negatives[:, edges >= HIGH_SCORE].sum())
+
+
+def mean_positive_score(counts: np.ndarray) -> float:
+    """Return the mean score of the positives, those with an IoU of POSITIVE_IOU and more; 0 without any."""
+    edges = _edges(counts)
+    positives = counts[edges >= POSITIVE_IOU].sum(axis=0)
+    return float((positives * (edges + 0.5 / len(counts))).sum() / max(positives.sum(), 1))
+
+
+def _edges(counts: np.ndarray) -> np.ndarray:
+    """Return the lower edges of the bins of IoU, which are those of scores too."""
+    return (np.arange(len(counts)) / len(counts)).round(4)
+
+
 def _section(setting: Setting) -> Section:
-    at = {loss: [run for run in setting.at(loss=loss) if counts_of(run) is not None] for loss in LOSSES}
-    sums = {loss: sum(counts_of(run) for run in found) for loss, found in at.items() if found}
+    groups = {loss: [run for run in setting.select(loss=loss) if counts_of(run) is not None] for loss in LOSS_TITLES}
+    sums = {loss: np.sum([counts_of(run) for run in runs], axis=0) for loss, runs in groups.items() if runs}
     most = max((int(counts.max()) for counts in sums.values()), default=1)
-    panels = [_panel(loss, counts, most, len(at[loss])) for loss, counts in sums.items()]
-    missing = missing_runs(setting, "figure7", {LOSSES[loss]: found for loss, found in at.items()})
-    run_ids = [run.run_id for found in at.values() for run in found]
-    return Section(setting.overrides, [], panels, missing, run_ids)
+    panels = [_panel(loss, counts, most, len(groups[loss])) for loss, counts in sums.items()]
+    missing = missing_runs(setting, "figure7", {LOSS_TITLES[loss]: runs for loss, runs in groups.items()})
+    return Section(setting.overrides, [], panels, missing, run_ids_of(groups.values()))
 
 
 def _panel(loss: str, counts: np.ndarray, most: int, seeds: int) -> Panel:
-    bins = len(counts)
-    iou, score = (np.indices(counts.shape).reshape(2, -1) / bins).round(4)
+    iou, score = (values.ravel() for values in np.meshgrid(_edges(counts), _edges(counts), indexing="ij"))
     data = pd.DataFrame({"iou": iou, "score": score, "anchors": counts.ravel()}).query("anchors > 0")
     data = data.reset_index(drop=True)
-    negatives = data[data.iou < NEGATIVE_IOU].anchors.sum()
-    high = data[(data.iou < NEGATIVE_IOU) & (data.score >= HIGH_SCORE)].anchors.sum()
-    positives = data[data.iou >= 0.5]
-    mean = (positives.anchors * (positives.score + 0.5 / bins)).sum() / max(positives.anchors.sum(), 1)
+    negatives, high = count_negatives(counts)
     alt = (
-        f"{LOSSES[loss]}: of {negatives:,} negative anchors {high:,} score at least {HIGH_SCORE}; anchors with IoU of "
-        f"0.5 and more score {mean:.2f} in the mean."
+        f"{LOSS_TITLES[loss]}: of {negatives:,} negative anchors {high:,} score at least {HIGH_SCORE}; the mean score "
+        f"of anchors with an IoU of at least {POSITIVE_IOU} is {mean_positive_score(counts):.2f}."
     )
-    title = f"{LOSSES[loss]}, {seeds} seed{'s' * (seeds > 1)}"
-    return Panel(f"scores-{loss}", title, partial(_draw, data, bins, most), data, alt)
+    title = f"{LOSS_TITLES[loss]}, {seeds} seed{'s' * (seeds > 1)}"
+    return Panel(f"scores-{loss}", title, partial(_draw, data, len(counts), most), data, alt)
 
 
 def _draw(data: pd.DataFrame, bins: int, most: int, ax: Axes) -> None:

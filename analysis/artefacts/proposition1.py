@@ -1,6 +1,7 @@
-"""Proposition 1: AP-loss against step, of three ways to descend it, for a linear model on separable data."""
+"""Proposition 1: AP-loss against step, with three methods that minimise it, for a linear model on separable data."""
 
 from functools import partial
+from typing import Any
 
 import pandas as pd
 
@@ -9,42 +10,43 @@ from analysis.artefacts.curves import line_of
 from analysis.artefacts.statistics import Estimate
 from analysis.artefacts.style import Axes, label
 from analysis.reading.runs import Runs
-from analysis.reading.settings import METHODS
+from analysis.reading.settings import METHOD_TITLES
 
 TITLE = "Proposition 1: a linear model on separable data"
 CAPTION = (
     "AP-loss of a linear model that learns to rank separable points (Section 3.3.1). (a) Fifteen points in the plane "
-    "on which the smoothed AP has a local optimum: the error-driven update is no descent, but comes to AP-loss 0. "
-    "(b) Share of random problems with AP-loss 0; dashed in other settings than the best."
+    "on which the smoothed AP has a local optimum: the error-driven update does not descend steadily, but reaches "
+    "AP-loss 0. (b) Share of random problems with AP-loss 0: solid with the best tuning of each method, dashed with "
+    "others."
 )
 COMMAND = "python -m src.linear -m sweeps=proposition1"
-# The random problems and the limit on steps of the figure; the seed is what differs between the problems.
+# The figure's random problems, which differ in their seeds, and its limit on steps.
 STEPS = 200
 RANDOM = {"dimensions": 10, "positives": 10, "negatives": 100, "margin": 0.1, "start_scale": 10.0}
 
 
 def build(runs: Runs) -> Artefact:
-    """The figure, and a table of how many problems each method solved in how many steps."""
-    found = descents(runs)
-    there = set(zip(found.problem, found.method, strict=True))
-    lacking = [
-        f"{problem}, {METHODS[m]}"
+    """Build the figure, and a table of how many problems each method solved in how many steps."""
+    frame = descents(runs)
+    existing = set(zip(frame.problem, frame.method, strict=True))
+    absent = [
+        f"{problem}, {title}"
         for problem in ("local_optimum", "random")
-        for m in METHODS
-        if (problem, m) not in there
+        for method, title in METHOD_TITLES.items()
+        if (problem, method) not in existing
     ]
-    missing = [Missing("; ".join(lacking), COMMAND)] if lacking else []
-    panels = [_local_optimum(found), _random(found)] if len(found) else []
-    section = Section("", [_table(found)] if len(found) else [], panels, missing, list(found.run_id))
+    missing = [Missing("; ".join(absent), COMMAND)] if absent else []
+    panels = [_local_optimum(frame), _random(frame)] if len(frame) else []
+    section = Section("", [_table(frame)] if len(frame) else [], panels, missing, list(frame.run_id))
     return Artefact("proposition1", TITLE, CAPTION, [section])
 
 
 def descents(runs: Runs) -> pd.DataFrame:
-    """One row for each run of the figure.
+    """Return one row for each run of the figure.
 
     Returns:
-        Columns run_id, problem, seed, method; tuning, which tells method and knobs, as text; history, a Series of the
-        AP-loss by step; and steps_to_zero, NaN if it did not come to be exactly 0.
+        Columns run_id, problem, seed, method; tuning, the method's options as text; history, a Series of the AP-loss
+        by step; and steps_to_zero, NaN if it never was exactly 0.
     """
     rows = []
     for run in runs.counting:
@@ -71,35 +73,35 @@ def descents(runs: Runs) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).sort_values(["method", "tuning", "seed"], ignore_index=True)
 
 
-def _tuning(config: dict) -> str:
+def _tuning(config: dict[str, Any]) -> str:
     step = config["method.step"] if config["method.name"] == "error_driven" else None
-    knobs = [] if step in (None, "heaviside") else [step]
-    if knobs or config["method.name"] == "approximate_gradient":
-        knobs.append(f"δ = {config['method.delta']:g}")
-    return ", ".join([*knobs, f"learning rate {config['method.learning_rate']:g}"])
+    options = [] if step in (None, "heaviside") else [step]
+    if options or config["method.name"] == "approximate_gradient":
+        options.append(f"δ = {config['method.delta']:g}")
+    return ", ".join([*options, f"learning rate {config['method.learning_rate']:g}"])
 
 
-def shares(found: pd.DataFrame) -> pd.DataFrame:
-    """For each tuning how many of the random problems it solved, the best of a method first.
+def shares(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return how many of the random problems each tuning solved, the best of a method first.
 
     Returns:
         Columns method, tuning, problems, solved, and median, the steps to zero of those solved.
     """
-    groups = found[found.problem == "random"].groupby(["method", "tuning"])["steps_to_zero"]
+    groups = frame[frame.problem == "random"].groupby(["method", "tuning"])["steps_to_zero"]
     counts = groups.agg(problems="size", solved="count", median="median").reset_index()
     order = counts.assign(share=counts.solved / counts.problems)
     order = order.sort_values(["method", "share", "median"], ascending=[True, False, True])
     return order.drop(columns="share").reset_index(drop=True)
 
 
-def _table(found: pd.DataFrame) -> Table:
-    alone = [(row.method, row.tuning) for row in found[found.problem == "local_optimum"].itertuples()]
-    rows = [_row(found, "local_optimum", *group) for group in alone]
-    rows += [_row(found, "random", row.method, row.tuning) for row in shares(found).itertuples()]
+def _table(frame: pd.DataFrame) -> Table:
+    single = [(row.method, row.tuning) for row in frame[frame.problem == "local_optimum"].itertuples()]
+    rows = [_row(frame, "local_optimum", *group) for group in single]
+    rows += [_row(frame, "random", row.method, row.tuning) for row in shares(frame).itertuples()]
     columns = [
         ("", "Problem"),
         ("", "Method"),
-        ("", "Setting"),
+        ("", "Tuning"),
         ("ours", "problems"),
         ("ours", "with AP-loss 0"),
         ("ours", "median of steps"),
@@ -107,33 +109,39 @@ def _table(found: pd.DataFrame) -> Table:
     return Table("steps", "Problems solved", columns, rows)
 
 
-def _row(found: pd.DataFrame, problem: str, method: str, tuning: str) -> list[Cell]:
-    mine = found[(found.problem == problem) & (found.method == method) & (found.tuning == tuning)]
-    steps, ids = mine.steps_to_zero.dropna(), tuple(mine.run_id)
+def _row(frame: pd.DataFrame, problem: str, method: str, tuning: str) -> list[Cell]:
+    runs = _with_tuning(frame, problem, method, tuning)
+    steps, ids = runs.steps_to_zero.dropna(), tuple(runs.run_id)
 
     def count(value: float) -> Measured:
-        return Measured(Estimate(value, float("nan"), len(mine)), ids, digits=0, plain=True)
+        return Measured(Estimate(value, float("nan"), len(runs)), ids, digits=0, plain=True)
 
     median = count(steps.median()) if len(steps) else Absent("–")
-    return [problem, METHODS[method], tuning, count(len(mine)), count(len(steps)), median]
+    return [problem, METHOD_TITLES[method], tuning, count(len(runs)), count(len(steps)), median]
 
 
-def _local_optimum(found: pd.DataFrame) -> Panel:
+def _with_tuning(frame: pd.DataFrame, problem: str, method: str, tuning: str) -> pd.DataFrame:
+    return frame[(frame.problem == problem) & (frame.method == method) & (frame.tuning == tuning)]
+
+
+def _local_optimum(frame: pd.DataFrame) -> Panel:
     parts = [
         pd.DataFrame({"method": row.method, "tuning": row.tuning, "step": row.history.index, "ap_loss": row.history})
-        for row in found[found.problem == "local_optimum"].itertuples()
+        for row in frame[frame.problem == "local_optimum"].itertuples()
     ]
     empty = pd.DataFrame(columns=["method", "tuning", "step", "ap_loss"])
     data = pd.concat(parts, ignore_index=True) if parts else empty
     ends = data.groupby("method").ap_loss.last()
-    alt = "AP-loss against step. At the end: " + ", ".join(f"{METHODS[m]} {ends[m]:.3f}" for m in METHODS if m in ends)
+    alt = "AP-loss against step. At the end: " + ", ".join(
+        f"{METHOD_TITLES[m]} {ends[m]:.3f}" for m in METHOD_TITLES if m in ends
+    )
     return Panel("local-optimum", "(a) the local optimum", partial(_draw_local_optimum, data), data, alt)
 
 
 def _draw_local_optimum(data: pd.DataFrame, ax: Axes) -> None:
-    for method in METHODS:
+    for method in METHOD_TITLES:
         look = {"color": line_of(method)["color"], "linewidth": 1.6}
-        titles = [METHODS[method]]
+        titles = [METHOD_TITLES[method]]
         for _, curve in data[data.method == method].groupby("tuning", sort=False):
             ax.plot(curve.step, curve.ap_loss, drawstyle="steps-post", label=titles.pop() if titles else None, **look)
             if curve.ap_loss.iloc[-1] == 0:
@@ -144,29 +152,29 @@ def _draw_local_optimum(data: pd.DataFrame, ax: Axes) -> None:
     ax.legend(fontsize=7, frameon=False)
 
 
-def _random(found: pd.DataFrame) -> Panel:
-    counts, rows = shares(found), []
-    for method in METHODS:
-        for place, row in enumerate(counts[counts.method == method].itertuples()):
-            mine = found[(found.problem == "random") & (found.method == method) & (found.tuning == row.tuning)]
-            solved = [float((mine.steps_to_zero <= step).mean()) for step in range(STEPS + 1)]
+def _random(frame: pd.DataFrame) -> Panel:
+    counts, rows = shares(frame), []
+    for method in METHOD_TITLES:
+        for rank, row in enumerate(counts[counts.method == method].itertuples()):
+            runs = _with_tuning(frame, "random", method, row.tuning)
+            solved = [float((runs.steps_to_zero <= step).mean()) for step in range(STEPS + 1)]
             rows += [
-                {"method": method, "tuning": row.tuning, "best": place == 0, "step": step, "share": share}
+                {"method": method, "tuning": row.tuning, "best": rank == 0, "step": step, "share": share}
                 for step, share in enumerate(solved)
             ]
     data = pd.DataFrame(rows, columns=["method", "tuning", "best", "step", "share"])
     best = counts.groupby("method").first()
-    words = [f"{METHODS[m]} {best.solved[m]} of {best.problems[m]}" for m in METHODS if m in best.index]
-    alt = "Share of the random problems with AP-loss 0 against step. In the best setting: " + ", ".join(words) + "."
+    words = [f"{METHOD_TITLES[m]} {best.solved[m]} of {best.problems[m]}" for m in METHOD_TITLES if m in best.index]
+    alt = "Share of the random problems with AP-loss 0 against step. With the best tuning: " + ", ".join(words) + "."
     return Panel("random", "(b) random problems", partial(_draw_random, data), data, alt)
 
 
 def _draw_random(data: pd.DataFrame, ax: Axes) -> None:
     for (method, _), curve in data.groupby(["method", "tuning"], sort=False):
-        # The best setting is the method's line; the others are there to be seen, not to be read.
+        # The best tuning is the method's line; the others only show how much it matters.
         best = bool(curve.best.iloc[0])
         look = {"linewidth": 1.6} if best else {"linewidth": 0.9, "alpha": 0.6, "linestyle": (0, (4, 2))}
-        title = METHODS[method] if best else None
+        title = METHOD_TITLES[method] if best else None
         ax.step(curve.step, curve.share, where="post", color=line_of(method)["color"], label=title, **look)
     _step_axis(ax)
     ax.set_ylim(-0.03, 1.03)

@@ -1,4 +1,4 @@
-"""The look of all figures: a column's width, and for each loss and method one colour that colour-blind eyes tell apart.
+"""The look of all figures: a column's width, and for each loss and method a colour that colour-blind readers can tell.
 
 Matplotlib is imported only when something is drawn, as it takes half a second.
 """
@@ -21,7 +21,7 @@ BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
     "#D55E00",
     "#CC79A7",
 )
-# Of all that is no data. In the report's page these two follow its light or dark mode, so data must not have them.
+# For everything but data. In the report's page these two follow its light or dark mode, so data must not use them.
 INK, GRID = "#1a1c1f", "#d9dbde"
 COLOURS = {
     "ap": BLUE,
@@ -55,13 +55,13 @@ SETTINGS = {
 
 
 def style_axes(ax: Axes) -> None:
-    """No frame above and to the right, and a light grid behind the data."""
+    """Remove the frame above and to the right, and draw a light grid behind the data."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(True)
     ax.set_axisbelow(True)
 
 
 def label(ax: Axes, x: str, y: str) -> None:
-    """Names a panel's axes."""
+    """Name a panel's axes."""
     ax.set_xlabel(x)
     ax.set_ylabel(y)

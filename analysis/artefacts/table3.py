@@ -1,24 +1,22 @@
-"""Table 3: how the detectors trained with each loss stand perturbed images and attacks."""
+"""Table 3: how robust the detectors trained with each loss are to perturbed images and attacks."""
 
-from analysis.artefacts.artefact import Artefact, Missing, Published, Section, Table
+from analysis.artefacts.artefact import Artefact, Cell, Missing, Section, Table
 from analysis.artefacts.table_cells import (
-    in_each_setting,
-    lead,
-    less,
-    mark_best,
-    measured,
+    difference_cells,
     missing_runs,
-    published,
-    published_lead,
+    ours_and_paper_cells,
+    run_ids_of,
+    sections_by_setting,
 )
+from analysis.paper.published import published_table
 from analysis.reading.runs import Run, Runs
-from analysis.reading.settings import LOSSES, Setting
+from analysis.reading.settings import LOSS_TITLES, Setting
 
 TITLE = "Table 3: robustness"
 CAPTION = (
-    "AP50 in percent on perturbed test images, and for DeepFool the least perturbation that succeeds; the more, the "
-    "more robust. Rows and columns are the other way round than in the paper. The last columns say by how much AP-loss "
-    "is ahead of focal loss, here and in the paper, and how much these leads differ. The paper's numbers are those of "
+    "AP50 in percent on perturbed test images. For DeepFool, the smallest perturbation that succeeds: the larger, the "
+    "more robust. Rows and columns are swapped with respect to the paper. The last columns give by how much AP-loss is "
+    "ahead of focal loss, here and in the paper, and ours minus the paper's. The paper's numbers are those of "
     "RetinaNet on VOC2007 test."
 )
 PERTURBATIONS = {
@@ -33,39 +31,38 @@ PERTURBATIONS = {
 
 
 def build(runs: Runs) -> Artefact:
-    """Table 3 in each setting with RetinaNet that has a run of it."""
-    return Artefact("table3", TITLE, CAPTION, in_each_setting(runs, _section, detectors=("retinanet",)))
+    """Build Table 3 for each setting with RetinaNet that has a run of it."""
+    return Artefact("table3", TITLE, CAPTION, sections_by_setting(runs, _section, detectors=("retinanet",)))
 
 
 def metric(perturbation: str) -> str:
-    """The key under which a perturbation's number is logged."""
+    """Return the key under which a perturbation's number is logged."""
     return "minimal_perturbation" if perturbation == "deepfool" else "AP50"
 
 
 def runs_of(setting: Setting, loss: str, perturbation: str) -> list[Run]:
-    """The runs that tested a loss's detector on images so perturbed."""
-    return setting.at(loss=loss, attack=None if perturbation == "original" else perturbation)
+    """Return the runs that tested a loss's detector on images perturbed in this way."""
+    return setting.select(loss=loss, attack=None if perturbation == "original" else perturbation)
 
 
 def _section(setting: Setting) -> Section:
-    paper = published("table3").set_index("loss")
-    at = {(p, loss): runs_of(setting, loss, p) for p in PERTURBATIONS for loss in LOSSES}
-    rows = []
+    paper = published_table("table3").set_index("loss")
+    groups = {p: {loss: runs_of(setting, loss, p) for loss in LOSS_TITLES} for p in PERTURBATIONS}
+    rows: list[list[Cell]] = []
     for perturbation, name in PERTURBATIONS.items():
-        key = metric(perturbation)
-        ours = mark_best([measured(at[perturbation, loss], key) for loss in LOSSES])
-        theirs = mark_best([Published(float(paper[perturbation][loss]), "Table 3") for loss in LOSSES])
-        mine = lead(at[perturbation, "ap"], at[perturbation, "focal"], key)
-        papers = published_lead(paper[perturbation]["ap"], paper[perturbation]["focal"], "Table 3")
-        rows.append([name, *ours, *theirs, mine, papers, less(mine, papers)])
-    columns = [("", "Test images"), *(("ours", name) for name in LOSSES.values())]
-    columns += [("paper", name) for name in LOSSES.values()]
+        key, runs, numbers = metric(perturbation), groups[perturbation], paper[perturbation]
+        published = [numbers[loss] for loss in LOSS_TITLES]
+        ours, papers = ours_and_paper_cells(runs.values(), key, paper=published, where="Table 3")
+        pair = numbers["ap"], numbers["focal"]
+        leads = difference_cells(runs["ap"], runs["focal"], key, paper=pair, where="Table 3")
+        rows.append([name, *ours, *papers, *leads])
+    columns = [("", "Test images"), *((group, name) for group in ("ours", "paper") for name in LOSS_TITLES.values())]
     columns += [("AP-loss before focal loss", name) for name in ("ours", "paper", "difference")]
-    originals = {LOSSES[loss]: at["original", loss] for loss in LOSSES}
+    originals = {title: groups["original"][loss] for loss, title in LOSS_TITLES.items()}
     missing = missing_runs(setting, "table3", originals)
-    lacking = [name for p, name in PERTURBATIONS.items() if p != "original" and not any(at[p, x] for x in LOSSES)]
-    if lacking:
-        missing.append(Missing(", ".join(lacking), None))
-    run_ids = [run.run_id for found in at.values() for run in found]
+    untested = [name for p, name in PERTURBATIONS.items() if p != "original" and not any(groups[p].values())]
+    if untested:
+        missing.append(Missing(", ".join(untested), None))
+    run_ids = run_ids_of(runs for by_loss in groups.values() for runs in by_loss.values())
     table = Table("robustness", "By perturbation of the test images", columns, rows)
     return Section(setting.overrides, [table], [], missing, run_ids)

@@ -1,99 +1,144 @@
-"""What artefacts are put together from: a section for each setting, the numbers of tables, and what is missing."""
+"""Builds what artefacts consist of: a section for each setting, the cells and rows of tables, and what is missing."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
-from analysis.artefacts.artefact import Absent, Measured, Missing, Published, Section
+from analysis.artefacts.artefact import Absent, Cell, Measured, Missing, Published, Section
 from analysis.artefacts.statistics import difference, estimate
 from analysis.reading.runs import Run, Runs
 from analysis.reading.settings import Setting, settings
-from src.utils import paths
 
-PAPER = paths.ANALYSIS / "paper"
 METRICS = ["AP", "AP50", "AP75"]
+Metric = str | Callable[[Run], float]  # a key of the log, of which the last value counts, or a function
 
 
-def in_each_setting(
+def sections_by_setting(
     runs: Runs, section: Callable[[Setting], Section], detectors: Sequence[str] = ("retinanet", "ssd")
 ) -> list[Section]:
-    """The sections of all settings with these detectors that have a run of it; an empty one if none has."""
-    found = [section(setting) for setting in settings(runs.counting) if setting.detector in detectors]
-    return [made for made in found if made.run_ids] or [section(Setting("recipe=mini", {}))]
+    """Return the sections of all settings with these detectors that have a run of it; an empty one if none has."""
+    sections = [section(setting) for setting in settings(runs.counting) if setting.detector in detectors]
+    return [one for one in sections if one.run_ids] or [section(Setting(("recipe=mini",)))]
 
 
-def published(table: str) -> pd.DataFrame:
-    """A table of the paper's numbers, as analysis/paper/ has it."""
-    return pd.read_csv(PAPER / f"{table}.csv")
+def values_of(runs: Iterable[Run], metric: Metric) -> dict[str, float]:
+    """Return a metric's value in each run that has it, by the runs' ids."""
+    value = metric if callable(metric) else lambda run: run.last(metric)
+    values = {run.run_id: value(run) for run in runs}
+    return {run_id: value for run_id, value in values.items() if not math.isnan(value)}
 
 
-def values_of(runs: Iterable[Run], metric: str | Callable[[Run], float]) -> dict[str, float]:
-    """A metric's last value, or what a function finds, in each run that has it, by the runs' ids."""
-    find = metric if callable(metric) else lambda run: run.last(metric)
-    found = {run.run_id: find(run) for run in runs}
-    return {run_id: value for run_id, value in found.items() if not math.isnan(value)}
-
-
-def by_seed(runs: Sequence[Run], metric: str | Callable[[Run], float]) -> dict[int, float]:
-    """A metric's value in each run that has it, by the runs' seeds, of which each has one run."""
+def by_seed(runs: Sequence[Run], metric: Metric) -> dict[int, float]:
+    """Return a metric's value in each run that has it, by the runs' seeds, of which each has one run."""
     values = values_of(runs, metric)
     return {run.config["seed"]: values[run.run_id] for run in runs if run.run_id in values}
 
 
-def measured(runs: Iterable[Run], metric: str | Callable[[Run], float], digits: int = 1) -> Measured | Absent:
-    """The mean of a metric over the runs of several seeds."""
+def run_ids_of(groups: Iterable[Iterable[Run]]) -> list[str]:
+    """Return the ids of the runs in several groups, each once."""
+    return list(dict.fromkeys(run.run_id for runs in groups for run in runs))
+
+
+def measured(runs: Iterable[Run], metric: Metric, digits: int = 1) -> Measured | Absent:
+    """Return the mean of a metric over the runs of several seeds."""
     values = values_of(runs, metric)
     return Measured(estimate(list(values.values())), tuple(values), digits) if values else Absent()
 
 
-def lead(a: Sequence[Run], b: Sequence[Run], metric: str, digits: int = 1) -> Measured | Absent:
-    """By how much the runs `a` are ahead of the runs `b`, with the interval of the difference."""
-    of_a, of_b = values_of(a, metric), values_of(b, metric)
-    if not of_a or not of_b:
-        return Absent()
-    found = difference(by_seed(a, metric), by_seed(b, metric))
-    return Measured(found.estimate, (*of_a, *of_b), digits, signed=True)
+def difference_cell(first: Sequence[Run], second: Sequence[Run], metric: Metric) -> Measured | Absent:
+    """Return by how much the first runs are ahead of the second, with the interval of the difference."""
+    run_ids = (*values_of(first, metric), *values_of(second, metric))
+    values = by_seed(first, metric), by_seed(second, metric)
+    return Measured(difference(*values).estimate, run_ids, signed=True) if all(values) else Absent()
 
 
-def published_lead(a: float, b: float, where: str) -> Published:
-    """The difference of two of the paper's numbers, which have one decimal."""
-    return Published(round(a - b, 1), where, signed=True)
+def minus(ours: Measured | Absent, paper: Published) -> Measured | Absent:
+    """Return a measured number minus one of the paper's; of differences, it is the difference of differences."""
+    if isinstance(ours, Absent):
+        return ours
+    return replace(ours, estimate=replace(ours.estimate, mean=ours.estimate.mean - paper.value), signed=True)
 
 
-def less(a: Measured | Absent, b: Published) -> Measured | Absent:
-    """A measured number less one of the paper's: for leads, the difference of differences."""
-    if isinstance(a, Absent):
-        return a
-    shifted = a.estimate.__class__(a.estimate.mean - b.value, a.estimate.half_width, a.estimate.count)
-    return Measured(shifted, a.run_ids, a.digits, signed=True)
-
-
-def mark_best(cells: Sequence) -> list:
-    """The cells with the greatest of ours and the greatest of the paper's marked, if there are two to compare."""
-    marked = list(cells)
-    for kind, value in ((Measured, lambda c: c.estimate.mean), (Published, lambda c: c.value)):
-        places = [place for place, cell in enumerate(cells) if isinstance(cell, kind)]
-        if len(places) > 1:
-            greatest = max(round(value(cells[place]), cells[place].digits) for place in places)
-            for place in places:
-                best = round(value(cells[place]), cells[place].digits) == greatest
-                marked[place] = kind(**{**vars(cells[place]), "best": best})
-    return marked
-
-
-def missing_runs(setting: Setting, sweep: str, cells: dict[str, list[Run]]) -> list[Missing]:
-    """What is missing of the runs of a sweep in a setting, with the command that makes it.
+def difference_cells(
+    first: Sequence[Run], second: Sequence[Run], metric: Metric, *, paper: tuple[float, float], where: str
+) -> list[Cell]:
+    """Return by how much the first runs are ahead of the second: ours, the paper's, and ours minus the paper's.
 
     Args:
-        cells: the runs that there are, one a seed, by what they show.
+        paper: the paper's two numbers, which have one decimal.
+        where: they are published.
     """
-    seeds = sorted({run.config["seed"] for runs in cells.values() for run in runs}) or [0]
-    lacking = {name: [s for s in seeds if s not in {r.config["seed"] for r in runs}] for name, runs in cells.items()}
-    words = [
-        name if len(absent) == len(seeds) else f"{name} (seed {', '.join(map(str, absent))})"
-        for name, absent in lacking.items()
-        if absent
+    ours = difference_cell(first, second, metric)
+    published = Published(round(paper[0] - paper[1], 1), where, signed=True)
+    return [ours, published, minus(ours, published)]
+
+
+def ours_and_paper_cells(
+    groups: Iterable[Sequence[Run]], metric: Metric, *, paper: Iterable[float], where: str
+) -> list[list[Cell]]:
+    """Return the cells of a metric that compare with each other: ours, and the paper's; the best of each is marked."""
+    ours = [measured(runs, metric) for runs in groups]
+    return [mark_best(ours), mark_best([Published(float(value), where) for value in paper])]
+
+
+def ours_and_paper_rows(
+    groups: Mapping[str, Sequence[Run]], paper: pd.DataFrame, where: str, pair: Callable[[str], tuple[str, str]]
+) -> list[list[Cell]]:
+    """Return a row for each group: its name, METRICS of ours and of the paper, and :func:`difference_cells` of AP.
+
+    Args:
+        groups: runs by the names of the rows.
+        paper: the paper's METRICS by the names of the rows.
+        where: they are published.
+        pair: returns by a row's name the names of the two rows that its differences compare; equal ones are none.
+    """
+    columns = [
+        ours_and_paper_cells(groups.values(), metric, paper=paper.loc[list(groups), metric], where=where)
+        for metric in METRICS
     ]
-    wanted = sorted({seed for absent in lacking.values() for seed in absent})
-    return [Missing(", ".join(words), setting.command(sweep, wanted))] if words else []
+    rows: list[list[Cell]] = []
+    for number, name in enumerate(groups):
+        first, second = pair(name)
+        differences: list[Cell] = ["–"] * 3
+        if first != second:
+            papers = paper["AP"][first], paper["AP"][second]
+            differences = difference_cells(groups[first], groups[second], "AP", paper=papers, where=where)
+        ours, published = ([column[kind][number] for column in columns] for kind in (0, 1))
+        rows.append([name, *ours, *published, *differences])
+    return rows
+
+
+def ours_and_paper_columns(rows: str, differences: str) -> list[tuple[str, str]]:
+    """Return the columns of :func:`ours_and_paper_rows`: the headings of the rows' names and of their differences."""
+    numbers = [(group, metric) for group in ("ours", "paper") for metric in METRICS]
+    return [("", rows), *numbers, *((differences, name) for name in ("ours", "paper", "difference"))]
+
+
+def mark_best(cells: Sequence[Cell]) -> list[Cell]:
+    """Return the cells with those of the greatest number marked as the best, if there are two numbers to compare."""
+    values = {number: _rounded(cell) for number, cell in enumerate(cells) if isinstance(cell, Measured | Published)}
+    best = [number for number, value in values.items() if len(values) > 1 and value == max(values.values())]
+    return [replace(cell, best=True) if number in best else cell for number, cell in enumerate(cells)]
+
+
+def _rounded(cell: Measured | Published) -> float:
+    return round(cell.value if isinstance(cell, Published) else cell.estimate.mean, cell.digits)
+
+
+def missing_runs(setting: Setting, sweep: str, groups: Mapping[str, Sequence[Run]]) -> list[Missing]:
+    """Return which runs of a sweep a setting lacks, with the command that makes them.
+
+    Args:
+        groups: the runs that exist, one a seed, by what they show.
+    """
+    seeds = sorted({run.config["seed"] for runs in groups.values() for run in runs}) or [0]
+    absent = {name: sorted({*seeds} - {run.config["seed"] for run in runs}) for name, runs in groups.items()}
+    words = [
+        name if lacking == seeds else f"{name} (seed {', '.join(map(str, lacking))})"
+        for name, lacking in absent.items()
+        if lacking
+    ]
+    lacking = {seed for seeds_of_group in absent.values() for seed in seeds_of_group}
+    return [Missing(", ".join(words), setting.command(sweep, lacking))] if words else []

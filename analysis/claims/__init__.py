@@ -1,4 +1,4 @@
-"""What the paper claims of its experiments, and whether the runs bear it out."""
+"""What the paper claims about its experiments, and whether the runs bear it out."""
 
 from analysis.artefacts.artefact import UNDECIDED, Claim, Missing
 from analysis.claims.accuracy import ACCURACY
@@ -11,28 +11,34 @@ from analysis.reading.settings import Setting, settings
 STATEMENTS: list[Statement] = [*ACCURACY, *OPTIMISATION, *COSTS]
 
 
-def judge(runs: Runs) -> list[Claim]:
-    """Each claim with a verdict in each setting whose runs say anything of it, and what would decide it."""
+def judge_claims(runs: Runs) -> list[Claim]:
+    """Return each claim with a verdict for each setting whose runs show anything about it, and what would decide it."""
     known = settings(runs.counting)
     return [_claim(statement, known) for statement in STATEMENTS]
 
 
 def _claim(statement: Statement, known: list[Setting]) -> Claim:
-    found = [(setting, verdict) for setting in known if (verdict := statement.judge(setting))]
-    missing = [_missing(statement, setting) for setting, verdict in found if verdict.outcome == UNDECIDED]
-    if not found:
-        there = [setting for setting in known if setting.overrides == statement.overrides]
-        setting = there[0] if there else Setting(statement.overrides, {})
-        missing = [_missing(statement, setting)]
-    verdicts = [verdict for _, verdict in found]
-    return Claim(statement.name, statement.text, statement.where, statement.artefact, verdicts, missing)
+    verdicts = [(setting, statement.verdict(setting)) for setting in known if statement.is_about(setting)]
+    decided = [(setting, verdict) for setting, verdict in verdicts if verdict is not None]
+    missing = [_missing(statement, setting) for setting, verdict in decided if verdict.outcome == UNDECIDED]
+    if not decided:
+        existing = [setting for setting in known if setting.words == statement.words]
+        missing = [_missing(statement, existing[0] if existing else Setting(statement.words))]
+    return Claim(
+        name=statement.name,
+        text=statement.text,
+        where=statement.where,
+        artefact=statement.artefact,
+        verdicts=[verdict for _, verdict in decided],
+        missing=missing,
+    )
 
 
 def _missing(statement: Statement, setting: Setting) -> Missing:
-    """What would decide a claim: its runs, of one seed more than there are."""
-    if statement.lacking:
-        return Missing(statement.lacking, None)
-    # A seed more, if more of them can decide; what is there of a sweep is not made again.
+    """Return what would decide a claim: its runs, with one more seed than there are."""
+    if statement.missing_code:
+        return Missing(statement.missing_code, None)
+    # One more seed, if more of them can decide; runs of the sweep that exist are not made again.
     seeds = setting.seeds or list(range(statement.seeds))
     if setting.seeds and statement.seeds > 1:
         seeds = [*seeds, max(seeds) + 1]

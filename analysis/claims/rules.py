@@ -1,205 +1,204 @@
-"""The rules by which runs support or contradict what the paper says."""
+"""The rules by which runs support or contradict what the paper claims.
+
+A rule is a function of a setting. The functions here make rules of what is compared: the claims are data.
+"""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from analysis.artefacts.artefact import CONTRADICTED, SUPPORTED, UNDECIDED, Absent, Verdict
 from analysis.artefacts.curves import listed
 from analysis.artefacts.number_format import to_text
-from analysis.artefacts.statistics import Difference, above, difference
-from analysis.artefacts.table_cells import by_seed, measured, values_of
+from analysis.artefacts.statistics import Difference, difference, p_values_of_bound
+from analysis.artefacts.table_cells import Metric, by_seed, measured, values_of
 from analysis.reading.runs import Run
-from analysis.reading.settings import Setting
+from analysis.reading.settings import LOSS_TITLES, Setting
 
 LEVEL = 0.05
-Group = tuple[str, list[Run]]  # what runs have in common, and the runs: ("δ = 1", …)
-Metric = str | Callable[[Run], float]
+NO_TEST = "No test, as it takes two seeds of each."
+Rule = Callable[[Setting], Verdict | None]  # None: no run of the setting shows anything about the claim
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Statement:
-    """A claim of the paper, and the function that judges it in one setting."""
+    """A claim of the paper, and the rule that decides it in a setting."""
 
     name: str
     text: str
-    where: str
+    where: str  # in the paper
     artefact: str  # whose sweep makes its runs
-    judge: Callable[[Setting], Verdict | None]  # None: no run of the setting has anything to say
-    overrides: str = "recipe=mini"  # of a setting in which its runs can be made
-    lacking: str = ""  # the code that is not here yet, without which there are no runs
+    verdict: Rule
+    detector: str | None = None  # the only one that the claim is about
+    data: str | None = None  # the only data set that the claim is about
+    words: tuple[str, ...] = ("recipe=mini",)  # of a setting in which its runs can be made
+    missing_code: str = ""  # without which there can be no runs
     seeds: int = 2  # how many it takes at least
+
+    def is_about(self, setting: Setting) -> bool:
+        """Return whether the claim is about a setting's detector and data."""
+        return self.detector in (None, setting.detector) and self.data in (None, setting.data)
+
+
+@dataclass(frozen=True)
+class RunGroup:
+    """Runs that are compared with others."""
+
+    name: str  # what they have in common, in a sentence: "δ = 1"
+    runs: Callable[[Setting], list[Run]]
+
+
+def selected(name: str, **changes: object) -> RunGroup:
+    """Return the group of the runs that differ from the standard values in these alone."""
+    return RunGroup(name, lambda setting: setting.select(**changes))
 
 
 def compare(
-    setting: Setting,
+    *,
     what: str,
     metric: Metric,
-    first: Group,
-    others: list[Group],
+    first: RunGroup,
+    others: Sequence[RunGroup],
     allowance: float = 0.0,
     least: bool = False,
     digits: int = 1,
-) -> Verdict | None:
-    """Whether a metric's mean over seeds is greater with `first` than with each of the others.
+) -> Rule:
+    """Return the rule whether a metric's mean over seeds is greater with `first` than with each of the others.
 
-    Supported if the one-sided test of `difference` says so at 5% of each of the others (intersection–union);
-    contradicted if it says the opposite of one of them at 5% by Bonferroni over them. A single seed decides nothing.
+    Supported if the one-sided test of `difference` holds at 5% against each of the others (intersection–union);
+    contradicted if the opposite holds against one of them at 5%, by Bonferroni over them. A single seed decides
+    nothing.
 
     Args:
         what: the metric's name in a sentence.
-        allowance: `first` may be behind by so much, or has to be ahead by so much if it is negative.
+        allowance: `first` may be behind by this much, or has to be ahead by this much if it is negative.
         least: the claim is that `first` has the least.
     """
-    groups = [first, *others]
-    found = {name: values_of(runs, metric) for name, runs in groups}
-    if not found[first[0]] or not any(found[name] for name, _ in others):
-        return None
     sign = -1 if least else 1
-    seeded = {name: {seed: sign * value for seed, value in by_seed(runs, metric).items()} for name, runs in groups}
-    mine = {seed: value + allowance for seed, value in seeded[first[0]].items()}
-    tests = {name: difference(mine, seeded[name]) for name, _ in others}
-    supported = all(test.p_greater < LEVEL for test in tests.values())
-    contradicted = any(test.p_less < LEVEL / len(others) for test in tests.values())
-    cells = {name: measured(runs, metric, digits) for name, runs in groups}
-    there = [f"{to_text(cell)} with {name}" for name, cell in cells.items() if not isinstance(cell, Absent)]
-    absent = [name for name, cell in cells.items() if isinstance(cell, Absent)]
-    numbers = f"{what} {', '.join(there)}" + (f"; no run with {listed(absent)}" if absent else "") + "."
-    ps = [f"{_p(test.p_greater)} against {name}" for name, test in tests.items() if not math.isnan(test.p_greater)]
-    by = f", {abs(allowance):g} {'allowed' if allowance > 0 else 'asked for'}" if allowance else ""
-    test = "No test, as it takes two seeds of each."
-    if ps:
-        test = f"{kinds(tests.values())}, one-sided{by}: {', '.join(ps)}."
-    return _verdict(setting, supported, contradicted, numbers, test, found.values())
+
+    def verdict(setting: Setting) -> Verdict | None:
+        runs = {group.name: group.runs(setting) for group in (first, *others)}
+        values = {name: values_of(members, metric) for name, members in runs.items()}
+        if not values[first.name] or not any(values[other.name] for other in others):
+            return None
+        signed = {
+            name: {seed: sign * value for seed, value in by_seed(members, metric).items()}
+            for name, members in runs.items()
+        }
+        leader = {seed: value + allowance for seed, value in signed[first.name].items()}
+        tests = {other.name: difference(leader, signed[other.name]) for other in others}
+        supported = all(test.p_greater < LEVEL for test in tests.values())
+        contradicted = any(test.p_less < LEVEL / len(others) for test in tests.values())
+        numbers, test = _means(what, runs, metric, digits), _test_sentence(tests, allowance)
+        return decide(setting, supported, contradicted, numbers=numbers, test=test, run_ids=values.values())
+
+    return verdict
 
 
-def against(
-    setting: Setting, what: str, metric: Metric, runs: list[Run], bound: float, least: bool = False, digits: int = 2
-) -> Verdict | None:
-    """Whether a metric's mean over seeds is above a bound, or with `least` below it, by Student's t-test at 5%."""
-    found = values_of(runs, metric)
-    if not found:
-        return None
-    p_above, p_below = above(list(found.values()), bound)
-    if least:
-        p_above, p_below = p_below, p_above
-    numbers = f"{what} {to_text(measured(runs, metric, digits))}; the bound is {bound:g}."
-    test = "No test, as it takes two seeds."
-    if not math.isnan(p_above):
-        test = f"Student's t-test, one-sided, against {bound:g}: {_p(p_above)}."
-    return _verdict(setting, p_above < LEVEL, p_below < LEVEL, numbers, test, [found])
-
-
-def equal(setting: Setting, what: str, metric: Metric, groups: list[Group], margin: float, digits: int = 2):
-    """Whether a metric's mean differs by less than a margin between two groups: two one-sided tests at 5%."""
-    found = {name: values_of(runs, metric) for name, runs in groups}
-    if not any(found.values()):
-        return None
-    a, b = (by_seed(runs, metric) for _, runs in groups)
-    over, under = (difference({seed: x + by for seed, x in a.items()}, b) for by in (margin, -margin))
-    supported = max(over.p_greater, under.p_less) < LEVEL
-    contradicted = over.p_less < LEVEL / 2 or under.p_greater < LEVEL / 2
-    cells = {name: to_text(measured(runs, metric, digits)) for name, runs in groups}
-    numbers = f"{what} {', '.join(f'{text} with {name}' for name, text in cells.items())}; the margin is {margin:g}."
-    test = "No test, as it takes two seeds of each."
-    if not math.isnan(over.p_greater):
-        test = f"{over.test}, one-sided both ways: {_p(max(over.p_greater, under.p_less))}."
-    return _verdict(setting, supported, contradicted, numbers, test, found.values())
-
-
-def in_each_run(
-    setting: Setting, what: str, metric: Metric, runs: list[Run], bound: float, contrary: float, digits: int = 2
-) -> Verdict | None:
-    """Whether a metric is at most a bound in each run; contradicted if it is above `contrary` in each.
-
-    For times and memory, of which one run has a thousand steps. Runs on different machines may well disagree.
-    """
-    found = values_of(runs, metric)
-    if not found:
-        return None
-    values = list(found.values())
-    numbers = f"{what} {', '.join(f'{value:.{digits}f}' for value in values)}; at most {bound:g} would support it."
-    test = f"A bound in each of {len(values)} run{'s' * (len(values) > 1)}, no test; above {contrary:g} contradicts."
-    return _verdict(setting, max(values) <= bound, min(values) > contrary, numbers, test, [found])
-
-
-def by_batch_size(
-    setting: Setting,
+def compare_losses(
+    *,
     what: str,
     metric: Metric,
-    groups: dict[int, list[Run]],
-    fit: Callable[[np.ndarray, np.ndarray], float],
-    bound: float,
-    contrary: float,
-) -> Verdict | None:
-    """Whether what is fitted to a metric over batch sizes is at most a bound; above `contrary` it is contradicted.
+    first: str = "ap",
+    others: Iterable[str] | None = None,
+    allowance: float = 0.0,
+    least: bool = False,
+    digits: int = 1,
+) -> Rule:
+    """Return the rule of :func:`compare` for a loss and other losses, by default all others."""
+    names = [loss for loss in LOSS_TITLES if loss != first] if others is None else others
+    groups = {loss: selected(LOSS_TITLES[loss], loss=loss) for loss in (first, *names)}
+    rest = [groups[loss] for loss in names]
+    return compare(
+        what=what, metric=metric, first=groups[first], others=rest, allowance=allowance, least=least, digits=digits
+    )
 
-    Of the machines with runs of three batch sizes and more that with most runs is looked at, as times and memory of
-    different ones do not compare.
+
+def against_bound(
+    *, what: str, metric: Metric, group: RunGroup, bound: float, least: bool = False, digits: int = 2
+) -> Rule:
+    """Return the rule whether a metric's mean over seeds is above a bound, or with `least` below it.
+
+    By Student's t-test at 5%, both ways.
     """
-    machines: dict[str, dict[int, list[Run]]] = {}
-    for size, runs in groups.items():
-        for run in runs:
-            machines.setdefault(machine(run), {}).setdefault(size, []).append(run)
-    if not machines:
-        return None
-    at = max(machines.values(), key=lambda sizes: (len(sizes), sum(map(len, sizes.values()))))
-    found = {size: values_of(runs, metric) for size, runs in at.items()}
-    found = {size: values for size, values in sorted(found.items()) if values}
-    means = {size: float(np.mean(list(values.values()))) for size, values in found.items()}
-    shown = {size: f"{mean:,.0f}" if mean >= 100 else f"{mean:.3g}" for size, mean in means.items()}
-    numbers = ", ".join(f"{mean} at batch size {size}" for size, mean in shown.items())
-    if len(means) < 3:
-        too_few = "It takes three batch sizes on one machine."
-        return _verdict(setting, False, False, f"{numbers}.", too_few, found.values())
-    value = fit(np.array(list(means)), np.array(list(means.values())))
-    numbers = f"{numbers}: {what} {value:.2f}, where at most {bound:g} would support it."
-    test = f"A fit to means over runs on one machine, no test; above {contrary:g} contradicts."
-    return _verdict(setting, value <= bound, value > contrary, numbers, test, found.values())
+
+    def verdict(setting: Setting) -> Verdict | None:
+        runs = group.runs(setting)
+        values = values_of(runs, metric)
+        if not values:
+            return None
+        p_above, p_below = p_values_of_bound(list(values.values()), bound)
+        p_supports, p_contradicts = (p_below, p_above) if least else (p_above, p_below)
+        numbers = f"{what} {to_text(measured(runs, metric, digits))}; the bound is {bound:g}."
+        test = "No test, as it takes two seeds."
+        if not math.isnan(p_supports):
+            test = f"Student's t-test, one-sided, against {bound:g}: {_p(p_supports)}."
+        supported, contradicted = p_supports < LEVEL, p_contradicts < LEVEL
+        return decide(setting, supported, contradicted, numbers=numbers, test=test, run_ids=[values])
+
+    return verdict
 
 
-def machine(run: Run) -> str:
-    """What has to be the same for times and memory to compare."""
-    return f"{run.config.get('environment.device')} {run.config.get('environment.threads')}"
+def equal(*, what: str, metric: Metric, groups: tuple[RunGroup, RunGroup], margin: float, digits: int = 2) -> Rule:
+    """Return the rule whether the means of two groups differ by less than a margin: two one-sided tests at 5%."""
+
+    def verdict(setting: Setting) -> Verdict | None:
+        runs = {group.name: group.runs(setting) for group in groups}
+        values = [values_of(members, metric) for members in runs.values()]
+        if not any(values):
+            return None
+        a, b = (by_seed(members, metric) for members in runs.values())
+        over, under = (difference({seed: x + shift for seed, x in a.items()}, b) for shift in (margin, -margin))
+        p_equal = max(over.p_greater, under.p_less)
+        contradicted = over.p_less < LEVEL / 2 or under.p_greater < LEVEL / 2
+        cells = [f"{to_text(measured(members, metric, digits))} with {name}" for name, members in runs.items()]
+        numbers = f"{what} {', '.join(cells)}; the margin is {margin:g}."
+        test = NO_TEST if math.isnan(over.p_greater) else f"{over.test}, one-sided both ways: {_p(p_equal)}."
+        return decide(setting, p_equal < LEVEL, contradicted, numbers=numbers, test=test, run_ids=values)
+
+    return verdict
 
 
-def on_one_machine(groups: list[Group]) -> list[Group]:
-    """Of the runs of several groups those on that machine which most groups have runs on."""
-    count: dict[str, set[str]] = {}
-    for name, runs in groups:
-        for run in runs:
-            count.setdefault(machine(run), set()).add(name)
-    best = max(count, key=lambda place: len(count[place]), default="")
-    return [(name, [run for run in runs if machine(run) == best]) for name, runs in groups]
+def decide(
+    setting: Setting,
+    supported: bool,
+    contradicted: bool,
+    *,
+    numbers: str,
+    test: str,
+    run_ids: Iterable[Iterable[str]],
+) -> Verdict:
+    """Return the verdict of a rule in a setting.
+
+    Args:
+        run_ids: of the runs that decided it, in groups.
+    """
+    outcome = SUPPORTED if supported else CONTRADICTED if contradicted else UNDECIDED
+    ids = dict.fromkeys(run_id for group in run_ids for run_id in group)
+    return Verdict(setting.overrides, outcome, numbers, test, list(ids))
 
 
-def exponent(sizes: np.ndarray, values: np.ndarray) -> float:
-    """k of values ∝ sizesᵏ, by least squares on logarithms."""
-    return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
-
-
-def residual(sizes: np.ndarray, values: np.ndarray) -> float:
-    """The share of the variance that is left about a line, 1 − R²."""
-    if np.ptp(values) == 0:
-        return 0.0
-    line = np.polyval(np.polyfit(sizes, values, 1), sizes)
-    return float(((values - line) ** 2).sum() / ((values - values.mean()) ** 2).sum())
-
-
-def kinds(tests: Iterable[Difference]) -> str:
-    """What tests have been done, each kind once."""
+def kinds_of(tests: Iterable[Difference]) -> str:
+    """Return the names of the tests that were done, each once."""
     return " and ".join(sorted({test.test for test in tests if not math.isnan(test.p_greater)}))
+
+
+def _means(what: str, runs: Mapping[str, list[Run]], metric: Metric, digits: int) -> str:
+    cells = {name: measured(members, metric, digits) for name, members in runs.items()}
+    means = [f"{to_text(cell)} with {name}" for name, cell in cells.items() if not isinstance(cell, Absent)]
+    absent = [name for name, cell in cells.items() if isinstance(cell, Absent)]
+    return f"{what} {', '.join(means)}" + (f"; no run with {listed(absent)}" if absent else "") + "."
+
+
+def _test_sentence(tests: Mapping[str, Difference], allowance: float) -> str:
+    p_values = [
+        f"{_p(test.p_greater)} against {name}" for name, test in tests.items() if not math.isnan(test.p_greater)
+    ]
+    if not p_values:
+        return NO_TEST
+    margin = f", with {abs(allowance):g} {'allowed' if allowance > 0 else 'required'}" if allowance else ""
+    return f"{kinds_of(tests.values())}, one-sided{margin}: {', '.join(p_values)}."
 
 
 def _p(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
-
-
-def _verdict(
-    setting: Setting, supported: bool, contradicted: bool, numbers: str, test: str, found: Iterable[dict[str, float]]
-) -> Verdict:
-    outcome = SUPPORTED if supported else CONTRADICTED if contradicted else UNDECIDED
-    run_ids = dict.fromkeys(run_id for values in found for run_id in values)
-    return Verdict(setting.overrides, outcome, numbers, test, list(run_ids))

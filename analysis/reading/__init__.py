@@ -1,1 +1,1 @@
-"""Reading runs from where they were logged."""
+"""Reads runs from where they were logged, and finds those that belong together."""

@@ -1,9 +1,10 @@
-"""Runs that were read before, kept as parquet: a table of runs, and one of their histories."""
+"""Keeps the runs that were read, as parquet: a table of runs, and one of their histories."""
 
 import hashlib
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,31 +17,31 @@ from src.utils.errors import UserError
 from src.utils.files import write_atomically
 
 logger = logging.getLogger(__name__)
-FORMAT = "1"  # of what is kept, and of how logs are read: with another one all is read again
+FORMAT = "2"  # of what is kept, and of how logs are read; where it differs, all logs are read again
 RUNS, HISTORIES = "runs.parquet", "histories.parquet"
 TEXTS = ["run_id", "state", "reason", "started", "source"]
 
 
 def read_cached(source: Path | str, folder: Path, unfinished_too: bool = False) -> Runs:
-    """All runs of a folder of outputs, or of a W&B server's ENTITY/PROJECT; only those that changed are read anew.
+    """Read all runs of a folder of outputs, or of a W&B server's ENTITY/PROJECT; of known ones, only those that changed.
 
     Args:
-        folder: where runs.parquet and histories.parquet are kept. What cannot be used of them is made again.
+        folder: of runs.parquet and histories.parquet. If they cannot be used, they are made again.
 
     Raises:
         UserError: the server does not give the runs, or `folder` cannot be written to.
     """
-    place = str(source.resolve()) if isinstance(source, Path) else source
-    kept = _load(folder, place)
+    address = str(source.resolve()) if isinstance(source, Path) else source
+    kept = _load(folder, address)
     if isinstance(source, Path):
         marks = marks_of(source)  # before reading: a log that grows meanwhile is read again the next time
         known = {name: run for name, (mark, run) in kept.items() if marks.get(name) == mark}
         runs = read_local(source, known)
     else:
-        from analysis.reading.server import read_server  # importing wandb's client takes a second
+        from analysis.reading.server import read_server  # only here, as wandb's client takes a second
 
         runs, marks = read_server(source, kept, folder / "images")
-    # What could not be read is read again each time, and so said each time.
+    # What could not be read is read again each time, so that it is reported each time.
     new = {
         run.source: (marks[run.source], run)
         for run in runs.all
@@ -48,26 +49,30 @@ def read_cached(source: Path | str, folder: Path, unfinished_too: bool = False) 
     }
     if {name: mark for name, (mark, _) in new.items()} != {name: mark for name, (mark, _) in kept.items()}:
         try:
-            _save(new, folder, place)
+            _save(new, folder, address)
         except OSError as error:
             raise UserError(f"{folder}: the runs that were read cannot be kept there: {error.strerror}") from error
     return Runs(runs.all, runs.unreadable, unfinished_too)
 
 
-def _save(kept: dict[str, tuple[str, Run]], folder: Path, place: str) -> None:
+def _save(kept: dict[str, tuple[str, Run]], folder: Path, address: str) -> None:
     runs = [run for _, run in kept.values()]
-    table = {name: [getattr(run, name) for run in runs] for name in TEXTS}
+    table: dict[str, list[Any]] = {name: [getattr(run, name) for run in runs] for name in TEXTS}
     table |= {name: [json.dumps(getattr(run, name)) for run in runs] for name in ("config", "objects")}
     table |= {"resumed": [run.resumed for run in runs], "rows": [len(run.values) for run in runs]}
     table |= {"mark": [mark for mark, _ in kept.values()]}
-    about = {"format": FORMAT, "place": place, "marks": hashlib.sha256("\0".join(table["mark"]).encode()).hexdigest()}
+    about = {
+        "format": FORMAT,
+        "address": address,
+        "marks": hashlib.sha256("\0".join(table["mark"]).encode()).hexdigest(),
+    }
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / HISTORIES, _histories(runs), about)
     _write(folder / RUNS, pa.table(table), about)
 
 
 def _histories(runs: list[Run]) -> pa.Table:
-    """Columns run_id, global_step, key and value, run after run."""
+    """Return the columns run_id, global_step, key and value, run after run."""
     names: dict[str, int] = {}
     keys = [
         np.array([names.setdefault(k, len(names)) for k in run.values["key"].cat.categories], np.int32)[
@@ -97,17 +102,17 @@ def _write(file: Path, table: pa.Table, about: dict[str, str]) -> None:
     write_atomically(file, lambda temporary: parquet.write_table(described, temporary))
 
 
-def _load(folder: Path, place: str) -> dict[str, tuple[str, Run]]:
-    """The kept runs with their marks by their sources; none if there are none of this place and format."""
+def _load(folder: Path, address: str) -> dict[str, tuple[str, Run]]:
+    """Return the kept runs with their marks by their sources; none if there are none of this address and format."""
     if not (folder / RUNS).exists():
         return {}
     try:
         runs, histories = _read(folder / RUNS), _read(folder / HISTORIES)
-        about, same = map(_about, (runs, histories))
-        if about.get("format") != FORMAT or about.get("place") != place:
+        about, about_histories = _about(runs), _about(histories)
+        if about.get("format") != FORMAT or about.get("address") != address:
             return {}
-        if about["marks"] != same.get("marks"):
-            raise ValueError("its two files are of different times")
+        if about["marks"] != about_histories.get("marks"):
+            raise ValueError("its two files were not written together")
         return _restore(runs, histories)
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         logger.warning("%s is damaged, so all logs are read again: %s", folder, error)
@@ -131,8 +136,8 @@ def _restore(runs: pa.Table, histories: pa.Table) -> dict[str, tuple[str, Run]]:
     steps, values = histories["global_step"].to_numpy(), histories["value"].to_numpy()
     ends = np.cumsum([0, *(row["rows"] for row in rows)])
     if ends[-1] != len(values):
-        raise ValueError("its histories are not whole")
-    found = {}
+        raise ValueError("its histories are not complete")
+    kept = {}
     for row, start, end in zip(rows, ends[:-1], ends[1:], strict=True):
         frame = pd.DataFrame(
             {
@@ -143,5 +148,5 @@ def _restore(runs: pa.Table, histories: pa.Table) -> dict[str, tuple[str, Run]]:
         )
         about = {name: row[name] for name in (*TEXTS, "resumed")}
         run = Run(**about, values=frame, config=json.loads(row["config"]), objects=json.loads(row["objects"]))
-        found[row["source"]] = row["mark"], run
-    return found
+        kept[row["source"]] = row["mark"], run
+    return kept

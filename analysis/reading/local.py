@@ -1,4 +1,4 @@
-"""Runs from the W&B files that they left on this machine's disk."""
+"""Reads runs from the W&B files that they have written to this machine's disk."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from tqdm import tqdm
 from analysis.reading.runs import DAMAGED, FAILED, FINISHED, UNFINISHED, Run, Runs, make_run
 from src.runs.wandb_log import HEADER, read_log
 
-FEW = 8  # files that are read faster than processes start
+FEW = 8  # runs that are read faster than processes start
 
 
 @dataclass
@@ -32,7 +32,7 @@ class _Part:
 
 
 def local_files(outputs: Path) -> dict[str, list[Path]]:
-    """The W&B files under a folder of outputs by the folders of the runs that they are parts of."""
+    """Return the W&B files under a folder of outputs by the folders of the runs that they belong to."""
     files: dict[str, list[Path]] = {}
     for file in sorted(outputs.glob("*/wandb/*run-*/run-*.wandb")):
         files.setdefault(str(file.parents[2]), []).append(file)
@@ -40,7 +40,7 @@ def local_files(outputs: Path) -> dict[str, list[Path]]:
 
 
 def marks_of(outputs: Path) -> dict[str, str]:
-    """What tells by the folders of runs whether their W&B files have changed: names, sizes and times."""
+    """Return, by the runs' folders, a mark that changes when their W&B files do: names, sizes and times."""
     marks = {}
     for folder, files in local_files(outputs).items():
         states = [(file.name, os.stat(file)) for file in files if file.is_file()]
@@ -49,7 +49,7 @@ def marks_of(outputs: Path) -> dict[str, str]:
 
 
 def read_local(outputs: Path, known: dict[str, Run] | None = None) -> Runs:
-    """All runs that have a W&B file under a folder of outputs, in the order of their ids.
+    """Read all runs that have a W&B file under a folder of outputs, in the order of their ids.
 
     Args:
         known: runs by their folders that need not be read again.
@@ -57,7 +57,8 @@ def read_local(outputs: Path, known: dict[str, Run] | None = None) -> Runs:
     known = known or {}
     files = local_files(outputs)
     new = [folder for folder in files if folder not in known]
-    runs, unreadable = [known[folder] for folder in files if folder in known], []
+    runs = [known[folder] for folder in files if folder in known]
+    unreadable: list[str] = []
     for run, lines in _read_all([files[folder] for folder in new]):
         runs += [run] if run else []
         unreadable += lines
@@ -73,12 +74,16 @@ def _read_all(parts: list[list[Path]]) -> Iterable[tuple[Run | None, list[str]]]
     if len(parts) <= FEW:
         return map(read_files, parts)
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(read_files, parts, chunksize=4)
-        return list(tqdm(found, "read", total=len(parts), unit="run", disable=None, leave=False))
+        results = pool.map(read_files, parts, chunksize=4)
+        return list(tqdm(results, "read", total=len(parts), unit="run", disable=None, leave=False))
 
 
 def read_files(files: list[Path]) -> tuple[Run | None, list[str]]:
-    """The run that was logged in these files, and a line for each that holds none; None if no file holds one."""
+    """Read the run that was logged in these files.
+
+    Returns:
+        The run, None if no file holds one, and a line for each file that holds none.
+    """
     parts = [_read_part(file) for file in files]
     lines = [
         f"{part.damage[0] if part.damage else f'{part.file} holds no run'}; left out"
@@ -86,7 +91,7 @@ def read_files(files: list[Path]) -> tuple[Run | None, list[str]]:
         if not part.run_id
     ]
     # Of a file with nothing but its header, nothing was ever written; of others something is lost.
-    damage = [found for part in parts if part.run_id or not part.empty for found in part.damage]
+    damage = [line for part in parts if part.run_id or not part.empty for line in part.damage]
     readable = sorted((part for part in parts if part.run_id), key=lambda part: part.started)
     if not readable:
         return None, lines
@@ -97,17 +102,15 @@ def read_files(files: list[Path]) -> tuple[Run | None, list[str]]:
         state, reason = DAMAGED, "; ".join(damage)
     run = make_run(
         last.run_id,
-        last.config,
+        # A later part may add to what the run is known to be, and nothing else.
+        {key: value for part in readable for key, value in part.config.items()},
         [row for part in readable for row in part.rows],
         state,
         reason,
         started=datetime.fromtimestamp(readable[0].started // 10**9, UTC).isoformat(),
-        resumed=len(readable) > 1,
+        resumed=len([part for part in readable if part.rows]) > 1,
         source=str(last.file.parents[2]),
     )
-    for value in run.objects.values():
-        if isinstance(value, dict) and value.get("_type") == "image-file":
-            value["path"] = str(last.file.parent / "files" / value["path"])
     return run, lines
 
 
@@ -125,8 +128,9 @@ def _read_part(file: Path) -> _Part:
             case "config":
                 _update(part.config, record.config.update)
             case "history":
-                part.rows.append({})
-                _update(part.rows[-1], record.history.item)
+                row: dict[str, Any] = {}
+                _update(row, record.history.item)
+                part.rows.append({key: _with_path(value, file) for key, value in row.items()})
             case "exit":
                 part.exit_code = record.exit.exit_code
     return part
@@ -134,8 +138,15 @@ def _read_part(file: Path) -> _Part:
 
 def _update(config: dict[str, Any], items: Iterable[Any]) -> None:
     for item in items:
-        *above, key = item.nested_key or [item.key]
-        place = config
-        for name in above:
-            place = place.setdefault(name, {})
-        place[key] = json.loads(item.value_json)
+        *groups, key = item.nested_key or [item.key]
+        group = config
+        for name in groups:
+            group = group.setdefault(name, {})
+        group[key] = json.loads(item.value_json)
+
+
+def _with_path(value: Any, file: Path) -> Any:
+    """Return what was logged; an image's path then leads to the image, which lies beside the log."""
+    if isinstance(value, dict) and value.get("_type") == "image-file":
+        return value | {"path": str(file.parent / "files" / value["path"])}
+    return value

@@ -1,6 +1,6 @@
-"""Runs as their W&B logs tell them, the same from local files and from a server."""
+"""Runs as they were logged with W&B, the same from local files and from a server."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +10,10 @@ import pandas as pd
 from src.runs.wandb_log import join_rows
 
 FINISHED, FAILED, UNFINISHED, DAMAGED = "finished", "failed", "unfinished", "damaged"
+NO_IDENTITY = (
+    "its log does not state what the run is, as an earlier version wrote it; give the run's command again, without "
+    "slurm=: a finished run is not trained again, it only logs what it is"
+)
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,7 @@ class Run:
 
     run_id: str
     config: dict[str, Any]  # as logged, with dots between the levels: schedule.epochs
-    values: pd.DataFrame  # every number logged: global_step, key and value, in the order of steps
+    values: pd.DataFrame  # all numbers logged: global_step, key and value, in the order of steps
     state: str  # finished, failed, unfinished or damaged
     reason: str = ""  # why it is not finished
     objects: dict[str, Any] = field(default_factory=dict)  # what was logged last under each key that holds no number
@@ -31,17 +35,22 @@ class Run:
         """Whether it came to its end, and all of its log could be read."""
         return self.state == FINISHED
 
+    @property
+    def lacks_identity(self) -> bool:
+        """Whether it is one of this project's whose log does not state what it is."""
+        return _is_of_this_project(self.config) and not _has_identity(self.config)
+
     @cached_property
-    def _places(self) -> dict[str, np.ndarray]:
+    def _row_numbers(self) -> dict[str, np.ndarray]:
         return dict(self.values.groupby("key", observed=True, sort=False).indices)
 
     def series(self, key: str) -> pd.Series:
-        """The values logged under this key, by global step; empty if there are none."""
-        found = self.values.iloc[self._places.get(key, [])]
-        return pd.Series(found["value"].to_numpy(), index=pd.Index(found["global_step"], name="global_step"), name=key)
+        """Return the values logged under this key, by global step; empty if there are none."""
+        rows = self.values.iloc[self._row_numbers.get(key, [])]
+        return pd.Series(rows["value"].to_numpy(), index=pd.Index(rows["global_step"], name="global_step"), name=key)
 
     def last(self, key: str) -> float:
-        """The last value logged under this key, NaN if there is none."""
+        """Return the last value logged under this key, NaN if there is none."""
         values = self.series(key).dropna()
         return float(values.iloc[-1]) if len(values) else float("nan")
 
@@ -60,15 +69,19 @@ class Runs:
     unreadable: list[str] = field(default_factory=list)  # a line each, which names the file
     unfinished_too: bool = False
 
+    def counts(self, run: Run) -> bool:
+        """Return whether a run may be part of tables and figures: it has finished, or all runs were asked for."""
+        return (run.finished or self.unfinished_too) and not run.lacks_identity
+
     @property
     def counting(self) -> list[Run]:
-        """Those that tables and figures are made of: the finished ones, unless all were asked for."""
-        return [run for run in self.all if run.finished or self.unfinished_too]
+        """Those that tables and figures are made of."""
+        return [run for run in self.all if self.counts(run)]
 
     @property
     def left_out(self) -> list[Run]:
         """The others, each with its reason."""
-        return [] if self.unfinished_too else [run for run in self.all if not run.finished]
+        return [run for run in self.all if not self.counts(run)]
 
     @property
     def table(self) -> pd.DataFrame:
@@ -76,30 +89,23 @@ class Runs:
         rows = []
         for run in self.all:
             about = {name: getattr(run, name) for name in ("run_id", "state", "reason", "started", "resumed", "source")}
-            keys = [key for key in sorted(run._places) if key.startswith(("AP", "AR", "VOC")) and "/" not in key]
+            keys = [key for key in sorted(run._row_numbers) if key.startswith(("AP", "AR", "VOC")) and "/" not in key]
             rows.append(about | {key: run.last(key) for key in keys} | run.config)
         return pd.DataFrame(rows)
-
-    @property
-    def histories(self) -> pd.DataFrame:
-        """The histories as one tidy table: columns run_id, global_step, key and value, a row for each number logged."""
-        if not self.all:
-            return pd.DataFrame(columns=["run_id", "global_step", "key", "value"])
-        frames = [run.values.assign(key=run.values["key"].astype(str)) for run in self.all]
-        names = np.repeat([run.run_id for run in self.all], [len(frame) for frame in frames])
-        histories = pd.concat(frames, ignore_index=True)
-        histories.insert(0, "run_id", pd.Categorical(names))
-        return histories.astype({"key": "category"})
 
 
 def make_run(
     run_id: str, config: dict[str, Any], rows: list[dict[str, Any]], state: str, reason: str = "", **about: Any
 ) -> Run:
-    """A run from its configuration, nested as it was logged, and its rows in the order of logging.
+    """Make a run of its configuration, nested as it was logged, and its rows in the order of logging.
 
     Rows without `global_step` are not this project's and are left out. What is no number is kept as an object.
     """
-    steps, keys, numbers, objects, names = [], [], [], {}, {}
+    steps: list[int] = []
+    keys: list[int] = []
+    numbers: list[float] = []
+    names: dict[str, int] = {}
+    objects: dict[str, Any] = {}
     stepped = [(int(row["global_step"]), row) for row in rows if _is_step(row.get("global_step"))]
     for step, row in join_rows(stepped).items():
         for key, value in flatten(row).items():
@@ -117,7 +123,16 @@ def make_run(
             "value": np.array(numbers, dtype=np.float64),
         }
     )
-    return Run(run_id, flatten(config), values, state, reason, objects, **about)
+    run = Run(run_id, flatten(config), values, state, reason, objects, **about)
+    return replace(run, reason="; ".join(filter(None, [reason, NO_IDENTITY]))) if run.lacks_identity else run
+
+
+def _is_of_this_project(config: dict[str, Any]) -> bool:
+    return config.keys() >= {"loss.name", "batch_size", "seed"} or config.keys() >= {"problem.name", "method.name"}
+
+
+def _has_identity(config: dict[str, Any]) -> bool:
+    return "command.canonical" in config and any(key.startswith("identity.") for key in config)
 
 
 def _is_step(value: Any) -> bool:
@@ -125,8 +140,8 @@ def _is_step(value: Any) -> bool:
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested configuration with dots between the levels, without W&B's own part; its media stay together."""
-    flat = {}
+    """Return a nested configuration with dots between its levels, without W&B's own part; media stay together."""
+    flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, dict) and "_type" not in value and key != "_wandb":
             flat.update(flatten(value, f"{prefix}{key}."))

@@ -1,4 +1,4 @@
-"""Runs from a W&B server."""
+"""Reads runs from a W&B server."""
 
 from datetime import datetime
 from pathlib import Path
@@ -11,23 +11,23 @@ from analysis.reading.runs import FAILED, FINISHED, UNFINISHED, Run, Runs, make_
 from src.runs.wandb_api import connect
 from src.utils.errors import UserError
 
-# W&B's states of a run that has come to an end, but not to its own.
+# W&B's states of a run that has ended without finishing.
 ENDED = {"failed": "it failed", "crashed": "it stopped sending", "killed": "it was killed"}
 
 
 def read_server(path: str, known: dict[str, tuple[str, Run]], images: Path) -> tuple[Runs, dict[str, str]]:
-    """All runs of a project, in the order of their ids.
+    """Read all runs of a project, in the order of their ids.
 
     Args:
         path: ENTITY/PROJECT.
-        known: runs by their addresses, each with its mark at that time; while that is the same, it is not read again.
-        images: a folder for the images that runs have logged last.
+        known: runs by their addresses, each with its mark when it was read; with the same mark it is not read again.
+        images: a folder for the last images that runs have logged.
 
     Returns:
-        The runs, and by their addresses what tells whether they have changed.
+        The runs, and by their addresses a mark that changes when they do.
 
     Raises:
-        UserError: `path` is none, there is no API key, no such project, or no server that answers.
+        UserError: `path` is no such path, the API key or the project does not exist, or the server does not answer.
     """
     if path.count("/") != 1 or not all(path.split("/")):
         raise UserError(f"--wandb {path}: give it as ENTITY/PROJECT")
@@ -47,7 +47,7 @@ def read_server(path: str, known: dict[str, tuple[str, Run]], images: Path) -> t
 def _read(run: Any, images: Path) -> Run:
     state = {"finished": FINISHED, **dict.fromkeys(ENDED, FAILED)}.get(run.state, UNFINISHED)
     reason = "" if state == FINISHED else ENDED.get(run.state, f"it is {run.state}")
-    # Without keys: with them, rows that lack one are left out. What W&B's client keeps of its own is not needed.
+    # Without keys: with them, rows that lack one are left out. W&B's own cache is not needed.
     rows = list(run.scan_history(use_cache=False))
     read = make_run(
         run.id,
@@ -65,7 +65,7 @@ def _read(run: Any, images: Path) -> Run:
 
 
 def _download(run: Any, image: dict[str, Any], folder: Path) -> None:
-    """Puts an image where its path then leads; without one if the server does not give it, as it is but a sample."""
+    """Download an image and set its path; without the path if the server does not give it, as it is only a sample."""
     name = image.pop("path", "")
     try:
         image["path"] = run.file(name).download(root=str(folder), exist_ok=True).name

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from analysis.artefacts.artefact import Artefact, Published
 from analysis.reading.runs import Run, Runs
-from analysis.reading.settings import LOSSES, settings
+from analysis.reading.settings import LOSS_TITLES, settings
 from analysis.report.contents import ReportContents
 from analysis.report.html_elements import command_code, link, scroll_box, setting_code
 from analysis.report.provenance import PAPER, Source, describe_runs, paper_anchor, run_anchor, sources_of
@@ -42,14 +42,14 @@ def detections_part(runs: Runs) -> str:
     """Return sample detections of one run for each loss: of standard options, and of the lowest seed."""
     figures: dict[str, str] = {}
     for setting in settings(run for run in runs.counting if _detections_file(run)):
-        for loss, title in LOSSES.items():
+        for loss, title in LOSS_TITLES.items():
             if loss in figures:
                 continue
-            for run in setting.at(loss=loss)[:1]:
+            for run in setting.select(loss=loss)[:1]:
                 if jpeg := _read_as_jpeg(Path(_detections_file(run))):
                     caption = f"{title}, {setting_code(setting.overrides)}, seed {run.config['seed']}, run "
                     figures[loss] = _detections_figure(title, jpeg, caption + run_links([run.run_id], runs))
-    return "\n".join(figures[loss] for loss in LOSSES if loss in figures)
+    return "\n".join(figures[loss] for loss in LOSS_TITLES if loss in figures)
 
 
 def _detections_figure(loss: str, jpeg: bytes, caption: str) -> str:

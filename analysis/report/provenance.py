@@ -9,7 +9,7 @@ from typing import Any
 from analysis.artefacts.artefact import Artefact, Measured
 from analysis.artefacts.number_format import row_name
 from analysis.reading.runs import Run, Runs
-from analysis.reading.settings import STANDARD, knobs_of
+from analysis.reading.settings import STANDARD, ablation_values
 
 PAPER = (
     "Kean Chen, Weiyao Lin, Jianguo Li, John See, Ji Wang, Junni Zou. AP-Loss for Accurate One-Stage Object Detection. "
@@ -84,7 +84,7 @@ def _describe(run: Run, runs: Runs, command: str) -> dict[str, str]:
         "run": run.run_id,
         "state": run.state,
         "reason": run.reason,
-        "counts": "yes" if run.finished or runs.unfinished_too else "no",
+        "counts": "yes" if runs.counts(run) else "no",
         "recipe": str(config.get("recipe", config.get("problem.name", ""))),
         "loss": str(config.get("loss.name", config.get("method.name", ""))),
         "options": ", ".join(f"{key}={value}" for key, value in changed_options(config).items()),
@@ -104,4 +104,4 @@ def changed_options(config: dict[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in config.items() if key.startswith("method.") and key != "method.name"}
     model = config.get("model.name", "retinanet")
     options = {"model": model} if model != "retinanet" else {}
-    return options | {key: value for key, value in knobs_of(config).items() if key != "loss" and value != STANDARD[key]}
+    return options | {key: value for key, value in ablation_values(config).items() if key != "loss" and value != STANDARD[key]}

@@ -10,8 +10,9 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from analysis.reading.runs import Run, make_run
-from analysis.reading.settings import METHODS
-from src.config.identity import run_id
+from src.config.command import command_line
+from src.config.identity import identity, run_id
+from src.config.registry import METHODS
 from src.config.validate import resolve
 from tests.conftest import ROOT, make_config, own_environment
 
@@ -32,28 +33,45 @@ Rows = list[tuple[int, dict[str, Any]]]
 
 @functools.cache
 def _composed(overrides: tuple[str, ...]) -> str:
-    composed = resolve(make_config(*overrides))
-    return json.dumps(OmegaConf.to_container(composed) | {"run_id": run_id(composed)})
+    composed = resolve(make_config(*overrides), overrides, command_line("src.run", overrides))
+    return json.dumps(OmegaConf.to_container(composed) | {"run_id": run_id(composed), "identity": identity(composed)})
 
 
 def config_of(*overrides: str, **changes: Any) -> dict[str, Any]:
-    """A run's configuration as it is logged, with keys that conf/ does not know changed or added afterwards."""
+    """Return a run's configuration as it is logged, also for values that conf/ does not have yet.
+
+    Args:
+        changes: by key, values that are added to the configuration, the identity and the command.
+    """
     config = json.loads(_composed(overrides))
     environment = {"device": "x86_64 CPU", "threads": 2, "git_commit": "0" * 40, "git_dirty": False, "host": "here"}
     if config["dataset"]["format"] == "shapes":
         config["dataset"]["root"] = "shapes"
     config |= {"environment": environment, "data": {"fingerprint": "f" * 16, "train": 9, "test": 3}}
-    for key, value in changes.items():
-        *groups, last = key.split(".")
-        place = config
-        for group in groups:
-            place = place.setdefault(group, {})
-        place[last] = value
+    changed(config, changes)
     return config
 
 
+def changed(config: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Change values of a logged configuration, also where it states what the run is and what makes it."""
+    words = []
+    for key, value in changes.items():
+        _set(config, key, value)
+        if not key.startswith(("data.", "environment.")):
+            _set(config["identity"], key, value)
+            words.append(f"{key.removesuffix('.name')}={value}")
+    config["command"] = config["command"] | {"canonical": " ".join([config["command"]["canonical"], *words])}
+
+
+def _set(config: dict[str, Any], key: str, value: Any) -> None:
+    *groups, last = key.split(".")
+    for group in groups:
+        config = config.setdefault(group, {})
+    config[last] = value
+
+
 def rows_of(ap: float, **others: float) -> Rows:
-    """Two epochs of ten steps, with an AP of half of `ap` after the first and of `ap` after the second."""
+    """Return two epochs of ten steps, with an AP of half of `ap` after the first and of `ap` after the second."""
     rows = []
     for step in range(1, EPOCHS * STEPS + 1):
         values = {
@@ -66,21 +84,21 @@ def rows_of(ap: float, **others: float) -> Rows:
         }
         rows.append((step, values | others))
         if step % STEPS == 0:
-            found = ap * step / (EPOCHS * STEPS)
-            rows.append((step, {"AP": found, "AP50": 2 * found, "AP75": found / 2}))
+            reached = ap * step / (EPOCHS * STEPS)
+            rows.append((step, {"AP": reached, "AP50": 2 * reached, "AP75": reached / 2}))
     counts = [[0] * 50 for _ in range(50)]
     counts[0][10], counts[5][40], counts[30][45] = 1000, 7, 20
     return [*rows, (EPOCHS * STEPS, {"anchor_scores": counts})]
 
 
 def run_of(config: dict[str, Any], rows: Rows, state: str = "finished") -> Run:
-    """A run as it would be read from its log."""
+    """Return a run as it would be read from its log."""
     steps = [{"global_step": step, **values} for step, values in rows]
     return make_run(config["run_id"], config, steps, state, "" if state == "finished" else "its log has no end")
 
 
 def log_runs(outputs: Path, runs: list[tuple[dict[str, Any], Rows]]) -> None:
-    """Logs runs, of a configuration and rows each, through the project's own tracking, in a process of its own."""
+    """Log runs, of a configuration and rows each, as the project does, in a separate process."""
     jobs = []
     for config, rows in runs:
         folder = outputs / config["run_id"]
@@ -91,12 +109,12 @@ def log_runs(outputs: Path, runs: list[tuple[dict[str, Any], Rows]]) -> None:
 
 
 def named(run_id: str, *overrides: str, **changes: Any) -> dict[str, Any]:
-    """A configuration with an id of its own, as of runs whose knobs conf/ does not have yet."""
+    """Return a configuration with a given id, for runs with values that conf/ does not have yet."""
     return config_of(*overrides, **changes) | {"run_id": run_id}
 
 
 def every_kind_of_run() -> list[tuple[dict[str, Any], Rows]]:
-    """Losses at two batch sizes, without a loss, methods, proposals, SSD, and perturbed images."""
+    """Return losses at two batch sizes, a run without a loss, methods, proposals, SSD, and perturbed images."""
     logged = []
     for number, loss in enumerate(("ap", "focal", "auc", "ohem")):
         for seed in (0, 1):

@@ -1,4 +1,4 @@
-"""Each artefact on real logs, also of runs whose code comes later, by the keys that it is to log."""
+"""Each artefact on every kind of run, also on those that nothing can make yet, with the keys that they will log."""
 
 import matplotlib
 import pytest
@@ -6,31 +6,29 @@ from matplotlib.figure import Figure
 
 from analysis.artefacts import figure6, figure7, figure8, figure9, figure10, figure11, table2, table3
 from analysis.artefacts.artefact import Absent
-from analysis.reading.local import read_local
 from analysis.reading.runs import Runs
-from analysis.reading.settings import METHODS
-from tests.analysis.logged import every_kind_of_run, log_runs
+from analysis.reading.settings import METHOD_TITLES
+from tests.analysis.logged import every_kind_of_run, run_of
 
 matplotlib.use("agg")
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """Real logs of all that the artefacts are made of."""
-    outputs = tmp_path_factory.mktemp("outputs")
-    log_runs(outputs, every_kind_of_run())
-    return read_local(outputs)
+def runs():
+    """All that the artefacts are made of, as it would be read from logs."""
+    return Runs([run_of(config, rows) for config, rows in every_kind_of_run()])
 
 
 def drawn(section):
     """The axes of each panel, drawn."""
-    found = {}
+    axes = {}
     for panel in section.panels:
         assert panel.alt and len(panel.data)
         ax = Figure().add_subplot()
         panel.draw(ax)
-        found[panel.name] = ax
-    return found
+        axes[panel.name] = ax
+    return axes
 
 
 def labels(ax):
@@ -42,7 +40,7 @@ def section_of(artefact, setting):
     return section
 
 
-def test_all_of_it_was_read(runs):
+def test_all_runs_count(runs):
     assert len(runs.counting) == len(runs.all) == 4 * 7 + 1 + 9
 
 
@@ -91,7 +89,9 @@ def test_figure_7_counts_negatives(runs):
     panel = section.panels[-1]
     # Two seeds of the same counts: 1000 negatives low and 7 high, 20 anchors with IoU 0.6
     assert panel.data.anchors.tolist() == [2000, 14, 40]
-    assert "of 2,014 negative anchors 14 score at least 0.5" in panel.alt and "score 0.91 in the mean" in panel.alt
+    assert (
+        "of 2,014 negative anchors 14 score at least 0.5" in panel.alt and "an IoU of at least 0.5 is 0.91" in panel.alt
+    )
     image = drawn(section)["scores-ap"].images[0].get_array()
     assert image[40, 5] == 14 and image[45, 30] == 40 and image.count() == 3
 
@@ -99,14 +99,16 @@ def test_figure_7_counts_negatives(runs):
 def test_figure_8_has_both_panels(runs):
     section = section_of(figure8.build(runs), "recipe=mini")
     axes = drawn(section)
-    assert labels(axes["training"]) == [f"{title} (1 seed)" for title in METHODS.values()]
+    assert labels(axes["training"]) == [f"{title} (1 seed)" for title in METHOD_TITLES.values()]
     (line,) = [line for line in axes["training"].lines if line.get_label().startswith("error")]
     assert line.get_ydata().tolist() == pytest.approx([1 - step / 40 for step in range(1, 21)])
     imbalance = section.panels[1].data
     approximate = imbalance[imbalance.method == "approximate_gradient"]
     assert approximate.snapshot.tolist() == [False, True]
     assert approximate["mean"].tolist() == pytest.approx([0.42, 0.48])
-    dashed = [line for line in axes["imbalance"].lines if not line.get_label().startswith(tuple(METHODS.values()))]
+    dashed = [
+        line for line in axes["imbalance"].lines if not line.get_label().startswith(tuple(METHOD_TITLES.values()))
+    ]
     assert [line.get_xdata().tolist() for line in dashed] == [[2000, 8000]]
     assert section.missing == []
 
@@ -133,6 +135,6 @@ def test_figures_9_to_11(runs):
 def test_without_runs_each_artefact_names_its_sweep():
     for module in (table3, figure6, figure7, figure8, figure9, figure10, figure11):
         (section,) = module.build(Runs([])).sections
-        name = module.__name__.removeprefix("analysis.")
+        name = module.__name__.rpartition(".")[2]
         assert section.missing[0].command == f"python -m src.run -m sweeps={name} recipe=mini seed=0"
         assert not section.run_ids and not section.panels

@@ -1,4 +1,4 @@
-"""The figures that need no training: the step functions, and Proposition 1."""
+"""The figures that need no detector: the step functions, and Proposition 1."""
 
 import subprocess
 import sys
@@ -27,6 +27,7 @@ def descent(problem, method, losses, seed=0, state="finished", steps=200, delta=
         "method": {"name": method, "step": "heaviside", "delta": delta, "learning_rate": 1.0},
         "steps": steps,
     }
+    config |= {"identity": {**config}, "command": {"canonical": "python -m src.linear"}}
     rows = [{"global_step": step, "ap_loss": loss, "loss": loss} for step, loss in enumerate(losses)]
     return make_run(f"{problem}-{method}-{seed}-{delta}-{steps}-{state}-{dimensions}", config, rows, state)
 
@@ -34,6 +35,8 @@ def descent(problem, method, losses, seed=0, state="finished", steps=200, delta=
 @pytest.fixture
 def runs():
     other = make_run("other", {"loss": {"name": "ap"}}, [{"global_step": 1, "loss": 1.0}], "finished")
+    old = make_run("old", {"problem": {"name": "local_optimum"}, "method": {"name": "error_driven"}}, [], "finished")
+    assert "give the run's command again" in old.reason
     return Runs(
         [
             descent("local_optimum", "error_driven", [0.1, 0.4, 0.0]),
@@ -47,6 +50,7 @@ def runs():
             descent("random", "structured_hinge", [0.5, 0.0], dimensions=3),
             descent("random", "structured_hinge", [0.5, 0.0], steps=9),
             other,
+            old,
         ]
     )
 
@@ -63,7 +67,7 @@ def assert_pictures(folder, name):
     assert (folder / f"{name}.pdf").read_bytes().startswith(b"%PDF")
 
 
-def test_figure4_is_the_step_functions_of_the_losses():
+def test_figure4_shows_the_step_functions_of_the_losses():
     ((panel,),) = [section.panels for section in figure4.build(Runs([])).sections]
     assert list(panel.data.step.unique()) == ["heaviside", "piecewise", "sigmoid"]
     for (step, delta), curve in panel.data.groupby(["step", "delta"], dropna=False):
@@ -79,6 +83,7 @@ def call(monkeypatch, *arguments):
     main()
 
 
+@pytest.mark.slow
 def test_figure4_needs_no_runs(tmp_path, monkeypatch, capsys):
     report = tmp_path / "some" / "report"
     call(monkeypatch, "figure4", "--outputs", "nowhere", "--report", report)
@@ -88,16 +93,16 @@ def test_figure4_needs_no_runs(tmp_path, monkeypatch, capsys):
     assert not (report / "index.html").exists()
 
 
-def test_without_outputs_the_command_is_told(monkeypatch, capsys):
+def test_without_outputs_the_command_that_makes_them_is_named(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         call(monkeypatch, "proposition1", "--outputs", "nowhere")
     assert "nowhere: no such folder; make runs with python -m src.run" in capsys.readouterr().err
 
 
 def test_shares_count_the_random_problems_of_each_setting(runs):
-    found = proposition1.descents(runs)
-    assert len(found) == 7
-    rows = proposition1.shares(found).values.tolist()
+    frame = proposition1.descents(runs)
+    assert len(frame) == 7
+    rows = proposition1.shares(frame).values.tolist()
     assert rows[0] == ["approximate_gradient", "δ = 1, learning rate 1", 2, 1, 1.0]
     assert rows[1][:4] == ["approximate_gradient", "δ = 4, learning rate 1", 1, 0]
     assert rows[2] == ["error_driven", "learning rate 1", 2, 2, 2.0] and len(rows) == 3
@@ -125,12 +130,13 @@ def test_the_table_counts_and_what_is_missing_is_named(runs):
     assert not section.tables and not section.panels and "error-driven" in section.missing[0].what
 
 
-def test_the_figure_is_about_the_problems_of_the_sweep():
+def test_the_figure_shows_the_problems_of_the_sweep():
     problem = LINEAR["problem"] | {"start_scale": 10}
     assert proposition1.RANDOM.items() <= problem.items() and LINEAR["steps"] == proposition1.STEPS
     assert "start_scale: 10}" in (ROOT / "sweeps/proposition1.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_a_real_run_is_read_and_drawn(tmp_path):
     overrides = ["problem.name=local_optimum", f"outputs={tmp_path}"]
     command = [sys.executable, "-m", "src.linear", *overrides]

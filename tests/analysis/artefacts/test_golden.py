@@ -38,8 +38,8 @@ def check(cell, mean, half_width, seeds=2):
 
 
 def row(table, name):
-    (found,) = [row for row in table.rows if row[0] == name]
-    return found
+    (row,) = [row for row in table.rows if row[0] == name]
+    return row
 
 
 def test_table_1(runs):
@@ -88,8 +88,8 @@ def test_table_2(runs):
 
 def test_figure_6(runs):
     (panel,) = figure6.build(runs).sections[0].panels
-    found = panel.data.set_index(["loss", "epoch"])
+    data = panel.data.set_index(["loss", "epoch"])
     # Two steps are an epoch. AP-loss: 10 and 14, then 30 and 32; focal loss: 9 and 9, then 31 and 29.
-    assert found["mean"].to_dict() == {("ap", 1.0): 12.0, ("ap", 2.0): 31.0, ("focal", 1.0): 9.0, ("focal", 2.0): 30.0}
-    assert found["low"]["ap", 1.0] == pytest.approx(12 - 25.4124, abs=1e-3)
-    assert found["high"]["focal", 1.0] == 9.0 and (found.seeds == 2).all()
+    assert data["mean"].to_dict() == {("ap", 1.0): 12.0, ("ap", 2.0): 31.0, ("focal", 1.0): 9.0, ("focal", 2.0): 30.0}
+    assert data["low"]["ap", 1.0] == pytest.approx(12 - 25.4124, abs=1e-3)
+    assert data["high"]["focal", 1.0] == 9.0 and (data.seeds == 2).all()

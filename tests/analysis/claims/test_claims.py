@@ -1,20 +1,23 @@
-"""Claims judged in two made-up worlds: one in which all is as the paper says, and one in which nothing is."""
+"""Claims in two invented worlds: one in which everything is as the paper claims, and one in which nothing is."""
 
 import copy
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.special import stdtr, stdtrit
 
 from analysis.artefacts.artefact import CONTRADICTED, SUPPORTED, UNDECIDED
-from analysis.artefacts.statistics import PAIRED, WELCH, above, difference
+from analysis.artefacts.statistics import PAIRED, WELCH, difference, p_values_of_bound
 from analysis.artefacts.table3 import PERTURBATIONS
-from analysis.claims import STATEMENTS, judge
-from analysis.claims.rules import exponent, residual
+from analysis.claims import STATEMENTS, judge_claims
+from analysis.claims.cost_rules import exponent, residual
+from analysis.paper.published import published_table
 from analysis.reading.runs import Runs
-from analysis.reading.settings import LOSSES
-from tests.analysis.logged import config_of, run_of
+from analysis.reading.settings import LOSS_TITLES
+from tests.analysis.logged import changed, config_of, run_of
 
+pytestmark = pytest.mark.slow
 STEPS = 100
 PAPER = {
     "batch": {1: 29.0, 2: 29.2, 4: 29.5, 8: 30.0},
@@ -70,26 +73,21 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def base():
-    """By loss what the built-in recipe has."""
-    return {loss: config_of(f"loss={loss}") for loss in LOSSES}
+    """The configuration of the built-in recipe with each loss."""
+    return {loss: config_of(f"loss={loss}") for loss in LOSS_TITLES}
 
 
 def make(base, values, seed, **changes):
-    config = copy.deepcopy(base["ap" if "recipe" in changes else changes.get("loss.name", "ap")])
-    config |= {"run_id": "-".join(map(str, [seed, *changes.values()])) or str(seed), "seed": seed}
-    for key, value in changes.items():
-        *groups, last = key.split(".")
-        place = config
-        for group in groups:
-            place = place.setdefault(group, {})
-        place[last] = value
+    config = copy.deepcopy(base[changes.get("loss.name", "ap")])
+    config["run_id"] = "-".join(map(str, [seed, *changes.values()]))
+    changed(config, {"seed": seed, **changes})
     return run_of(config, rows(values, seed))
 
 
 def rows(values, seed):
     """Two epochs; a seed moves every number a little."""
     by = 1 + 0.001 * seed
-    found = []
+    logged = []
     for step in range(1, STEPS + 1):
         row = {"epoch": (step - 1) // (STEPS // 2), "iteration_seconds": values.get("iteration", 1.0)}
         if "time" in values:
@@ -102,21 +100,21 @@ def rows(values, seed):
         for key in ("AP", "AP50", "minimal_perturbation"):
             if key in values and step % (STEPS // 2) == 0:
                 row[key] = values[key] * by
-        found.append((step, row))
+        logged.append((step, row))
     if "high" in values:
         counts = [[0] * 50 for _ in range(50)]
         counts[0][0], counts[0][40], counts[40][values["sure"]] = 1_000_000, values["high"] + seed, 1000
         counts[40][0] = seed
-        found.append((STEPS, {"anchor_scores": counts}))
-    return found
+        logged.append((STEPS, {"anchor_scores": counts}))
+    return logged
 
 
 def world(base, of, seeds=3):
-    """Runs of every kind in four settings, as a dictionary like PAPER says."""
+    """Runs of every kind in four settings, with the numbers of a dictionary like PAPER."""
     runs = []
     for name, own in SETTINGS.items():
         for seed in range(seeds):
-            for loss in LOSSES:
+            for loss in LOSS_TITLES:
                 for size in of["batch"]:
                     ap = of["ssd" if name == "ssd" else "losses"][loss]
                     if loss == "ap" and size != 8:
@@ -160,17 +158,17 @@ def worlds(base):
 
 @pytest.fixture(scope="module")
 def judged(worlds):
-    return {name: {claim.name: claim for claim in judge(runs)} for name, runs in worlds.items()}
+    return {name: {claim.name: claim for claim in judge_claims(runs)} for name, runs in worlds.items()}
 
 
-def test_there_are_enough_claims_with_names_of_their_own():
+def test_claims_have_distinct_names_and_texts():
     assert len(STATEMENTS) >= 18 and len({statement.name for statement in STATEMENTS}) == len(STATEMENTS)
     assert len({statement.text for statement in STATEMENTS}) == len(STATEMENTS)
 
 
 @pytest.mark.parametrize("name", [statement.name for statement in STATEMENTS])
 @pytest.mark.parametrize(("where", "outcome"), [("paper", SUPPORTED), ("opposite", CONTRADICTED)])
-def test_each_claim_holds_in_the_papers_world_and_not_in_the_opposite_one(judged, worlds, name, where, outcome):
+def test_each_claim_holds_in_the_papers_world_and_fails_in_the_opposite_one(judged, worlds, name, where, outcome):
     claim = judged[where][name]
     assert claim.verdicts and claim.missing == []
     for verdict in claim.verdicts:
@@ -182,29 +180,29 @@ def test_each_claim_holds_in_the_papers_world_and_not_in_the_opposite_one(judged
 @pytest.mark.parametrize("statement", STATEMENTS, ids=lambda statement: statement.name)
 def test_a_single_seed_decides_nothing_that_takes_several(judged, statement):
     claim = judged["single"][statement.name]
-    wanted = UNDECIDED if statement.seeds > 1 else SUPPORTED
-    assert claim.verdicts and {verdict.outcome for verdict in claim.verdicts} == {wanted}
+    expected = UNDECIDED if statement.seeds > 1 else SUPPORTED
+    assert claim.verdicts and {verdict.outcome for verdict in claim.verdicts} == {expected}
     if statement.seeds > 1:
         assert claim.missing
         assert all("seed=0,1" in missing.command for missing in claim.missing if missing.command)
 
 
-def test_without_runs_each_claim_says_what_makes_them():
-    for claim in judge(Runs([])):
+def test_without_runs_each_claim_names_the_command_that_makes_them():
+    for claim in judge_claims(Runs([])):
         (missing,) = claim.missing
         assert claim.verdicts == []
         assert missing.command is None or f"python -m src.run -m sweeps={claim.artefact} recipe=" in missing.command
 
 
-def test_claims_about_one_detector_or_data_are_judged_there_alone(judged):
+def test_claims_about_one_detector_or_data_set_are_decided_only_there(judged):
     of = {name: [verdict.setting for verdict in claim.verdicts] for name, claim in judged["paper"].items()}
     assert len(of["first-retinanet"]) == 3 and len(of["first-ssd-voc"]) == len(of["first-retinanet-coco"]) == 1
     assert "model=ssd" in of["focal-behind-ohem-on-ssd"][0] and "recipe=coco" in of["focal-before-ohem-on-coco"][0]
 
 
-def test_what_is_missing_of_a_comparison_keeps_it_from_being_supported(worlds):
+def test_a_comparison_with_a_missing_part_is_not_supported(worlds):
     less = [run for run in worlds["paper"].all if run.config["delta"] != 2.0]
-    claims = {claim.name: claim for claim in judge(Runs(less))}
+    claims = {claim.name: claim for claim in judge_claims(Runs(less))}
     assert {verdict.outcome for verdict in claims["delta-1-is-best"].verdicts} == {UNDECIDED}
     assert "no run with δ = 2" in claims["delta-1-is-best"].verdicts[0].numbers
     assert {verdict.outcome for verdict in claims["large-delta-is-worse"].verdicts} == {SUPPORTED}
@@ -215,15 +213,15 @@ def test_runs_of_several_machines_are_not_compared(worlds):
         elsewhere = run.config | {"environment.device": f"machine of batch size {run.config['batch_size']}"}
         return replace(run, config=elsewhere)
 
-    claims = {claim.name: claim for claim in judge(Runs([moved(run) for run in worlds["paper"].all]))}
+    claims = {claim.name: claim for claim in judge_claims(Runs([moved(run) for run in worlds["paper"].all]))}
     for name in ("memory-is-linear", "time-is-near-linear", "focal-time-is-constant"):
         assert {verdict.outcome for verdict in claims[name].verdicts} == {UNDECIDED}
 
 
 def test_unfinished_runs_do_not_count(worlds):
     runs = [replace(run, state="unfinished") for run in worlds["paper"].all]
-    assert not any(claim.verdicts for claim in judge(Runs(runs)))
-    assert any(claim.verdicts for claim in judge(Runs(runs, unfinished_too=True)))
+    assert not any(claim.verdicts for claim in judge_claims(Runs(runs)))
+    assert any(claim.verdicts for claim in judge_claims(Runs(runs, unfinished_too=True)))
 
 
 def test_differences_by_hand():
@@ -245,9 +243,31 @@ def test_differences_by_hand():
 
 def test_statistics_by_hand():
     # Mean 3, s = 1, n = 3, against 1: t = 2·√3 = 3.4641, of which Student's t with two degrees leaves 0.0371.
-    assert above([2.0, 3.0, 4.0], 1.0) == pytest.approx((0.03709, 0.96291), abs=1e-5)
-    assert above([2.0, 2.0], 1.0) == (0.0, 1.0)
+    assert p_values_of_bound([2.0, 3.0, 4.0], 1.0) == pytest.approx((0.03709, 0.96291), abs=1e-5)
+    assert p_values_of_bound([2.0, 2.0], 1.0) == (0.0, 1.0)
     sizes = np.array([1.0, 2.0, 4.0])
     assert exponent(sizes, 3 * sizes**2) == pytest.approx(2) and residual(sizes, 5 + 2 * sizes) == pytest.approx(0)
     # Through (1, 0), (2, 1), (4, 0): the covariance squared over both variances is 1/28, what the line explains.
     assert residual(sizes, np.array([0.0, 1.0, 0.0])) == pytest.approx(27 / 28)
+
+
+@pytest.mark.parametrize(("detector", "data"), [("retinanet", "voc"), ("retinanet", "coco"), ("ssd", "voc")])
+def test_the_leads_in_the_claims_are_those_of_the_papers_table(detector, data):
+    ap = published_table("table2").query("detector == @detector and data == @data").set_index("loss")["AP"]
+    (text,) = [statement.text for statement in STATEMENTS if statement.name == f"first-{detector}-{data}"]
+    for loss in ("ohem", "focal", "auc"):
+        assert f"of {LOSS_TITLES[loss]} by {ap['ap'] - ap[loss]:.1f} AP" in text
+
+
+def test_t_tests_agree_with_their_formulas():
+    draw = np.random.default_rng(0)
+    for count in (2, 3, 7):
+        x, y = draw.normal(30, 1, count), draw.normal(29, 2, count)
+        paired = difference(dict(enumerate(x)), dict(enumerate(y)))
+        t = np.mean(x - y) / (np.std(x - y, ddof=1) / count**0.5)
+        assert paired.p_less == pytest.approx(stdtr(count - 1, t), rel=1e-9)
+        assert paired.half_width == pytest.approx(stdtrit(count - 1, 0.975) * np.mean(x - y) / t, rel=1e-9)
+        parts = [np.var(values, ddof=1) / count for values in (x, y)]
+        freedom = sum(parts) ** 2 / sum(part**2 / (count - 1) for part in parts)
+        welch = difference(dict(enumerate(x)), dict(enumerate(y, start=1)))
+        assert welch.p_greater == pytest.approx(stdtr(freedom, -np.mean(x - y) / sum(parts) ** 0.5), rel=1e-9)

@@ -14,6 +14,7 @@ from tests.analysis.artefacts.test_golden import GOLDEN
 from tests.analysis.logged import config_of, log_runs, rows_of
 
 FILES = [RUNS, HISTORIES]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,6 @@ def test_a_second_reading_reads_nothing_and_is_the_same(read, tmp_path):
     assert read.files == [] and bits(second) == bits(first)
     assert [(tmp_path / "kept" / name).stat().st_mtime_ns for name in FILES] == times
     pd.testing.assert_frame_equal(first.table, second.table)
-    pd.testing.assert_frame_equal(first.histories, second.histories)
     (odd,) = [run for run in second.all if run.config["seed"] == 7]
     assert math.isnan(odd.last("never")) and odd.series("never").isna().all()
     assert odd.last("tiny") == 5e-324 and odd.last("ever") == math.inf
@@ -101,7 +101,7 @@ def test_only_what_changed_is_read(read, outputs):
     assert read.files == [] and chosen.run_id not in [run.run_id for run in third.all]
 
 
-def test_unreadable_files_are_told_each_time(read, outputs):
+def test_unreadable_files_are_reported_each_time(read, outputs):
     file = outputs / "foreign/wandb/offline-run-1/run-x.wandb"
     file.parent.mkdir(parents=True)
     file.write_bytes(b"not a log")

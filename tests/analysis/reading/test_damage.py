@@ -13,6 +13,7 @@ from analysis.reading.runs import DAMAGED, FINISHED, UNFINISHED
 from tests.analysis.logged import config_of, log_runs, rows_of
 
 TRIES = 200
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,8 @@ from analysis.reading.local import read_local
 from src.runs.tracking import Tracker
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def log_run(directory, rows, config=None, fail=False):
     """A real W&B log with these rows, written in a process of its own as a run would."""

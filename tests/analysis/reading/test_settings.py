@@ -1,11 +1,15 @@
+"""Which runs are one setting, and the commands that are printed for people to paste."""
+
+import functools
 import shlex
+import subprocess
 
 import pytest
 from omegaconf import OmegaConf
 
 from analysis.__main__ import ARTEFACTS, WITHOUT_RUNS, build
 from analysis.reading.runs import Runs
-from analysis.reading.settings import STANDARD, command_of, knobs_of, points, settings
+from analysis.reading.settings import STANDARD, Setting, ablation_values, command_of, settings
 from src.config.identity import run_id
 from src.config.validate import resolve
 from src.launch.sweep_runs import expand_sweep
@@ -14,63 +18,72 @@ from tests.conftest import ROOT, make_config
 
 SWEEPS = sorted(path.stem for path in ROOT.glob("sweeps/*.yaml") if path.stem != "proposition1")
 OVERRIDES = [
-    ["recipe=mini"],
-    ["recipe=voc", "dataset.root=some/VOC devkit", "schedule.epochs=3", "model.weights=null", "precision=bf16"],
+    ("recipe=mini",),
+    ("recipe=voc", 'dataset.root="some/VOC devkit"', "schedule.epochs=3", "model.weights=null", "precision=bf16"),
 ]
+PASTED = 'python() { printf "%s\\0" python "$@"; }; torchrun() { printf "%s\\0" torchrun "$@"; }; '
 
 
-def words_of(command):
-    program, *words = shlex.split(command)[2:]
-    return program, [word for word in words if word != "-m"]
+@functools.cache
+def expanded(*words):
+    """The runs of a sweep by their ids, and what makes them."""
+    return expand_sweep("src.run", list(words), ROOT / "no such folder").runs
 
 
-def sweep_runs(sweep, overrides, tmp_path):
-    """The runs that a file of sweeps/ asks for with two seeds, as they would be read."""
-    asked = expand_sweep("src.run", [f"sweeps={sweep}", *(quoted(word) for word in overrides), "seed=0,1"], tmp_path)
-    runs = []
-    for name, made_by in asked.runs.items():
-        words = [word for word in shlex.split(made_by) if not word.startswith(("sweeps=", "dataset.root="))]
-        roots = [quoted(word) for word in overrides if word.startswith("dataset.root=")]
-        config = config_of(*words, *roots)
-        assert config["run_id"] == name
-        runs.append(run_of(config, rows_of(30.0)))
-    return runs
+@functools.cache
+def made_by(*words):
+    """The id of the run that these overrides make."""
+    return run_id(resolve(make_config(*words)))
 
 
-def quoted(word):
-    key, value = word.split("=", 1)
-    return f"{key}='{value}'" if " " in value else word
+def pasted(command):
+    """The words of a command line as bash passes them on, without `python -m src.run` and `-m`."""
+    done = subprocess.run(["bash", "-c", PASTED + command], capture_output=True, text=True, check=True)
+    words = done.stdout.split("\0")[:-1]
+    start = words.index("src.run") + 1
+    return tuple(word for word in words[start:] if word != "-m")
 
 
+def run(*words, **changes):
+    return run_of(config_of(*words, **changes), rows_of(30.0))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("overrides", OVERRIDES)
 @pytest.mark.parametrize("sweep", SWEEPS)
-def test_an_artefact_is_made_of_the_runs_its_sweep_names_and_knows_which_is_missing(sweep, overrides, tmp_path):
-    runs = sweep_runs(sweep, overrides, tmp_path)
+def test_an_artefact_consists_of_its_sweeps_runs_and_names_a_missing_one(sweep, overrides):
+    runs = []
+    for name, words in expanded(f"sweeps={sweep}", *overrides, "seed=0,1").items():
+        runs.append(run(*sorted(word for word in words if not word.startswith("sweeps="))))
+        assert runs[-1].run_id == name
     (artefact,) = build([sweep], Runs(runs))
     section = artefact.sections[0]
-    assert sorted(section.run_ids) == sorted(run.run_id for run in runs) or sweep == "table1"
     assert set(section.run_ids) == {run.run_id for run in runs}
     assert not [missing for missing in section.missing if missing.command]
 
-    # Of a sweep with one run a seed, what is left does not tell that there was another seed.
-    for gone in (runs[0], runs[-1]) if len(runs) > 2 else ():
+    # Of a sweep with one run a seed, what is left does not show that there was another seed.
+    for gone in (runs[0] if overrides == OVERRIDES[0] else runs[-1],) if len(runs) > 2 else ():
         left = Runs([run for run in runs if run is not gone])
         (missing,) = [m for m in build([sweep], left)[0].sections[0].missing if m.command]
-        program, words = words_of(missing.command)
+        words = pasted(missing.command)
         seed = gone.config["seed"]
-        assert program == "src.run" and f"seed={seed}" in words and words[0] == f"sweeps={sweep}"
-        assert f"(seed {seed})" in missing.what
-        assert gone.run_id in expand_sweep("src.run", [quoted(word) for word in words], tmp_path).runs
+        assert f"seed={seed}" in words and words[0] == f"sweeps={sweep}" and f"(seed {seed})" in missing.what
+        assert gone.run_id in expanded(*words)
 
 
-def test_each_artefact_but_those_without_runs_has_a_sweep():
+def test_each_artefact_made_of_runs_has_a_sweep():
     assert {*SWEEPS, "proposition1"} == set(ARTEFACTS) - WITHOUT_RUNS
 
 
-@pytest.mark.parametrize("sweep", SWEEPS)
-def test_points_are_the_knobs_of_the_runs_of_a_sweep(sweep, tmp_path):
-    found = [knobs_of(run.config) for run in sweep_runs(sweep, ["recipe=mini"], tmp_path) if not run.config["seed"]]
-    assert sorted(map(repr, found)) == sorted(map(repr, points(sweep)))
+@pytest.mark.parametrize("folder", ["data (1)", "it's", 'say "data"', "$HOME/a&b", "plain"])
+def test_printed_commands_can_be_pasted_whatever_the_folder_is_called(folder):
+    quoted = folder.replace('"', '\\"')
+    made = run("recipe=voc", f'dataset.root="{quoted}"')
+    assert made.config["dataset.root"] == folder
+    for command in (command_of(made), settings([made])[0].command("table2", [0])):
+        words = [word for word in pasted(command) if not word.startswith(("sweeps=", "seed="))]
+        config = resolve(make_config(*words))
+        assert config.dataset.root == folder and run_id(config) == made.run_id
 
 
 @pytest.mark.parametrize(
@@ -82,40 +95,49 @@ def test_points_are_the_knobs_of_the_runs_of_a_sweep(sweep, tmp_path):
         ["method=structured_hinge", "schedule.box_loss_weight=0"],
         ["step=heaviside", "interpolated=false"],
         ["delta=0.25", "schedule.decay_at=[0.5]", "model.weights=null"],
-        ["recipe=voc", "dataset.root='a b'", "batch_size=2"],
+        ["recipe=voc", 'dataset.root="a b"', "batch_size=2"],
         ["method=approximate_gradient", "method.epsilon=0.001"],
         ["schedule.box_loss_weight=2", "dataset.test_shorter_side=96"],
     ],
 )
 def test_the_command_of_a_run_makes_it(overrides):
-    run = run_of(config_of(*overrides), rows_of(1.0))
-    program, words = words_of(command_of(run))
-    assert program == "src.run"
-    assert run_id(resolve(make_config(*map(quoted, words)))) == run.run_id
+    made = run(*overrides)
+    assert made_by(*pasted(command_of(made))) == made.run_id
 
 
-def test_the_standard_knobs_are_those_of_the_configuration():
+def test_the_standard_values_are_those_of_the_configuration():
     config = OmegaConf.to_container(OmegaConf.load(ROOT / "conf/config.yaml"))
     assert all(config[key] == value for key, value in STANDARD.items() if key in config)
-    assert knobs_of(run_of(config_of(), []).config) == STANDARD
+    assert ablation_values(run().config) == STANDARD
 
 
 def test_runs_of_other_settings_are_kept_apart():
     runs = [
-        run_of(config_of(), rows_of(30.0)),
-        run_of(config_of("seed=1"), rows_of(31.0)),
-        run_of(config_of("schedule.epochs=2"), rows_of(20.0)),
+        run(),
+        run("seed=1"),
+        run("schedule.epochs=2"),
         run_of(config_of(**{"data.fingerprint": "another"}) | {"run_id": "other-data"}, rows_of(10.0)),
         run_of({"run_id": "foreign", "batch": 3}, []),
     ]
     first, *others = settings(runs)
-    assert [run.run_id for run in first.at()] == [runs[0].run_id, runs[1].run_id] and first.seeds == [0, 1]
-    assert first.overrides.startswith("recipe=mini") and "fffff" in first.overrides
-    assert sorted(s.overrides.split(" #")[0] for s in others) == ["recipe=mini", "recipe=mini schedule.epochs=2"]
+    assert [run.run_id for run in first.select()] == [runs[0].run_id, runs[1].run_id] and first.seeds == [0, 1]
+    assert first.overrides == f"recipe=mini # data.fingerprint={'f' * 16}"
+    assert first.command("table1", [1]) == "python -m src.run -m sweeps=table1 recipe=mini seed=1"
+    assert {s.overrides for s in others} == {
+        "recipe=mini # data.fingerprint=another",
+        "recipe=mini schedule.epochs=2",
+    }
 
 
-def test_losses_that_a_recipe_trains_at_learning_rates_of_their_own_are_one_setting():
-    bccd = ["recipe=bccd", "dataset.root=BCCD"]
+def test_a_recipe_that_has_changed_makes_another_setting_with_the_same_words():
+    old = run(**{"schedule.epochs": 12})
+    old.config["command.canonical"] = "python -m src.run recipe=mini"
+    names = [setting.overrides for setting in settings([run(), old])]
+    assert names == ["recipe=mini # schedule.epochs=12", "recipe=mini # schedule.epochs=9"]
+
+
+def test_losses_that_a_recipe_trains_at_different_learning_rates_are_one_setting():
+    bccd = ("recipe=bccd", "dataset.root=BCCD")
     words = [
         ["loss=ap"],
         ["loss=ohem"],
@@ -123,19 +145,76 @@ def test_losses_that_a_recipe_trains_at_learning_rates_of_their_own_are_one_sett
         ["loss=ohem", "schedule.learning_rate=0.03"],
         ["loss=ap", "schedule.learning_rate=0.01"],
     ]
-    runs = [run_of(config_of(*bccd, *own), rows_of(30.0)) for own in words]
+    runs = [run(*bccd, *own) for own in words]
     first, *others = settings(runs)
     assert first.overrides == "recipe=bccd dataset.root=BCCD" and first.runs == runs[:3]
     assert {s.overrides: s.runs for s in others} == {
         f"{first.overrides} schedule.learning_rate=0.03": runs[3:4],
         f"{first.overrides} schedule.learning_rate=0.01": runs[4:],
     }
-    for run in runs:
-        program, given = words_of(command_of(run))
-        assert run_id(resolve(make_config(*map(quoted, given)))) == run.run_id
+    assert [made_by(*pasted(command_of(run))) for run in runs] == [run.run_id for run in runs]
 
 
-def test_a_setting_whose_recipe_is_not_here_any_more_is_still_one():
-    config = config_of() | {"recipe": "gone"}
-    (setting,) = settings([run_of(config, rows_of(30.0)), run_of(config | {"seed": 1, "run_id": "1"}, rows_of(31.0))])
-    assert setting.overrides == "recipe=gone" and len(setting.at()) == 2
+def test_values_given_by_hand_that_are_the_usual_ones_make_no_other_setting():
+    runs = [
+        run("loss=ap"),
+        run("loss=focal"),
+        run("loss=ohem", "schedule.learning_rate=0.005"),
+        run("loss=focal", "loss.gamma=2", "seed=1"),
+        run("loss=focal", "loss.gamma=1"),
+        run("loss=ap", "schedule.learning_rate=0.005"),
+        run("method=structured_hinge", "schedule.box_loss_weight=0"),
+        run("method=structured_hinge", "schedule.box_loss_weight=0", "schedule.learning_rate=0.02", "seed=1"),
+    ]
+    first, *others = settings(runs)
+    assert first.overrides == "recipe=mini" and first.runs == [*runs[:4], *runs[6:]]
+    assert {setting.overrides: setting.runs for setting in others} == {
+        "recipe=mini loss.gamma=1": runs[4:5],
+        "recipe=mini schedule.learning_rate=0.005": runs[5:6],
+    }
+
+
+def test_a_rate_given_by_hand_joins_no_setting_if_it_is_that_of_several():
+    changed_recipe = run(seed=1)
+    changed_recipe.config.update({"by_loss.schedule.learning_rate.ohem": 0.5})
+    alone = run("schedule.learning_rate=0.02", "seed=2")
+    found = [setting.runs for setting in settings([run(), changed_recipe, alone])]
+    assert [alone] in found and len(found) == 3
+
+
+def test_runs_without_box_loss_are_a_setting_without_any_others():
+    alone = [run(f"method={method}", "schedule.box_loss_weight=0") for method in ("error_driven", "structured_hinge")]
+    (setting,) = settings(alone)
+    assert setting.overrides == "recipe=mini" and setting.select(box_loss=False) == alone[:1]
+    heavier = run("schedule.box_loss_weight=2")
+    assert {s.overrides for s in settings([*alone, heavier])} == {
+        "recipe=mini",
+        "recipe=mini schedule.box_loss_weight=2",
+    }
+
+
+def test_a_loss_that_ranks_nothing_belongs_to_the_settings_of_every_ranking():
+    canonical = "torchrun --nproc-per-node 4 -m src.run recipe=mini ranking=per_process"
+    per_process = run(ranking="per_process of 4")
+    per_process.config["command.canonical"] = canonical
+    usual, focal, auc = run(seed=1), run("loss=focal"), run("loss=auc", "seed=3")
+    by_words = {setting.overrides: setting for setting in settings([per_process, usual, focal, auc])}
+    assert by_words["recipe=mini"].runs == [usual, focal, auc]
+    other = by_words["recipe=mini ranking=per_process"]
+    assert other.runs == [per_process, focal]
+    assert other.command("table2", [0]) == (
+        "torchrun --nproc-per-node 4 -m src.run -m sweeps=table2 recipe=mini ranking=per_process seed=0"
+    )
+
+
+def test_a_setting_whose_recipe_no_longer_exists_is_still_one():
+    runs = [run(), run("seed=1")]
+    for one in runs:
+        one.config["command.canonical"] = shlex.join(["python", "-m", "src.run", "recipe=gone", "loss=ap"])
+    (setting,) = settings(runs)
+    assert setting.overrides == "recipe=gone" and len(setting.select()) == 2
+
+
+def test_a_setting_without_runs_has_a_command():
+    command = Setting(("recipe=voc", "dataset.root=VOCdevkit")).command("table1")
+    assert command == "python -m src.run -m sweeps=table1 recipe=voc dataset.root=VOCdevkit"

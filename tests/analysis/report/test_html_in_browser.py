@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from analysis.__main__ import ARTEFACTS, build
-from analysis.claims import judge
+from analysis.claims import judge_claims
 from analysis.reading.local import read_local
 from analysis.reading.runs import Runs
 from analysis.reading.settings import command_of
@@ -66,7 +66,7 @@ SELECTED_COMMANDS = """() => [...document.querySelectorAll('code.command')].map(
 
 def contents_of(runs):
     commands = {run.run_id: command_of(run) for run in runs.all}
-    return ReportContents(artefacts=build(ARTEFACTS, runs), claims=judge(runs), runs=runs, commands=commands)
+    return ReportContents(artefacts=build(ARTEFACTS, runs), claims=judge_claims(runs), runs=runs, commands=commands)
 
 
 @pytest.fixture(scope="module")

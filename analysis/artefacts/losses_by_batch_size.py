@@ -1,0 +1,74 @@
+"""What Figs. 9 and 11 share: a quantity of training with each loss, against batch size."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import pandas as pd
+
+from analysis.artefacts.artefact import Panel, Section
+from analysis.artefacts.curves import draw_over_seeds, listed, over_seeds, where_run
+from analysis.artefacts.style import Axes, label
+from analysis.artefacts.table_cells import missing_runs, run_ids_of
+from analysis.reading.runs import Run
+from analysis.reading.settings import LOSS_TITLES, Setting
+
+BATCH_SIZES = (1, 2, 4, 8)
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What a run's value is called and how it is written."""
+
+    name: str  # of the panel and its data's column
+    axis: str
+    unit: str
+    digits: int
+    value: Callable[[Run], float]  # in this unit; NaN if the run has not logged it
+
+
+def losses_by_batch_size(setting: Setting, sweep: str, quantity: Quantity, titles: Mapping[str, str]) -> Section:
+    """Return the section with a line for each loss.
+
+    Args:
+        sweep: that makes the runs.
+        titles: of the lines, by loss.
+    """
+    groups = {
+        (loss, size): [run for run in setting.select(loss=loss, batch_size=size) if not math.isnan(quantity.value(run))]
+        for loss in titles
+        for size in BATCH_SIZES
+    }
+    rows = [
+        {"loss": loss, "batch_size": size, "seed": run.config["seed"], quantity.name: quantity.value(run)}
+        for (loss, size), runs in groups.items()
+        for run in runs
+    ]
+    frame = pd.DataFrame(rows, columns=["loss", "batch_size", "seed", quantity.name])
+    data = over_seeds(frame, "loss", "batch_size", quantity.name)
+    named = {f"{titles[loss]} at {size}": runs for (loss, size), runs in groups.items() if loss in LOSS_TITLES}
+    missing = missing_runs(setting, sweep, named)
+    shown = [run for runs in groups.values() for run in runs]
+    if not shown:
+        return Section(setting.overrides, missing=missing)
+    draw = partial(_draw, data, quantity.axis, titles)
+    panel = Panel(quantity.name, setting.data, draw, data, _alt(data, quantity, titles))
+    return Section(setting.overrides, [], [panel], missing, run_ids_of([shown]), [where_run(shown)])
+
+
+def _draw(data: pd.DataFrame, axis: str, titles: dict[str, str], ax: Axes) -> None:
+    draw_over_seeds(ax, data, "loss", "batch_size", titles)
+    ax.set_ylim(bottom=0)
+    ax.set_xticks(BATCH_SIZES)
+    label(ax, "batch size", axis)
+
+
+def _alt(data: pd.DataFrame, quantity: Quantity, titles: Mapping[str, str]) -> str:
+    largest = data[data.batch_size == data.batch_size.max()]
+    means = largest.set_index("loss")["mean"]
+    words = [f"{titles[loss]} {value:.{quantity.digits}f} {quantity.unit}" for loss, value in means.items()]
+    return (
+        f"{quantity.name.capitalize()} against batch size, a line for each loss. "
+        f"At batch size {data.batch_size.max()}: {listed(words)}."
+    )
