@@ -74,6 +74,6 @@ def undisturbed(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
     outputs = tmp_path_factory.mktemp("undisturbed")
 
     def make(*overrides: str) -> Path:
-        return run_here(*TINY, f"dataset.root={tiny_data}", *overrides, f"outputs={outputs}", NOT_LOGGED)
+        return run_here(*TINY, f"dataset.root={tiny_data}", *overrides, f"outputs={outputs}", *NOT_LOGGED)
 
     return make

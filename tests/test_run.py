@@ -20,9 +20,11 @@ from tests.support.runs import NOT_LOGGED, run_folders, run_here, same_weights, 
 # At 64 pixels P6 is one cell, and there torch's own bfloat16 convolution has, on some CPUs, NaN in its weight gradient.
 BF16 = ["precision=bf16", "dataset.train_size=96"]
 DIVERGING = ["schedule.learning_rate=1e18", "schedule.warmup_iterations=0"]
-# 39 steps, three epochs with one evaluation at the end, and a checkpoint after each step, so that it shows the step.
-MANY_STEPS = ["batch_size=1", "schedule.epochs=3", "schedule.evaluate_every=3"]
-EACH_STEP = "checkpoint_minutes=1e-9"
+# Twelve steps in four epochs, and one evaluation at the end.
+FOUR_EPOCHS = ["schedule.epochs=4", "schedule.evaluate_every=4"]
+EACH_STEP = "checkpoint_minutes=1e-9"  # a checkpoint after each step, so that the folder shows how far the run is
+STEPS = 12
+WITHIN_EPOCH_2 = 4
 
 
 @pytest.mark.slow
@@ -51,61 +53,61 @@ def test_a_run_leaves_its_results_and_is_not_repeated(tiny, tmp_path):
 
 
 def test_a_run_does_not_depend_on_workers(tiny, undisturbed):
-    assert same_weights(undisturbed("workers=0"), run_here(*tiny, "workers=2", NOT_LOGGED))
+    assert same_weights(undisturbed("workers=0"), run_here(*tiny, "workers=2", *NOT_LOGGED))
 
 
 def wait_for_step(step: int, directory: Path, process: Process) -> None:
     """Wait until a run that saves after each step has saved this one."""
     while saved_step(directory) < step:
         assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 @pytest.mark.slow
 def test_killed_within_an_epoch_and_resumed_equals_undisturbed(tiny, tmp_path, undisturbed):
-    twin = undisturbed(*MANY_STEPS)
+    twin = undisturbed(*FOUR_EPOCHS)
     directory = tmp_path / "outputs" / twin.name
-    process = start_run(*tiny, *MANY_STEPS, EACH_STEP)
-    wait_for_step(15, directory, process)
+    process = start_run(*tiny, *FOUR_EPOCHS, EACH_STEP)
+    wait_for_step(WITHIN_EPOCH_2, directory, process)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    assert state(directory) == State.INTERRUPTED and 15 <= saved_step(directory) < 39
+    assert state(directory) == State.INTERRUPTED and WITHIN_EPOCH_2 <= saved_step(directory) < STEPS
 
-    code, output = call_run(*tiny, *MANY_STEPS)
+    code, output = call_run(*tiny, *FOUR_EPOCHS)
     assert code == 0, output
     assert same_weights(twin, directory) and summary_of(twin)["metrics"] == summary_of(directory)["metrics"]
     (logged,) = read_local(tmp_path / "outputs").all
     # What W&B had not yet flushed when the process was killed, up to a second of rows, is lost; nothing counts twice.
     steps = logged.history["global_step"].tolist()
-    assert logged.finished and steps == sorted(set(steps)) and steps[-3:] == [37, 38, 39]
+    assert logged.finished and steps == sorted(set(steps)) and steps[-3:] == [10, 11, 12]
     assert logged.last("AP") == pytest.approx(summary_of(twin)["metrics"]["AP"])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR2])
 def test_a_signal_stops_a_run_and_the_same_command_resumes_it(signum, tiny, tmp_path, undisturbed):
-    twin = undisturbed(*MANY_STEPS)
+    twin = undisturbed(*FOUR_EPOCHS)
     directory = tmp_path / "outputs" / twin.name
-    process = start_run(*tiny, *MANY_STEPS, EACH_STEP, "workers=1")
-    wait_for_step(15, directory, process)
+    process = start_run(*tiny, *FOUR_EPOCHS, EACH_STEP, "workers=1")
+    wait_for_step(WITHIN_EPOCH_2, directory, process)
     process.send_signal(signum)
     output, _ = process.communicate()
     assert process.returncode == 128 + signum and "the same command goes on from here" in output, output
     assert "Traceback" not in output
-    assert state(directory) == State.INTERRUPTED and 15 <= saved_step(directory) < 39
+    assert state(directory) == State.INTERRUPTED and WITHIN_EPOCH_2 <= saved_step(directory) < STEPS
 
-    code, output = call_run(*tiny, *MANY_STEPS, "workers=1")
+    code, output = call_run(*tiny, *FOUR_EPOCHS, "workers=1")
     assert code == 0, output
     assert same_weights(twin, directory)
     (logged,) = read_local(tmp_path / "outputs").all
-    assert logged.finished and logged.history["global_step"].tolist() == list(range(1, 40))
+    assert logged.finished and logged.history["global_step"].tolist() == list(range(1, STEPS + 1))
     assert logged.history["classification_loss"].notna().all() and logged.history["AP"].notna().sum() == 1
 
 
 @pytest.mark.slow
 def test_a_run_that_another_process_holds_is_left_alone(tiny, tmp_path):
-    first = start_run(*tiny, *MANY_STEPS)
-    second = start_run(*tiny, *MANY_STEPS)
+    first = start_run(*tiny, *FOUR_EPOCHS)
+    second = start_run(*tiny, *FOUR_EPOCHS)
     outputs = [process.communicate()[0] for process in (first, second)]
     assert first.returncode == second.returncode == 0, outputs
     assert sum("is being worked on by another process" in output for output in outputs) == 1
@@ -115,7 +117,7 @@ def test_a_run_that_another_process_holds_is_left_alone(tiny, tmp_path):
 
 def test_a_divergent_run_stops_with_the_step_and_keeps_the_last_checkpoint(tiny, tmp_path):
     with pytest.raises(NonFiniteLoss, match=r"step \d+: the loss is .* learning rate .* Try a lower"):
-        run_here(*tiny, *DIVERGING, NOT_LOGGED)
+        run_here(*tiny, *DIVERGING, *NOT_LOGGED)
     assert not list(tmp_path.glob("outputs/*/summary.json"))
 
 
@@ -145,14 +147,14 @@ def test_a_checkpoint_of_another_model_is_refused(tiny, finished):
     content["model"].popitem()
     torch.save(content, checkpoint)
     with pytest.raises(ValueError, match=r"checkpoint\.pt belongs to another model"):
-        run_here(*tiny, NOT_LOGGED)
+        run_here(*tiny, *NOT_LOGGED)
 
 
 def test_other_data_of_the_same_name_is_refused(tiny, tmp_path, finished):
     moved = tmp_path / "moved" / "tiny"
     moved.parent.mkdir()
     shutil.copytree(make_config(*tiny).dataset.root, moved)
-    again = [*tiny, NOT_LOGGED, f"dataset.root={moved}"]
+    again = [*tiny, *NOT_LOGGED, f"dataset.root={moved}"]
     assert run_here(*again) == finished
     (moved / "ImageSets/Main/test.txt").write_text((moved / "ImageSets/Main/val.txt").read_text())
     with pytest.raises(ValueError, match="belongs to a run on other data"):
@@ -164,7 +166,7 @@ def test_a_new_folder_without_lists_trains_by_overrides_alone(tiny, tiny_data, t
     shutil.copytree(tiny_data, folder, ignore=shutil.ignore_patterns("ImageSets"))
     for file in (folder / "Annotations").iterdir():
         file.write_text(file.read_text().replace("<name>", "<name>my "))
-    summary = summary_of(run_here(*tiny, f"dataset.root={folder}", NOT_LOGGED))
+    summary = summary_of(run_here(*tiny, f"dataset.root={folder}", *NOT_LOGGED))
     assert all(name.startswith("my ") for name in summary["data"]["classes"])
     assert summary["data"]["train"] > 0 and summary["data"]["test"] > 0
 
@@ -193,7 +195,7 @@ def test_the_same_data_in_coco_layout_train_to_the_same_weights(tiny, tiny_data,
     names = voc_classes(tiny_data, "trainval")
     root = in_coco_layout(tiny_data, tmp_path / "coco", names)
     overrides = ["dataset=coco", f"dataset.root={root}", "dataset.train=trainval", "dataset.test=test"]
-    coco = run_here(*tiny, *overrides, NOT_LOGGED)
+    coco = run_here(*tiny, *overrides, *NOT_LOGGED)
     assert summary_of(coco)["data"]["classes"] == names
     assert same_weights(coco, undisturbed())
 
@@ -213,7 +215,13 @@ def test_the_same_data_in_coco_layout_train_to_the_same_weights(tiny, tiny_data,
     ids=" ".join,
 )
 def test_every_loss_and_method_trains(overrides, tiny, tmp_path):
-    directory = run_here(*tiny, *overrides, "schedule.learning_rate=0.05", "schedule.warmup_iterations=0")
+    quick = [
+        "schedule.learning_rate=0.05",
+        "schedule.warmup_iterations=0",
+        "schedule.evaluate_every=2",
+        "images_logged=0",
+    ]
+    directory = run_here(*tiny, *overrides, *quick, "images_logged=0")
     assert all(value.isfinite().all() for value in weights(directory).values())
     (logged,) = read_local(tmp_path / "outputs").all
     losses = logged.history["classification_loss"].dropna()
@@ -224,7 +232,7 @@ def test_every_loss_and_method_trains(overrides, tiny, tmp_path):
 
 
 def test_mixed_precision_and_clipping_train(tiny):
-    directory = run_here(*tiny, *BF16, "schedule.clip_gradient=1", NOT_LOGGED, "seed=5")
+    directory = run_here(*tiny, *BF16, "schedule.clip_gradient=1", *NOT_LOGGED, "seed=5")
     assert all(value.isfinite().all() for value in weights(directory).values())
 
 

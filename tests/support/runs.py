@@ -20,7 +20,7 @@ TINY = [
     "workers=0",
     "images_logged=2",
 ]
-NOT_LOGGED = "wandb.mode=disabled"
+NOT_LOGGED = ["wandb.mode=disabled", "images_logged=0"]
 
 
 def run_here(*overrides: str) -> Path:
@@ -38,7 +38,7 @@ def weights(directory: Path) -> dict[str, torch.Tensor]:
 def saved_step(directory: Path) -> int:
     """Return the step of a run's last checkpoint, 0 if there is none."""
     file = directory / "checkpoint.pt"
-    return torch.load(file, weights_only=True)["progress"]["step"] if file.exists() else 0
+    return torch.load(file, weights_only=True, mmap=True)["progress"]["step"] if file.exists() else 0
 
 
 def same_weights(first: Path, second: Path) -> bool:
