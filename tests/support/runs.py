@@ -20,6 +20,14 @@ TINY = [
     "workers=0",
     "images_logged=2",
 ]
+# One step, as large as the weights: an error of the update is one of the weights.
+ONE_STEP = [
+    "schedule.epochs=1",
+    "schedule.learning_rate=1",
+    "schedule.warmup_iterations=0",
+    "batch_size=8",
+    "images_logged=0",
+]
 NOT_LOGGED = ["wandb.mode=disabled", "images_logged=0"]
 
 
