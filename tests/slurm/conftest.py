@@ -32,8 +32,8 @@ def client(*command: str, **options) -> str:
 
 def free_ports() -> int:
     """Return the first of as many free ports as it takes, below those that the system gives to clients."""
-    first = 20_000 + os.getpid() * PORTS % 12_000  # other processes look for theirs at the same time
-    bases = [20_000 + (first - 20_000 + number * PORTS) % 12_000 for number in range(100)]
+    start = os.getpid() * PORTS  # other processes look for theirs at the same time
+    bases = (20_000 + (start + number * PORTS) % 12_000 for number in range(100))
     return next(base for base in bases if all(is_free(base + offset) for offset in range(PORTS)))
 
 

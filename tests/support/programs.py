@@ -25,15 +25,17 @@ def start_python(
     environment: Mapping[str, str] | None = None,
     folder: Path = paths.ROOT,
     merge_streams: bool = False,
+    terminal: int | None = None,
     fresh: bool = False,
 ) -> Process:
-    """Start a Python program, with pipes as its streams.
+    """Start a Python program, with pipes as its streams unless it gets a terminal.
 
     Args:
         arguments: of the interpreter: "-m" and a module, or "-c" and code, then those of the program.
         environment: all of it; by default :func:`own_environment`.
         folder: the working directory.
         merge_streams: whether stderr goes where stdout goes.
+        terminal: a file descriptor for stdout and stderr; the program then leads a session and has no input.
         fresh: whether to start a new interpreter rather than fork one that has imported everything.
     """
     words = [str(argument) for argument in arguments]
@@ -43,18 +45,23 @@ def start_python(
             [sys.executable, *words],
             cwd=folder,
             env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT if merge_streams else subprocess.PIPE,
+            stdin=subprocess.PIPE if terminal is None else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if terminal is None else terminal,
+            stderr=subprocess.STDOUT if merge_streams or terminal is not None else subprocess.PIPE,
+            start_new_session=terminal is not None,
             text=True,
         )
+    request = Request(words, dict(environment), str(folder), new_session=terminal is not None)
+    if terminal is not None:
+        with open(os.devnull) as nothing:
+            return _SERVER.start(request, [nothing.fileno(), terminal, terminal], [None, None, None])
     (stdin, to_program), (from_program, stdout) = os.pipe(), os.pipe()
     from_errors, stderr = (None, os.dup(stdout)) if merge_streams else os.pipe()
     pipes = [os.fdopen(to_program, "w"), os.fdopen(from_program)]
     pipes.append(None if from_errors is None else os.fdopen(from_errors))
     streams = [stdin, stdout, stderr]
     try:
-        return _SERVER.start(Request(words, dict(environment), str(folder), new_session=False), streams, pipes)
+        return _SERVER.start(request, streams, pipes)
     finally:
         for stream in streams:
             os.close(stream)
