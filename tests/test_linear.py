@@ -149,6 +149,7 @@ def test_divergence_names_the_learning_rate():
         list(descend(small(0), build_loss("structured_hinge", "heaviside", 1.0), 1e308, 20))
 
 
+@pytest.mark.slow
 def test_command_line(tmp_path):
     methods = "method={name: error_driven},{name: structured_hinge}"
     overrides = [f"outputs={tmp_path}", "problem.name=local_optimum", methods, "wandb.mode=disabled"]

@@ -52,6 +52,7 @@ def test_a_run_leaves_its_results_and_is_not_repeated(tiny, tmp_path):
     assert code == 0 and "is finished" in output and (directory / "checkpoint.pt").stat().st_mtime == before
 
 
+@pytest.mark.slow
 def test_a_run_does_not_depend_on_workers(tiny, undisturbed):
     assert same_weights(undisturbed("workers=0"), run_here(*tiny, "workers=2", *NOT_LOGGED))
 
@@ -121,6 +122,7 @@ def test_a_divergent_run_stops_with_the_step_and_keeps_the_last_checkpoint(tiny,
     assert not list(tmp_path.glob("outputs/*/summary.json"))
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_set_aside_and_the_run_starts_again(tiny, caplog, undisturbed):
     directory = run_here(*tiny)
     (directory / "summary.json").unlink()
@@ -161,6 +163,7 @@ def test_other_data_of_the_same_name_is_refused(tiny, tmp_path, finished):
         run_here(*again)
 
 
+@pytest.mark.slow
 def test_a_new_folder_without_lists_trains_by_overrides_alone(tiny, tiny_data, tmp_path):
     folder = tmp_path / "unseen"
     shutil.copytree(tiny_data, folder, ignore=shutil.ignore_patterns("ImageSets"))
@@ -191,6 +194,7 @@ def in_coco_layout(voc: Path, root: Path, names: list[str]) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_the_same_data_in_coco_layout_train_to_the_same_weights(tiny, tiny_data, tmp_path, undisturbed):
     names = voc_classes(tiny_data, "trainval")
     root = in_coco_layout(tiny_data, tmp_path / "coco", names)
@@ -231,6 +235,7 @@ def test_every_loss_and_method_trains(overrides, tiny, tmp_path):
     assert len(measured) == (logged.config["loss.name"] == "ap") and all(0 < value < 1 for value in measured)
 
 
+@pytest.mark.slow
 def test_mixed_precision_and_clipping_train(tiny):
     directory = run_here(*tiny, *BF16, "schedule.clip_gradient=1", *NOT_LOGGED, "seed=5")
     assert all(value.isfinite().all() for value in weights(directory).values())

@@ -143,5 +143,5 @@ def test_a_sweep_is_recorded_and_composed_again_for_other_files(tmp_path):
 
 
 def test_a_sweep_of_one_run_goes_to_slurm_with_m_only(tmp_path):
-    done = run_python(["-m", "src.linear", "slurm=one_machine", f"outputs={tmp_path}"])
+    done = run_python(["-m", "src.linear", "slurm=one_machine", f"outputs={tmp_path}"], fresh=True)
     assert done.returncode == 1 and "add -m" in done.stderr and "Traceback" not in done.stderr

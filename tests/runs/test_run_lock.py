@@ -38,7 +38,7 @@ HELD = 600  # seconds: until the test kills the process
 def start(directory, processes, seconds, rounds):
     """Start processes that all try at one moment to lock a run, so often, and hold the lock for so many seconds."""
     directory.mkdir()
-    started = [start_python(["-c", RACE, directory, seconds, rounds]) for _ in range(processes)]
+    started = [start_python(["-c", RACE, directory, seconds, rounds], fresh=True) for _ in range(processes)]
     assert wait_for(lambda: len(list(directory.parent.glob("ready.*"))) == processes, 60)
     (directory.parent / "start").touch()
     return started

@@ -26,8 +26,9 @@ import time
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO
+
+from src.utils import paths
 
 # What programs import; not the programs themselves, which runpy executes, and nothing that starts a thread (pandas).
 PRELOADED = [
@@ -136,33 +137,35 @@ class ForkServer:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._connection: socket.socket | None = None
+        self._server: tuple[socket.socket, subprocess.Popen] | None = None
 
     def start(self, request: Request, streams: Sequence[int], pipes: Sequence[IO[str] | None]) -> ForkedProcess:
         """Start a program with these file descriptors as stdin, stdout and stderr."""
         message = pickle.dumps(request)
         receive, send = os.pipe()
         with self._lock:
-            if self._connection is None:
-                self._connection = _start_server()
-            socket.send_fds(self._connection, [LENGTH.pack(len(message))], [*streams, send])
-            self._connection.sendall(message)
+            if self._server is None:
+                self._server = _start_server()
+            connection, _ = self._server
+            socket.send_fds(connection, [LENGTH.pack(len(message))], [*streams, send])
+            connection.sendall(message)
         os.close(send)
         return ForkedProcess(request.arguments, receive, pipes)
 
 
-def _start_server() -> socket.socket:
+def _start_server() -> tuple[socket.socket, subprocess.Popen]:
+    """Return a connection to a new server, which ends when the connection is closed, and its process."""
     ours, servers = socket.socketpair()
     with servers:
-        subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", __name__, str(servers.fileno())],
-            cwd=Path(__file__).parents[2],
+            cwd=paths.ROOT,
             env={**os.environ, "OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "10000"},
             stdin=subprocess.DEVNULL,
             pass_fds=[servers.fileno()],
             start_new_session=True,
         )
-    return ours
+    return ours, process
 
 
 def serve(connection: socket.socket) -> Request | None:

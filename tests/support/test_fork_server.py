@@ -8,6 +8,8 @@ import pytest
 
 from tests.support.programs import run_python, start_python
 
+pytestmark = pytest.mark.slow
+
 FACTS = """
 import json, os, sys
 print(json.dumps([sys.argv, os.getcwd(), dict(os.environ), sys.stdin.read(), __name__, os.isatty(1)]))
