@@ -1,77 +1,73 @@
 import os
-import subprocess
-import sys
+
+os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported: several test processes share the cores
+
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 
-from src.config.validate import resolve
 from src.data.shapes import ensure_shapes
-from src.launch.hydra_setup import register
-from src.utils import paths
+from tests.support.runs import NOT_LOGGED, TINY, run_here
 
-ROOT = paths.ROOT
-# A few seconds: tiny images, a tiny pyramid, two epochs of three steps.
-TINY = [
-    "recipe=folder",
-    "dataset.train_size=64",
-    "model.channels=8",
-    "schedule.epochs=2",
-    "schedule.evaluate_every=1",
-    "batch_size=4",
-    "workers=0",
-    "images_logged=2",
+# Files that take minutes, or wait, are started first, so that no process is left with one of them at the end.
+FIRST = [
+    "slurm/",
+    "launch/test_sweeps_on_slurm.py",
+    "faults/",
+    "test_run.py",
+    "losses/test_process_group.py",
+    "test_sync.py",
+    "training/",
+    "analysis/reading/test_server.py",
 ]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--exhaustive", action="store_true", help="try many random problems where a few are the default")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--exhaustive"):
+        os.environ["EXHAUSTIVE"] = "1"  # which tests.support.exhaustive reads as test modules are imported
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file, and all those on the private SLURM, in one process: they share fixtures."""
+    for item in items:
+        on_slurm = "cluster" in item.fixturenames
+        if on_slurm:
+            item.add_marker("slurm")
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group("slurm" if on_slurm else item.location[0]))
+    items.sort(key=_order)
+
+
+def _order(item: pytest.Item) -> int:
+    file = item.path.relative_to(Path(__file__).parent).as_posix()
+    return next((number for number, name in enumerate(FIRST) if file.startswith(name)), len(FIRST))
+
+
 @pytest.fixture(scope="session")
-def tiny_data(tmp_path_factory):
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Thirteen training and four test images of the built-in set, as a folder in VOC layout."""
     root = tmp_path_factory.mktemp("data") / "tiny"
     return ensure_shapes(root, counts={"train": 12, "val": 1, "test": 4}, processes=1)
 
 
 @pytest.fixture
-def tiny(tiny_data, tmp_path):
-    """The overrides of a run of seconds, with outputs of its own."""
+def tiny(tiny_data: Path, tmp_path: Path) -> list[str]:
+    """The overrides of a run of seconds, whose outputs are in this test's `tmp_path / "outputs"`."""
     return [*TINY, f"dataset.root={tiny_data}", f"outputs={tmp_path / 'outputs'}"]
 
 
-def make_config(*overrides: str):
-    """The configuration as the command line composes it."""
-    register()
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(paths.CONF), version_base="1.3"):
-        return compose("config", list(overrides))
+@pytest.fixture(scope="session")
+def undisturbed(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A function of overrides that returns the folder of a finished run with them, which is made once. Read only."""
+    outputs = tmp_path_factory.mktemp("undisturbed")
 
+    def make(*overrides: str) -> Path:
+        return run_here(*TINY, f"dataset.root={tiny_data}", *overrides, f"outputs={outputs}", *NOT_LOGGED)
 
-def run_here(*overrides: str):
-    """Run these overrides in this process, as `python -m src.run` does in one of its own; return the run's folder."""
-    from src.run import run
-
-    return run(resolve(make_config(*overrides), overrides))
-
-
-def own_environment() -> dict[str, str]:
-    """For a process that logs as if nobody else did: W&B's service is otherwise that of the tests, and outlives it."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
-
-
-def start(*overrides: str, **environment: str) -> subprocess.Popen:
-    """`python -m src.run` with these overrides, as a user would start it."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "src.run", *overrides],
-        cwd=paths.ROOT,
-        env=own_environment() | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def call(*overrides: str) -> tuple[int, str]:
-    """Exit code and output of `python -m src.run` with these overrides."""
-    process = start(*overrides)
-    output, _ = process.communicate(timeout=600)
-    return process.returncode, output
+    return make

@@ -1,7 +1,5 @@
 import os
 import re
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -10,7 +8,6 @@ from src.costs.__main__ import main
 from src.costs.functions import BUCKETED, FLOOR, FOCAL, FOCAL_COMPILED, FUNCTIONS, LOOP, bucketed_error
 from src.costs.measure import peak_memory, separate_process, with_progress
 from src.costs.problems import STAGES, ProblemSize, make_problem
-from tests.conftest import ROOT
 
 SIZE = ["--logits=160100", "--positives=40", "--repeats=1"]
 CPU = torch.device("cpu")
@@ -19,8 +16,7 @@ RATIO = re.compile(r"([\d,]+\.\d) \((\d+\.\d\d)×\)")
 
 def call(*options, **environment):
     """Run `python -m src.costs` as a user does."""
-    command = [sys.executable, "-m", "src.costs", *options]
-    return subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=600)
+    return run_python(["-m", "src.costs", *options], environment=os.environ | environment, fresh=True)
 
 
 def tables(output):
@@ -139,7 +135,7 @@ def test_progress_needs_no_tqdm():
         "import sys; sys.modules['tqdm'] = None; from src.costs.measure import with_progress; "
         "print(*with_progress([1], 'time', 'call'))"
     )
-    assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True) == "1\n"
+    assert run_python(["-c", code], fresh=True).stdout == "1\n"
     assert list(with_progress([1, 2], "time", "call")) == [1, 2]
 
 

@@ -1,39 +1,38 @@
 import json
-import random
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
 from analysis.reading.local import read_local
 from src.data.voc import read_voc, voc_classes
+from src.runs.state import State, state
 from src.training.optimizer import learning_rate_factor
 from src.training.trainer import NonFiniteLoss
-from tests.conftest import ROOT, call, make_config, run_here, start
+from tests.support.configurations import make_config
+from tests.support.programs import Process, call_run, run_python, start_run
+from tests.support.runs import NOT_LOGGED, run_folders, run_here, same_weights, saved_step, summary_of, weights
 
 # At 64 pixels P6 is one cell, and there torch's own bfloat16 convolution has, on some CPUs, NaN in its weight gradient.
 BF16 = ["precision=bf16", "dataset.train_size=96"]
+DIVERGING = ["schedule.learning_rate=1e18", "schedule.warmup_iterations=0"]
+# Twelve steps in four epochs, and one evaluation at the end.
+FOUR_EPOCHS = ["schedule.epochs=4", "schedule.evaluate_every=4"]
+EACH_STEP = "checkpoint_minutes=1e-9"  # a checkpoint after each step, so that the folder shows how far the run is
+STEPS = 12
+WITHIN_EPOCH_2 = 4
 
 
-def weights(directory):
-    return torch.load(directory / "checkpoint.pt", weights_only=True)["model"]
-
-
-def only_run(outputs):
-    (directory,) = (path for path in outputs.iterdir() if path.is_dir())
-    return directory
-
-
+@pytest.mark.slow
 def test_a_run_leaves_its_results_and_is_not_repeated(tiny, tmp_path):
-    code, output = call(*tiny)
+    code, output = call_run(*tiny, fresh=True)
     assert code == 0, output
-    directory = only_run(tmp_path / "outputs")
-    summary = json.loads((directory / "summary.json").read_text())
+    (directory,) = run_folders(tmp_path / "outputs")
+    summary = summary_of(directory)
     assert summary["run_id"] == directory.name and summary["data"]["test"] == 4
     assert 0 <= summary["metrics"]["AP50"] <= 100 and "VOC07_AP50" in summary["metrics"]
     assert (directory / "detections.png").stat().st_size > 10_000 and (directory / "config.yaml").exists()
@@ -49,125 +48,163 @@ def test_a_run_leaves_its_results_and_is_not_repeated(tiny, tmp_path):
     assert logged.last("AP50") == pytest.approx(summary["metrics"]["AP50"])
 
     before = (directory / "checkpoint.pt").stat().st_mtime
-    code, output = call(*tiny, "workers=1")
+    code, output = call_run(*tiny, "workers=1")
     assert code == 0 and "is finished" in output and (directory / "checkpoint.pt").stat().st_mtime == before
 
 
-def test_a_run_does_not_depend_on_workers(tiny, tmp_path):
-    alone = run_here(*tiny, "workers=0", f"outputs={tmp_path / 'alone'}", "wandb.mode=disabled")
-    helped = run_here(*tiny, "workers=2", f"outputs={tmp_path / 'helped'}", "wandb.mode=disabled")
-    first, second = weights(alone), weights(helped)
-    assert all(torch.equal(first[key], second[key]) for key in first)
+@pytest.mark.slow
+def test_a_run_does_not_depend_on_workers(tiny, undisturbed):
+    assert same_weights(undisturbed("workers=0"), run_here(*tiny, "workers=2", *NOT_LOGGED))
 
 
-@pytest.mark.parametrize("trial", range(2))
-def test_killed_at_a_random_step_and_resumed_equals_undisturbed(trial, tiny, tmp_path):
-    overrides = [*tiny, "schedule.epochs=4"]
-    undisturbed = run_here(*overrides, "wandb.mode=disabled", f"outputs={tmp_path / 'undisturbed'}")
-    process = start(*overrides, PYTHONUNBUFFERED="1")
-    directory = tmp_path / "outputs" / undisturbed.name
-    while not (directory / "checkpoint.pt").exists():  # the first epoch is over
+def wait_for_step(step: int, directory: Path, process: Process) -> None:
+    """Wait until a run that saves after each step has saved this one."""
+    while saved_step(directory) < step:
         assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.02)
-    time.sleep(random.uniform(0, 1.5))
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert not (directory / "summary.json").exists()
+        time.sleep(0.05)
 
-    code, output = call(*overrides)
+
+@pytest.mark.slow
+def test_killed_within_an_epoch_and_resumed_equals_undisturbed(tiny, tmp_path, undisturbed):
+    twin = undisturbed(*FOUR_EPOCHS)
+    directory = tmp_path / "outputs" / twin.name
+    process = start_run(*tiny, *FOUR_EPOCHS, EACH_STEP)
+    wait_for_step(WITHIN_EPOCH_2, directory, process)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert state(directory) == State.INTERRUPTED and WITHIN_EPOCH_2 <= saved_step(directory) < STEPS
+
+    code, output = call_run(*tiny, *FOUR_EPOCHS)
     assert code == 0, output
-    expected, resumed = weights(undisturbed), weights(directory)
-    assert all(torch.equal(expected[key], resumed[key]) for key in expected)
-    summaries = [json.loads((d / "summary.json").read_text())["metrics"] for d in (undisturbed, directory)]
-    assert summaries[0] == summaries[1]
+    assert same_weights(twin, directory) and summary_of(twin)["metrics"] == summary_of(directory)["metrics"]
     (logged,) = read_local(tmp_path / "outputs").all
     # What W&B had not yet flushed when the process was killed, up to a second of rows, is lost; nothing counts twice.
     steps = logged.history["global_step"].tolist()
     assert logged.finished and steps == sorted(set(steps)) and steps[-3:] == [10, 11, 12]
-    assert logged.last("AP") == pytest.approx(summaries[0]["AP"])
+    assert logged.last("AP") == pytest.approx(summary_of(twin)["metrics"]["AP"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR2])
+def test_a_signal_stops_a_run_and_the_same_command_resumes_it(signum, tiny, tmp_path, undisturbed):
+    twin = undisturbed(*FOUR_EPOCHS)
+    directory = tmp_path / "outputs" / twin.name
+    process = start_run(*tiny, *FOUR_EPOCHS, EACH_STEP, "workers=1")
+    wait_for_step(WITHIN_EPOCH_2, directory, process)
+    process.send_signal(signum)
+    output, _ = process.communicate()
+    assert process.returncode == 128 + signum and "the same command goes on from here" in output, output
+    assert "Traceback" not in output
+    assert state(directory) == State.INTERRUPTED and WITHIN_EPOCH_2 <= saved_step(directory) < STEPS
+
+    code, output = call_run(*tiny, *FOUR_EPOCHS, "workers=1")
+    assert code == 0, output
+    assert same_weights(twin, directory)
+    (logged,) = read_local(tmp_path / "outputs").all
+    assert logged.finished and logged.history["global_step"].tolist() == list(range(1, STEPS + 1))
+    assert logged.history["classification_loss"].notna().all() and logged.history["AP"].notna().sum() == 1
+
+
+@pytest.mark.slow
+def test_a_run_that_another_process_holds_is_left_alone(tiny, tmp_path):
+    first = start_run(*tiny, *FOUR_EPOCHS)
+    second = start_run(*tiny, *FOUR_EPOCHS)
+    outputs = [process.communicate()[0] for process in (first, second)]
+    assert first.returncode == second.returncode == 0, outputs
+    assert sum("is being worked on by another process" in output for output in outputs) == 1
+    (logged,) = read_local(tmp_path / "outputs").all
+    assert logged.finished and len(list(tmp_path.glob("outputs/*/wandb/*run-*"))) == 1
 
 
 def test_a_divergent_run_stops_with_the_step_and_keeps_the_last_checkpoint(tiny, tmp_path):
-    diverging = [*tiny, "schedule.learning_rate=1e18", "schedule.warmup_iterations=0"]
     with pytest.raises(NonFiniteLoss, match=r"step \d+: the loss is .* learning rate .* Try a lower"):
-        run_here(*diverging)
+        run_here(*tiny, *DIVERGING, *NOT_LOGGED)
     assert not list(tmp_path.glob("outputs/*/summary.json"))
 
 
-def test_a_damaged_checkpoint_is_set_aside_and_the_run_starts_anew(tiny, caplog):
+@pytest.mark.slow
+def test_a_damaged_checkpoint_is_set_aside_and_the_run_starts_again(tiny, caplog, undisturbed):
     directory = run_here(*tiny)
-    expected = weights(directory)
     (directory / "summary.json").unlink()
     checkpoint = directory / "checkpoint.pt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     run_here(*tiny)
     assert "checkpoint.pt is damaged" in caplog.text and (directory / "checkpoint.damaged.pt").stat().st_size == 1000
-    assert all(torch.equal(expected[key], value) for key, value in weights(directory).items())
+    assert same_weights(undisturbed(), directory)
     (logged,) = read_local(directory.parent).all
     assert logged.finished and logged.history["global_step"].tolist() == list(range(1, 7))
 
 
-def test_a_checkpoint_of_another_model_is_refused(tiny):
-    directory = run_here(*tiny, "wandb.mode=disabled")
-    (directory / "summary.json").unlink()
-    checkpoint = directory / "checkpoint.pt"
-    state = torch.load(checkpoint, weights_only=True)
-    state["model"].popitem()
-    torch.save(state, checkpoint)
+@pytest.fixture
+def finished(tiny, tmp_path, undisturbed) -> Path:
+    """The folder of a finished run of `tiny`, to be changed."""
+    twin = undisturbed()
+    return Path(shutil.copytree(twin, tmp_path / "outputs" / twin.name))
+
+
+def test_a_checkpoint_of_another_model_is_refused(tiny, finished):
+    (finished / "summary.json").unlink()
+    checkpoint = finished / "checkpoint.pt"
+    content = torch.load(checkpoint, weights_only=True)
+    content["model"].popitem()
+    torch.save(content, checkpoint)
     with pytest.raises(ValueError, match=r"checkpoint\.pt belongs to another model"):
-        run_here(*tiny, "wandb.mode=disabled")
+        run_here(*tiny, *NOT_LOGGED)
 
 
-def test_other_data_of_the_same_name_is_refused(tiny, tmp_path):
-    directory = run_here(*tiny, "wandb.mode=disabled")
+def test_other_data_of_the_same_name_is_refused(tiny, tmp_path, finished):
     moved = tmp_path / "moved" / "tiny"
-    root = make_config(*tiny).dataset.root
     moved.parent.mkdir()
-    shutil.copytree(root, moved)
-    again = [*tiny, "wandb.mode=disabled", f"dataset.root={moved}"]
-    assert run_here(*again) == directory
+    shutil.copytree(make_config(*tiny).dataset.root, moved)
+    again = [*tiny, *NOT_LOGGED, f"dataset.root={moved}"]
+    assert run_here(*again) == finished
     (moved / "ImageSets/Main/test.txt").write_text((moved / "ImageSets/Main/val.txt").read_text())
     with pytest.raises(ValueError, match="belongs to a run on other data"):
         run_here(*again)
 
 
-def test_an_unseen_folder_without_lists_trains_by_overrides_alone(tiny, tiny_data, tmp_path):
+@pytest.mark.slow
+def test_a_new_folder_without_lists_trains_by_overrides_alone(tiny, tiny_data, tmp_path):
     folder = tmp_path / "unseen"
     shutil.copytree(tiny_data, folder, ignore=shutil.ignore_patterns("ImageSets"))
     for file in (folder / "Annotations").iterdir():
         file.write_text(file.read_text().replace("<name>", "<name>my "))
-    directory = run_here(*tiny, f"dataset.root={folder}", "wandb.mode=disabled")
-    summary = json.loads((directory / "summary.json").read_text())
+    summary = summary_of(run_here(*tiny, f"dataset.root={folder}", *NOT_LOGGED))
     assert all(name.startswith("my ") for name in summary["data"]["classes"])
     assert summary["data"]["train"] > 0 and summary["data"]["test"] > 0
 
 
-def test_data_in_coco_layout_trains(tiny, tiny_data, tmp_path):
-    root = tmp_path / "coco"
+def in_coco_layout(voc: Path, root: Path, names: list[str]) -> Path:
+    """Write the splits trainval and test of a folder in VOC layout into one in COCO layout."""
     (root / "annotations").mkdir(parents=True)
-    names = voc_classes(tiny_data, "trainval")
     for split in ("trainval", "test"):
         (root / split).mkdir()
         images, annotations = [], []
-        for number, record in enumerate(read_voc(tiny_data, split, names)):
+        for number, record in enumerate(read_voc(voc, split, names)):
             shutil.copy(record.path, root / split)
             size = {"width": record.width, "height": record.height}
             images.append({"id": number, "file_name": record.path.name, **size})
-            boxes, labels = record.training_objects()  # COCO does not know difficult ones
+            boxes, labels = record.training_objects()  # COCO has no difficult ones
             for (x1, y1, x2, y2), label in zip(boxes.tolist(), labels.tolist(), strict=True):
                 box = {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1), "iscrowd": 0}
                 annotations.append({"id": len(annotations), "image_id": number, "category_id": 7 * label + 1, **box})
         categories = [{"id": 7 * label + 1, "name": name} for label, name in enumerate(names)]
         content = {"images": images, "annotations": annotations, "categories": categories}
         (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
+    return root
+
+
+@pytest.mark.slow
+def test_the_same_data_in_coco_layout_train_to_the_same_weights(tiny, tiny_data, tmp_path, undisturbed):
+    names = voc_classes(tiny_data, "trainval")
+    root = in_coco_layout(tiny_data, tmp_path / "coco", names)
     overrides = ["dataset=coco", f"dataset.root={root}", "dataset.train=trainval", "dataset.test=test"]
-    coco = run_here(*tiny, *overrides, "wandb.mode=disabled")
-    voc = run_here(*tiny, "wandb.mode=disabled")
-    assert json.loads((coco / "summary.json").read_text())["data"]["classes"] == names
-    first, second = weights(coco), weights(voc)
-    assert all(torch.equal(first[key], second[key]) for key in first)  # the same data in either layout
+    coco = run_here(*tiny, *overrides, *NOT_LOGGED)
+    assert summary_of(coco)["data"]["classes"] == names
+    assert same_weights(coco, undisturbed())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -182,7 +219,13 @@ def test_data_in_coco_layout_trains(tiny, tiny_data, tmp_path):
     ids=" ".join,
 )
 def test_every_loss_and_method_trains(overrides, tiny, tmp_path):
-    directory = run_here(*tiny, *overrides, "schedule.learning_rate=0.05", "schedule.warmup_iterations=0")
+    quick = [
+        "schedule.learning_rate=0.05",
+        "schedule.warmup_iterations=0",
+        "schedule.evaluate_every=2",
+        "images_logged=0",
+    ]
+    directory = run_here(*tiny, *overrides, *quick, "images_logged=0")
     assert all(value.isfinite().all() for value in weights(directory).values())
     (logged,) = read_local(tmp_path / "outputs").all
     losses = logged.history["classification_loss"].dropna()
@@ -192,8 +235,9 @@ def test_every_loss_and_method_trains(overrides, tiny, tmp_path):
     assert len(measured) == (logged.config["loss.name"] == "ap") and all(0 < value < 1 for value in measured)
 
 
+@pytest.mark.slow
 def test_mixed_precision_and_clipping_train(tiny):
-    directory = run_here(*tiny, *BF16, "schedule.clip_gradient=1", "wandb.mode=disabled", "seed=5")
+    directory = run_here(*tiny, *BF16, "schedule.clip_gradient=1", *NOT_LOGGED, "seed=5")
     assert all(value.isfinite().all() for value in weights(directory).values())
 
 
@@ -203,17 +247,28 @@ def test_learning_rate_schedule():
     assert learning_rate_factor(0, 100, 0, []) == 1
 
 
-def test_sweep_runs_each_run_once_and_table_1_shows_its_rows(tiny, tmp_path):
-    code, output = call("-m", "loss=ap,focal", "delta=0.5,1", *tiny, "batch_size=8")
+@pytest.mark.slow
+def test_a_sweep_makes_each_run_once_and_table_1_shows_its_rows(tiny, tmp_path):
+    code, output = call_run("-m", "loss=ap,focal", "delta=0.5,1", *tiny, "batch_size=8")
     assert code == 0, output
     runs = read_local(tmp_path / "outputs").all
-    assert all(r.finished for r in runs)
-    assert sorted(r.config["delta"] for r in runs if r.config["loss.name"] == "ap") == [0.5, 1.0]
+    assert all(run.finished for run in runs)
+    assert sorted(run.config["delta"] for run in runs if run.config["loss.name"] == "ap") == [0.5, 1.0]
     assert len(runs) == 3 and "4 combinations are 3 different runs" in output  # focal does not use delta
 
-    command = [sys.executable, "-m", "analysis", "table1", "--outputs", str(tmp_path / "outputs")]
-    command += ["--report", str(tmp_path / "report")]
-    table = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    table1 = ["-m", "analysis", "table1", "--outputs", tmp_path / "outputs", "--report", tmp_path / "report"]
+    table = run_python(table1, check=True, fresh=True).stdout
     block = table.split("### δ\n")[1].split("### ")[0]
     rows = [line for line in block.splitlines() if re.match(r"\| [0-9]", line)]
     assert ["missing" in row for row in rows] == [True, False, False, True, True]
+
+
+@pytest.mark.slow
+def test_a_sweep_continues_after_a_failure_and_reports_it_at_the_end(tiny, tmp_path):
+    sweep = ["-m", *tiny, "schedule.learning_rate=1e18,0.01", "schedule.warmup_iterations=0"]
+    code, output = call_run(*sweep)
+    assert code == 1 and "error: 1 of 2 runs failed" in output and "Try a lower schedule.learning_rate" in output
+    assert "Traceback" not in output
+    assert sorted(map(state, run_folders(tmp_path / "outputs"))) == [State.FAILED, State.FINISHED]
+    code, output = call_run(*sweep)
+    assert code == 1 and "has failed before" in output and "is finished" in output

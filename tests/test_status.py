@@ -1,17 +1,26 @@
+import dataclasses
 import json
 import os
-import subprocess
-import sys
+import shutil
 import time
 
 import pytest
 
-from src.launch.sweep_runs import expand_sweep
+from src.launch.sweep_runs import expand_sweep, save_record
 from src.runs.run_lock import acquire
 from src.status import main
-from tests.conftest import ROOT
+from src.utils import paths
+from tests.support.programs import run_python
 
 ARGUMENTS = ["loss=ap,focal,auc", "delta=1,2,4"]
+
+
+@pytest.fixture(scope="module")
+def with_records(tmp_path_factory):
+    """A folder of outputs in which the status of everything was asked for, and thus every sweep is recorded."""
+    folder = tmp_path_factory.mktemp("outputs")
+    main([f"--outputs={folder}"])
+    return folder
 
 
 @pytest.fixture
@@ -24,40 +33,33 @@ def outputs(tmp_path):
         folder.mkdir()
     summary = {"name": "a run", "metrics": {"AP": 12.345, "AP50": 30.0}, "seconds": 9.0}
     (folders[0] / "summary.json").write_text(json.dumps(summary))
-    claim = acquire(folders[1])
+    lock = acquire(folders[1])
     note = {"job": "12_3", "overrides": "loss=ap", "time": time.time(), "code": "a/copy", "log": "a/log"}
     (folders[2] / "submitted.json").write_text(json.dumps(note))
     acquire(folders[3]).release()
     acquire(folders[4]).release()
     (folders[4] / "failed.json").write_text(json.dumps({"error": "no luck", "time": 0, "traceback": "File x, line 1"}))
     yield tmp_path, names
-    claim.release()
+    lock.release()
 
 
 def test_states_are_counted_and_commands_given(outputs, capsys):
     folder, names = outputs
     main([f"--outputs={folder}", *ARGUMENTS])
-    said = capsys.readouterr().out
-    assert said.splitlines()[0].split() == [
-        "runs",
-        "finished",
-        "running",
-        "submitted",
-        "interrupted",
-        "failed",
-        "missing",
-    ]
-    assert said.splitlines()[1].split() == ["as", "given", "7", "1", "1", "1", "1", "1", "2"]
-    assert "python -m src.run -m loss=ap,focal,auc delta=1,2,4 retry=true" in said
-    assert f"{names[4]}  no luck" in said
+    output = capsys.readouterr().out
+    states = ["finished", "running", "submitted", "interrupted", "failed", "missing"]
+    assert output.splitlines()[0].split() == ["runs", *states]
+    assert output.splitlines()[1].split() == ["as", "given", "7", "1", "1", "1", "1", "1", "2"]
+    assert "python -m src.run -m loss=ap,focal,auc delta=1,2,4 retry=true" in output
+    assert f"{names[4]}  no luck" in output
 
 
-def test_every_table_and_figure_is_listed_with_its_command(tmp_path, capsys):
-    main([f"--outputs={tmp_path}"])
-    said = capsys.readouterr().out
-    for file in (ROOT / "sweeps").glob("*.yaml"):
-        assert f"\n{file.stem} " in said and f" -m sweeps={file.stem}" in said
-    assert "python -m src.linear -m sweeps=proposition1" in said
+def test_every_table_and_figure_is_listed_with_its_command(with_records, capsys):
+    main([f"--outputs={with_records}"])
+    output = capsys.readouterr().out
+    for file in paths.SWEEPS.glob("*.yaml"):
+        assert f"\n{file.stem} " in output and f" -m sweeps={file.stem}" in output
+    assert "python -m src.linear -m sweeps=proposition1" in output
 
 
 @pytest.mark.parametrize(
@@ -71,21 +73,25 @@ def test_every_table_and_figure_is_listed_with_its_command(tmp_path, capsys):
         (5, ["missing", "command     python -m src.run loss="]),
     ],
 )
-def test_one_run_is_explained(index, words, outputs, capsys, monkeypatch):
+def test_one_run_is_explained(index, words, outputs, with_records, capsys):
     folder, names = outputs
-    asked = expand_sweep("src.run", ARGUMENTS, folder)
-    monkeypatch.setattr("src.status.labelled_sweeps", lambda _: [("", asked)])
+    shutil.copytree(with_records / ".sweeps", folder / ".sweeps", dirs_exist_ok=True)
+    record = expand_sweep("src.run", ARGUMENTS, folder)
+    save_record(dataclasses.replace(record, launched=True), folder)
     main([f"--outputs={folder}", names[index]])
-    said = capsys.readouterr().out
-    for word in [names[index], asked.command, *words]:
-        assert word in said, (word, said)
+    output = capsys.readouterr().out
+    for word in [names[index], record.command, *words]:
+        assert word in output, (word, output)
 
 
-def test_an_unknown_run_and_an_impossible_key_are_told(tmp_path):
-    command = [sys.executable, "-m", "src.status", f"--outputs={tmp_path}"]
-    done = subprocess.run([*command, "0123456789"], cwd=ROOT, capture_output=True, text=True)
-    assert "0123456789  missing" in done.stdout and "no sweep contains this run" in done.stdout
-    done = subprocess.run([*command, "detla=1"], cwd=ROOT, capture_output=True, text=True)
+def test_a_run_of_no_sweep_is_missing(with_records, capsys):
+    main([f"--outputs={with_records}", "0123456789"])
+    output = capsys.readouterr().out
+    assert "0123456789  missing" in output and "no sweep contains this run" in output
+
+
+def test_an_impossible_key_is_an_error_without_a_traceback(tmp_path):
+    done = run_python(["-m", "src.status", f"--outputs={tmp_path}", "detla=1"], fresh=True)
     assert done.returncode == 1 and "error: Could not override 'detla'" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -93,4 +99,4 @@ def test_an_unknown_run_and_an_impossible_key_are_told(tmp_path):
 @pytest.mark.parametrize("module", ["src.status", "src.run"])
 def test_what_only_composes_needs_no_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+    assert run_python(["-c", code], fresh=True).returncode == 0

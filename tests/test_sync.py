@@ -1,10 +1,7 @@
 import json
-import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,11 +9,11 @@ import pytest
 
 from src.runs.wandb_log import BLOCK, HEADER
 from src.runs.wandb_upload import MARKER
-from tests.conftest import own_environment
 from tests.runs.test_wandb_log import read
+from tests.support.programs import own_environment, run_python, start_python
 from tests.support.wandb_server import OWNER, wandb_server
 
-ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.slow
 
 LOG = """
 import signal, sys
@@ -39,14 +36,13 @@ with Tracker(directory, "the name", config, mode="offline", project="proj", enti
 
 
 def start(directory, first, last, *how):
-    """Starts a process that logs the steps after `first` to `last`, with the image at the last."""
+    """Start a process that logs the steps after `first` to `last`, with the image at the last."""
     directory.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-c", LOG, directory, str(first), str(last), *how]
-    return subprocess.Popen(command, cwd=ROOT, env=own_environment())
+    return start_python(["-c", LOG, directory, first, last, *how])
 
 
 def kill(process, directory):
-    """Kills a process that waits, as soon as all that it has logged is in its file."""
+    """Kill a process that waits, as soon as all that it has logged is in its file."""
     deadline = time.monotonic() + 60
     while not any("image" in row for file in logs(directory) for row in rows_of(file)):
         assert process.poll() is None and time.monotonic() < deadline
@@ -66,7 +62,7 @@ def rows_of(file):
 
 @pytest.fixture(scope="module")
 def logged(tmp_path_factory):
-    """Folders of outputs: a whole run and one that was killed and resumed; that before; that with less of its log."""
+    """Folders of outputs: a whole run and one that was killed and resumed; the killed one; one with a cut log."""
     directory = tmp_path_factory.mktemp("logged")
     outputs = directory / "finished"
     whole = start(outputs / "whole", 0, 300)
@@ -93,23 +89,22 @@ def server():
         yield server
 
 
-def run(command, url, key="0" * 40, **environment):
-    environment |= {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
-    environment |= {"HOME": "/dev/null", "WANDB_BASE_URL": url, "WANDB_API_KEY": key}
-    command = [sys.executable, *command]
-    return subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+def run(arguments, url, key="0" * 40, *, fresh=False, **variables):
+    """Run a Python program that uses the W&B server at an address, as a user with this key."""
+    environment = own_environment() | {"HOME": "/dev/null", "WANDB_BASE_URL": url, "WANDB_API_KEY": key} | variables
+    return run_python(arguments, environment=environment, fresh=fresh)
 
 
-def sync(outputs, url, *arguments, code="from src.sync import main; main()", **environment):
-    """What `python -m src.sync` does in a process of its own; its `lines` are what it says of each run."""
-    done = run(["-c", code, "--outputs", outputs, *arguments], url, **environment)
+def sync(outputs, url, *arguments, key="0" * 40, program=("-m", "src.sync"), fresh=False, **variables):
+    """Run `python -m src.sync`; return what it leaves, in `lines` what it prints of each run."""
+    done = run([*program, "--outputs", outputs, *arguments], url, key, fresh=fresh, **variables)
     assert "Traceback" not in done.stderr, done.stderr
     done.lines = dict(line.split(": ", 1) for line in done.stdout.splitlines())
     return done
 
 
 def check(run, files, begun, steps):
-    """That a run has come to an end and has each step once: those of each file after the step at which it begun."""
+    """Check that a run is finished and has each step once: those of each file after the step at which it began."""
     rows = {}
     for file, first in zip(files, begun, strict=True):
         rows = {step: row for step, row in rows.items() if step <= first}
@@ -137,7 +132,7 @@ def check(run, files, begun, steps):
 
 def test_runs_arrive_whole_and_once(outputs, server):
     misleading = {"WANDB_MODE": "offline", "WANDB_RESUME": "allow", "WANDB_RUN_ID": "other", "WANDB_SILENT": "true"}
-    done = sync(outputs / "finished", server.url, **misleading)
+    done = sync(outputs / "finished", server.url, fresh=True, **misleading)
     assert done.returncode == 0, done.stdout
     assert done.lines == {name: f"uploaded to {server.url}/{OWNER}/proj/runs/{name}" for name in ("resumed", "whole")}
     whole, resumed = logs(outputs / "finished/whole"), logs(outputs / "finished/resumed")
@@ -193,7 +188,7 @@ def test_an_unreadable_log_is_named_and_the_others_go_on(outputs, server):
 
 
 @pytest.mark.parametrize("refused", ["upsertBucket", "file_stream", "createRunFiles", "storage"])
-def test_what_does_not_arrive_is_an_error(outputs, server, refused):
+def test_a_refused_upload_is_an_error(outputs, server, refused):
     server.refused = refused
     done = sync(outputs / "finished", server.url, "resumed")
     assert done.returncode == 1
@@ -201,26 +196,26 @@ def test_what_does_not_arrive_is_an_error(outputs, server, refused):
     assert not (outputs / "finished/resumed" / MARKER).exists()
 
 
-def test_errors_of_the_user_are_told(outputs, server):
+def test_a_run_that_is_not_there_and_a_missing_key_are_errors(outputs, server):
     done = sync(outputs / "finished", server.url, "absent", "whole")
     assert done.returncode == 1 and done.stderr.startswith("error: no run absent")
     done = sync(outputs / "finished", server.url, key="")
     assert done.returncode == 1 and "wandb login" in done.stderr and "WANDB_API_KEY" in done.stderr
 
 
-def test_a_server_that_does_not_answer_is_told(outputs):
-    """Soon, and the process ends then, which it does not always if W&B's service is still trying."""
+def test_a_server_that_does_not_answer_is_an_error_soon(outputs):
+    """The process must end then, which it does not always while W&B's service is still trying."""
     code = "import sys; from src import sync; assert 'torch' not in sys.modules; sync.main()"
     limits = {f"WANDB_X_GRAPHQL_{name}_SECONDS": "1" for name in ("TIMEOUT", "RETRY_WAIT_MAX")}
     with socket.create_server(("127.0.0.1", 0)) as silent:
         for port, why in [(9, "refused"), (silent.getsockname()[1], "deadline exceeded")]:
-            done = sync(outputs / "finished", f"http://127.0.0.1:{port}", code=code, **limits)
+            done = sync(outputs / "finished", f"http://127.0.0.1:{port}", program=("-c", code), fresh=True, **limits)
             assert done.returncode == 1 and f"127.0.0.1:{port}" in done.stderr
             assert "W&B cannot be reached" in done.stderr and "giving up after 3 attempt" in done.stderr
             assert why in done.stderr
 
 
-def test_wandb_sync_alone_does_not_do(outputs, server):
+def test_wandb_sync_alone_repeats_and_loses_rows(outputs, server):
     def upload(files):
         assert run(["-m", "wandb", "sync", *files], server.url, WANDB_DIR=str(outputs)).returncode == 0
         return [row for run in server.runs.values() for row in run.history if "loss" in row]

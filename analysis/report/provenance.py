@@ -104,4 +104,6 @@ def changed_options(config: dict[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in config.items() if key.startswith("method.") and key != "method.name"}
     model = config.get("model.name", "retinanet")
     options = {"model": model} if model != "retinanet" else {}
-    return options | {key: value for key, value in ablation_values(config).items() if key != "loss" and value != STANDARD[key]}
+    return options | {
+        key: value for key, value in ablation_values(config).items() if key != "loss" and value != STANDARD[key]
+    }

@@ -14,7 +14,9 @@ from src.config.command import command_line
 from src.config.identity import identity, run_id
 from src.config.registry import METHODS
 from src.config.validate import resolve
-from tests.conftest import ROOT, make_config, own_environment
+from src.utils import paths
+from tests.support.configurations import make_config
+from tests.support.programs import own_environment
 
 SCRIPT = """
 import json, sys
@@ -105,7 +107,7 @@ def log_runs(outputs: Path, runs: list[tuple[dict[str, Any], Rows]]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         jobs.append({"folder": str(folder), "config": config, "rows": rows})
     command = [sys.executable, "-c", SCRIPT]
-    subprocess.run(command, input=json.dumps(jobs), cwd=ROOT, env=own_environment(), text=True, check=True)
+    subprocess.run(command, input=json.dumps(jobs), cwd=paths.ROOT, env=own_environment(), text=True, check=True)
 
 
 def named(run_id: str, *overrides: str, **changes: Any) -> dict[str, Any]:

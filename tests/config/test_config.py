@@ -1,9 +1,8 @@
 import inspect
 import shutil
-import subprocess
-import sys
 
 import pytest
+from hydra.errors import ConfigCompositionException, MissingConfigException
 from omegaconf import OmegaConf
 
 from src import losses
@@ -13,9 +12,10 @@ from src.config.validate import resolve
 from src.launch import presets
 from src.utils import paths
 from src.utils.errors import UserError
-from tests.conftest import ROOT, call, make_config
+from tests.support.configurations import compose_config, make_config
+from tests.support.programs import call_run, run_python
 
-RECIPES = sorted(path.stem for path in (ROOT / "conf/recipe").glob("*.yaml"))
+RECIPES = sorted(path.stem for path in (paths.CONF / "recipe").glob("*.yaml"))
 NEED_ROOT = {"bccd", "folder", "voc", "coco"}
 
 
@@ -48,7 +48,7 @@ def test_the_loss_function_takes_the_arguments_given(overrides, name, arguments)
 
 @pytest.mark.parametrize("group", ["dataset", "schedule", "model", "loss", "method"])
 def test_every_option_of_every_group_composes(group):
-    for path in (ROOT / "conf" / group).glob("*.yaml"):
+    for path in (paths.CONF / group).glob("*.yaml"):
         config = make_config(f"{group}={path.stem}", *(["dataset.root=x"] if group == "dataset" else []))
         resolve(config)
 
@@ -66,17 +66,17 @@ def test_a_recipe_can_have_a_learning_rate_for_each_loss():
 
 def test_a_folder_of_outputs_in_the_working_directory_is_no_group(tmp_path):
     (tmp_path / "outputs").mkdir()
-    command = [sys.executable, "-m", "src.run", "outputs=elsewhere", "sweeps=table1", "--cfg", "job"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    words = ["-m", "src.run", "outputs=elsewhere", "sweeps=table1", "--cfg", "job"]
+    done = run_python(words, folder=tmp_path, fresh=True)
     assert done.returncode == 0 and "outputs: elsewhere" in done.stdout, done.stderr
 
 
-def test_a_preset_that_is_no_yaml_is_named_and_the_others_are_there(tmp_path, monkeypatch, caplog):
-    shutil.copytree(ROOT / "slurm", tmp_path / "slurm")
+def test_a_preset_that_is_no_yaml_is_named_and_the_others_are_registered(tmp_path, monkeypatch, caplog):
+    shutil.copytree(paths.SLURM, tmp_path / "slurm")
     (tmp_path / "slurm/mine.yaml").write_text("hydra: [")
     monkeypatch.setattr(paths, "SLURM", tmp_path / "slurm")
     presets.register_presets()
-    assert make_config("slurm=gpu") == make_config()
+    assert compose_config(("slurm=gpu",)) == make_config()
     assert f"{tmp_path / 'slurm/mine.yaml'} cannot be read, so there is no slurm=mine" in caplog.text
 
 
@@ -119,7 +119,7 @@ def test_identity_is_that_of_the_science():
     assert len({run_id(make_config(override)) for override in other} | {base}) == len(other) + 1
 
 
-def test_knobs_that_the_loss_does_not_use_do_not_count():
+def test_options_that_the_loss_does_not_use_do_not_count():
     focal = [make_config("loss=focal", f"delta={d}", f"interpolated={i}") for d in (0.25, 4) for i in (True, False)]
     assert len({run_id(config) for config in focal}) == 1
     assert run_id(make_config("loss=auc", "interpolated=false")) == run_id(make_config("loss=auc"))
@@ -133,7 +133,7 @@ def test_knobs_that_the_loss_does_not_use_do_not_count():
     assert run_id(make_config(approximate, "delta=2")) != run_id(make_config(approximate))
 
 
-def test_new_knobs_leave_old_ids_as_they_were():
+def test_new_options_leave_old_ids_as_they_were():
     """Ids from before there were `method` and `step`."""
     known = {
         "loss=ap": "6028a9a63d",
@@ -157,39 +157,57 @@ def test_identity_is_the_same_before_and_after_resolution():
     ("override", "message"),
     [
         ("detla=1", "detla"),
-        ("schedule.epoch=1", "epoch"),
-        ("loss.gamma=1", "gamma"),
-        ("batch_size=many", "many"),
-        ("precision=fp8", "fp8"),
-        ("model.backbone=vgg", "vgg"),
-        ("loss=hinge", "hinge"),
-        ("batch_size=0", "batch_size=0 must be greater than 0"),
-        ("step=soft", "soft"),
-        ("method=hinge", "hinge"),
-        ("loss.negatives_per_positive=3", "negatives_per_positive"),
-        (["loss=ohem", "loss.negatives_per_positive=0"], "loss.negatives_per_positive=0 must be greater than 0"),
-        (["method=approximate_gradient", "method.epsilon=-1"], "method.epsilon=-1.0 must be at least 0"),
-        ("delta=0", "delta=0.0 must be greater than 0"),
-        ("dataset.train_size=100", "dataset.train_size=100 must be a multiple of 32"),
-        ("schedule.decay_at=[60]", "schedule.decay_at"),
-        ("recipe=bccd", "no value given for dataset.root"),
-        ("recipe=folder", "no value given for dataset.root"),
+        ("schedule.epoch=1", "schedule.epoch"),
+        ("loss.gamma=1", "loss.gamma"),
+        ("batch_size=many", "batch_size=many"),
+        ("precision=fp8", "precision=fp8"),
+        ("model.backbone=vgg", "model.backbone=vgg"),
+        ("step=soft", "step=soft"),
+        ("loss.negatives_per_positive=3", "loss.negatives_per_positive"),
     ],
 )
-def test_errors_name_the_key(override, message):
-    with pytest.raises(Exception, match=message):
-        resolve(make_config(*([override] if isinstance(override, str) else override)))
+def test_an_unknown_key_or_choice_is_named(override, message):
+    with pytest.raises(ConfigCompositionException, match=message):
+        make_config(override)
 
 
-def test_command_line_prints_the_error_and_fails(tmp_path):
-    code, output = call("dataset.root=nowhere", "dataset=voc", f"outputs={tmp_path}")
-    assert code != 0 and "error: dataset.root=nowhere: no such folder" in output and "Traceback" not in output
-    code, output = call("recipe=folder", f"outputs={tmp_path}")
-    assert code != 0 and "error: no value given for dataset.root" in output and "Traceback" not in output
+@pytest.mark.parametrize("option", ["loss/hinge", "method/hinge"])
+def test_an_unknown_option_of_a_group_is_named(option):
+    with pytest.raises(MissingConfigException, match=option):
+        make_config(option.replace("/", "="))
 
 
-def test_help_names_every_knob_people_turn():
-    code, output = call("--help")
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["batch_size=0"], "batch_size=0 must be greater than 0"),
+        (["loss=ohem", "loss.negatives_per_positive=0"], "loss.negatives_per_positive=0 must be greater than 0"),
+        (["method=approximate_gradient", "method.epsilon=-1"], "method.epsilon=-1.0 must be at least 0"),
+        (["delta=0"], "delta=0.0 must be greater than 0"),
+        (["dataset.train_size=100"], "dataset.train_size=100 must be a multiple of 32"),
+        (["schedule.decay_at=[60]"], "schedule.decay_at"),
+        (["recipe=bccd"], "no value given for dataset.root"),
+        (["recipe=folder"], "no value given for dataset.root"),
+    ],
+)
+def test_impossible_values_are_errors_that_name_the_key(overrides, message):
+    with pytest.raises(UserError, match=message):
+        resolve(make_config(*overrides))
+
+
+@pytest.mark.slow
+def test_missing_data_are_an_error_without_a_traceback(tmp_path):
+    code, output = call_run("dataset.root=nowhere", "dataset=voc", f"outputs={tmp_path}")
+    assert code == 1 and "error: dataset.root=nowhere: no such folder" in output and "Traceback" not in output
+
+
+def test_a_missing_value_is_an_error_without_a_traceback(tmp_path):
+    code, output = call_run("recipe=folder", f"outputs={tmp_path}", fresh=True)
+    assert code == 1 and "error: no value given for dataset.root" in output and "Traceback" not in output
+
+
+def test_help_names_the_options_that_people_change():
+    code, output = call_run("--help", fresh=True)
     assert code == 0
     for word in ("python -m src.run -m", "delta", "schedule.epochs", "dataset.root", "recipe: bccd", "wandb.mode"):
         assert word in output, word

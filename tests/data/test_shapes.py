@@ -18,7 +18,7 @@ from src.data.shapes import ensure_shapes
 from src.data.shapes_drawing import MAX_OBJECTS, OUTLINES, SIDES, draw_image
 from src.data.voc import read_voc, voc_classes
 from src.utils import paths
-from tests.conftest import make_config
+from tests.support.configurations import make_config
 
 FEW = {"train": 5, "val": 2, "test": 3}
 SOME = {"train": 30, "val": 2, "test": 30}

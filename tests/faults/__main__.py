@@ -1,8 +1,8 @@
-"""Disturbs short runs at random moments, in all the ways that are to be expected, and sees that none leaves a trace.
+"""Disturb short runs at random moments, in all the ways that are to be expected, and check that none leaves a trace.
 
     python -m tests.faults --report docs/faults.md
 
-Each run must come to the weights, the log and the metrics of one that was left alone, bit for bit.
+Each run must come to the weights, the log and the metrics of an undisturbed one, bit for bit.
 """
 
 import argparse
@@ -45,7 +45,7 @@ clusters. What does not go on by itself is asked for again with the very same co
 same metrics, in the log each step once with the same losses and evaluations bit for bit, and no temporary file left.
 Only rows that were cut off a W&B file may be missing.
 
-"SweepRecord again" counts the commands after the first. "Rows lost" are steps of which the log lacks something.
+"Asked again" counts the commands after the first. "Rows lost" are steps of which the log lacks something.
 """
 HEAD = """\
 | # | fault | where | moment | what happened | asked again | rows lost | result |
@@ -58,13 +58,17 @@ class Campaign:
 
     Args:
         kinds: of the faults, one for each trial.
-        folder: for everything; of a trial that found no problem nothing stays.
-        report: a file that is written anew after each trial, or None.
+        seed: of the moments.
+        folder: for everything; a trial without a problem leaves nothing.
+        report: a file that is rewritten after each trial, or None.
         command: how it was started, for the report.
+        forked: whether to fork the programs, which saves their imports, rather than start fresh interpreters.
     """
 
-    def __init__(self, kinds: list[Kind], seed: int, folder: Path, report: Path | None, command: str):
-        self.seed, self.folder, self.report, self.command = seed, folder, report, command
+    def __init__(
+        self, kinds: list[Kind], *, seed: int, folder: Path, report: Path | None, command: str, forked: bool = False
+    ):
+        self.folder, self.report, self.command, self.forked = folder, report, command, forked
         self.data = ensure_shapes(
             folder / "tiny", counts={"train": STEPS_IN_EPOCH * BATCH_SIZE - 1, "val": 1, "test": 6}, processes=1
         )
@@ -72,16 +76,19 @@ class Campaign:
         self.done: list[Trial] = []
         for number, kind in enumerate(kinds, 1):
             setting = Setting(number % SEEDS, kind.epochs, kind.processes)
-            of_its_kind = SlurmTrial if kind.where == "SLURM" else Trial
-            self.trials.append(of_its_kind(number, kind, setting, self.data, folder / str(number), seed))
-        self.begun, self.lock = time.time(), threading.Lock()
+            trial_class = SlurmTrial if kind.where == "SLURM" else Trial
+            generator = random.Random(f"{seed} {number} {kind.name}")
+            trial = trial_class(number, kind, setting, data=self.data, folder=folder / str(number), random=generator)
+            trial.forked = forked
+            self.trials.append(trial)
+        self.start_time, self.lock = time.time(), threading.Lock()
 
     def run(self) -> list[Trial]:
-        """All trials, each with the problems that were found."""
+        """Return all trials, each with its problems."""
         settings = sorted({trial.setting for trial in self.trials}, key=repr)
         with ThreadPoolExecutor(2) as pool:
-            made = pool.map(self._leave_alone, range(len(settings)), settings)
-            bar = tqdm(made, total=len(settings), desc="left alone", unit="run")
+            undisturbed = pool.map(self._make_undisturbed, range(len(settings)), settings)
+            bar = tqdm(undisturbed, total=len(settings), desc="undisturbed", unit="run")
             self.references = dict(zip(settings, bar, strict=True))
         local, on_slurm = (deque(t for t in self.trials if isinstance(t, SlurmTrial) == kind) for kind in (False, True))
         with (
@@ -95,8 +102,8 @@ class Campaign:
                 lane.result()
         return self.trials
 
-    def _leave_alone(self, number: int, setting: Setting) -> Undisturbed:
-        return Undisturbed.make(setting, self.data, self.folder / f"undisturbed{number}")
+    def _make_undisturbed(self, number: int, setting: Setting) -> Undisturbed:
+        return Undisturbed.make(setting, self.data, self.folder / f"undisturbed{number}", forked=self.forked)
 
     def _work(self, slurm: Cluster | None, node: str | None, *queues: deque[Trial]) -> None:
         for queue in queues:
@@ -105,12 +112,12 @@ class Campaign:
                     trial = queue.popleft()
                 except IndexError:
                     break
-                with contextlib.ExitStack() as held:
+                with contextlib.ExitStack() as locks:
                     if isinstance(trial, SlurmTrial):
                         for name, lock in slurm.nodes.items():
                             if name == node or trial.kind.name in WHOLE_CLUSTER:
-                                held.enter_context(lock)
-                        trial.on(slurm, node)
+                                locks.enter_context(lock)
+                        trial.use_node(slurm, node)
                     self._try(trial)
 
     def _try(self, trial: Trial) -> None:
@@ -136,11 +143,11 @@ class Campaign:
                 write_atomically(self.report, lambda file: file.write_text(self.text()))
 
     def text(self) -> str:
-        """The report on what has been tried so far."""
+        """Return the report on the trials so far."""
         done = sorted(self.done, key=lambda trial: trial.number)
         failed = sum(bool(trial.problems) for trial in done)
-        again = sum(bool(trial.asked) for trial in done)
-        minutes = (time.time() - self.begun) / 60
+        again = sum(bool(trial.repeats) for trial in done)
+        minutes = (time.time() - self.start_time) / 60
         versions = [f"{name} {importlib.metadata.version(name)}" for name in ("torch", "wandb", "submitit")]
         if any(trial.kind.where == "SLURM" for trial in self.trials):
             slurm = shutil.which("slurmctld", path=search_path())  # its clients want a configuration even for this
@@ -159,7 +166,7 @@ class Campaign:
 
 
 def row(trial: Trial) -> str:
-    """A trial as a row of the table."""
+    """Return a trial as a row of the table."""
     result = "FAIL: " + "; ".join(trial.problems) if trial.problems else "pass"
     cells = [
         trial.number,
@@ -167,7 +174,7 @@ def row(trial: Trial) -> str:
         trial.kind.where,
         trial.moment,
         ", ".join(trial.notes),
-        trial.asked,
+        trial.repeats,
         trial.lost,
         result,
     ]
@@ -175,17 +182,19 @@ def row(trial: Trial) -> str:
 
 
 def choose(only: list[str] | None, faults: int | None, seed: int) -> list[Kind]:
-    """The kinds of a campaign's faults: all, or those whose names contain one of `only`, or a sample of so many."""
+    """Return the kinds of a campaign's faults: all, or those whose names contain one of `only`, or a random sample."""
     try:
         check_programs()
-        known = [*LOCAL, *SLURM]
+        possible = [*LOCAL, *SLURM]
     except UserError as error:
         print(f"without SLURM: {error}", file=sys.stderr)
-        known = LOCAL
+        possible = LOCAL
     if os.geteuid():
         print("without full disks: only root may mount them", file=sys.stderr)
-        known = [kind for kind in known if not kind.name.startswith("disk")]
-    kinds = [kind for kind in known for _ in range(kind.count) if not only or any(part in kind.name for part in only)]
+        possible = [kind for kind in possible if not kind.name.startswith("disk")]
+    kinds = [
+        kind for kind in possible for _ in range(kind.count) if not only or any(part in kind.name for part in only)
+    ]
     return kinds if faults is None else random.Random(seed).sample(kinds, min(faults, len(kinds)))
 
 
@@ -199,7 +208,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
     command = " ".join(["python -m tests.faults", *sys.argv[1:]])
     kinds = choose(options.only, options.faults, options.seed)
-    campaign = Campaign(kinds, options.seed, folder, options.report, command)
+    campaign = Campaign(kinds, seed=options.seed, folder=folder, report=options.report, command=command)
     failed = [trial for trial in campaign.run() if trial.problems]
     if options.report is None:
         print(campaign.text())

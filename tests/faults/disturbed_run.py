@@ -1,4 +1,4 @@
-"""A run to be disturbed: how it is started, watched, asked for again, and compared with one that was left alone."""
+"""A run to be disturbed: how it is started, watched, resumed, and compared with an undisturbed one."""
 
 import contextlib
 import os
@@ -6,8 +6,6 @@ import pty
 import random
 import re
 import signal
-import subprocess
-import sys
 import termios
 import threading
 import time
@@ -16,13 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from analysis.reading.local import read_local
 from slurm.one_machine.daemons import all_pids, variables_of, wait_for
 from src.runs.state import State, state
 from src.utils.files import read_json
-from tests.conftest import ROOT, TINY, own_environment
+from tests.support.programs import own_environment, start_python
+from tests.support.runs import TINY, run_folders, same_weights, saved_step
 
 LIMIT = 240.0  # seconds for whatever is waited for
 STEPS_IN_EPOCH = 7
@@ -34,7 +31,7 @@ MEASURED = {  # what differs each time
     "peak_memory",
     "detections.path",
 }
-ASKS = 3
+MOST_REPEATS = 3
 
 
 @dataclass(frozen=True)
@@ -60,8 +57,9 @@ class Setting:
         ]
 
     def program(self) -> list[str]:
+        """Return the words after `python` that start the run's program."""
         torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={self.processes}"]
-        return [sys.executable, *(torchrun if self.processes > 1 else []), "-m", "src.run"]
+        return [*(torchrun if self.processes > 1 else []), "-m", "src.run"]
 
 
 @dataclass(frozen=True)
@@ -78,39 +76,42 @@ class Kind:
 
 
 class Program:
-    """A started command, with a terminal of its own, so that the progress bar shows every step."""
+    """A started Python program. It has a terminal, so that its progress bar shows every step.
 
-    def __init__(self, command: list[str], folder: Path, environment: Mapping[str, str] | None = None):
+    Args:
+        words: after `python`.
+        folder: the trial's, by which the program's processes are recognised.
+        environment: by default that of the tests.
+        forked: whether to fork it rather than start a fresh interpreter.
+    """
+
+    def __init__(
+        self, words: list[str], folder: Path, environment: Mapping[str, str] | None = None, *, forked: bool = False
+    ):
         terminal, inside = pty.openpty()
         termios.tcsetwinsize(inside, (50, 250))
         environment = dict(environment or own_environment()) | {"OMP_NUM_THREADS": "1", MARK: str(folder)}
-        self.process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=inside,
-            stderr=inside,
-            start_new_session=True,
-        )
+        self.process = start_python(words, environment=environment, terminal=inside, fresh=not forked)
         os.close(inside)
         self.output = ""
         threading.Thread(target=self._read, args=[terminal], daemon=True).start()
 
     @property
     def step(self) -> int:
-        """The last step that the progress bar has shown, -1 before it is there."""
+        """Return the last step that the progress bar has shown, -1 before there is a bar."""
         shown = re.findall(r"\| (\d+)/\d+ \[", self.output)
         return int(shown[-1]) if shown else -1
 
     def ended(self) -> bool:
+        """Whether it has ended."""
         return self.process.poll() is not None
 
     def wait(self) -> int:
-        """The exit code."""
+        """Return the exit code when it has ended."""
         return self.process.wait(LIMIT)
 
     def send(self, signum: int, group: bool = False) -> None:
+        """Send a signal to the process, or to all of its group, if it is still there."""
         with contextlib.suppress(ProcessLookupError):
             (os.killpg if group else os.kill)(self.process.pid, signum)
 
@@ -122,14 +123,16 @@ class Program:
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """What a run comes to that is left alone."""
+    """What an undisturbed run comes to."""
 
     directory: Path
     cells: dict[tuple[int, str], Any]
 
     @classmethod
-    def make(cls, setting: Setting, data: Path, folder: Path) -> "Undisturbed":
-        program = Program([*setting.program(), *setting.overrides(data, folder / "outputs")], folder)
+    def make(cls, setting: Setting, data: Path, folder: Path, *, forked: bool) -> "Undisturbed":
+        """Make a run on these data in a folder."""
+        words = [*setting.program(), *setting.overrides(data, folder / "outputs")]
+        program = Program(words, folder, forked=forked)
         if program.wait():
             raise RuntimeError(f"an undisturbed run has failed:\n{program.output}")
         (logged,) = read_local(folder / "outputs").all
@@ -140,7 +143,7 @@ class Undisturbed:
 
 
 def cells_of(history) -> dict[tuple[int, str], Any]:
-    """All that a history tells, by step and column, without what is measured of the machine."""
+    """Return the values of a history by step and column, without what is measured of the machine."""
     return {
         (row["global_step"], column): value
         for row in history.to_dict("records")
@@ -152,34 +155,37 @@ def cells_of(history) -> dict[tuple[int, str], Any]:
 class Trial:
     """One fault in one run."""
 
-    def __init__(self, number: int, kind: Kind, setting: Setting, data: Path, folder: Path, seed: int):
-        self.number, self.kind, self.setting, self.folder = number, kind, setting, folder
-        self.random = random.Random(f"{seed} {number} {kind.name}")
+    forked = False  # whether its programs are forked
+
+    def __init__(self, number: int, kind: Kind, setting: Setting, *, data: Path, folder: Path, random: random.Random):
+        self.number, self.kind, self.setting, self.folder, self.random = number, kind, setting, folder, random
         self.outputs = folder / "outputs"
         self.outputs.mkdir(parents=True)
-        often = self.random.choice(["checkpoint_minutes=10", "checkpoint_minutes=0.02"])
-        self.overrides = [*setting.overrides(data, self.outputs), often, *kind.options]
+        frequency = self.random.choice(["checkpoint_minutes=10", "checkpoint_minutes=0.02"])
+        self.overrides = [*setting.overrides(data, self.outputs), frequency, *kind.options]
         self.cleanup = contextlib.ExitStack()
         self.moment, self.notes, self.problems = "", [], []
-        self.asked, self.may_lack, self.lost, self.needs_retry = 0, set(), 0, False
+        self.repeats, self.may_lack, self.lost, self.needs_retry = 0, set(), 0, False
 
     @property
     def directory(self) -> Path:
-        """The run's folder, which need not exist."""
-        found = [path for path in self.outputs.iterdir() if path.is_dir() and not path.name.startswith(".")]
-        return found[0] if found else self.outputs / "none"
+        """Return the run's folder, which need not exist."""
+        return next(iter(run_folders(self.outputs)), self.outputs / "none")
 
     def state(self) -> State:
+        """Return the run's state."""
         return state(self.directory)
 
     def command(self) -> list[str]:
+        """Return the words after `python` that make the run."""
         return [*self.setting.program(), *self.overrides]
 
     def start(self) -> Program:
-        return Program(self.command() + ["retry=true"] * self.needs_retry, self.folder)
+        """Start the run's program."""
+        return Program(self.command() + ["retry=true"] * self.needs_retry, self.folder, forked=self.forked)
 
     def wait_for_a_moment(self, program: Program, first: int = -3, last: int | None = None) -> None:
-        """Until some step, or until the program begins if that is below 1, and then a little."""
+        """Wait until a random step, or for a random time after the start if that is below 1, and then a little."""
         step = self.random.randint(first, self.setting.steps if last is None else last)
         if step < 1:
             time.sleep(self.random.uniform(0, 6))
@@ -188,47 +194,41 @@ class Trial:
             time.sleep(self.random.uniform(0, 0.3))
         self.moment = f"step {program.step}" if program.step >= 0 else "start"
 
-    def saved_step(self) -> int | None:
-        """The step of the checkpoint, None if there is none."""
-        with contextlib.suppress(FileNotFoundError):
-            return torch.load(self.directory / "checkpoint.pt", weights_only=True, mmap=True)["progress"]["step"]
-        return None
-
     def note_end(self, program: Program) -> None:
-        """Waits for the end, and notes how it ended and what it left."""
-        code, step = program.wait(), self.saved_step()
+        """Wait for the end, and note how the program ended and what it left."""
+        code, step = program.wait(), saved_step(self.directory)
         ended = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         self.notes += [ended, f"checkpoint of step {step}" if step else "no checkpoint"]
 
     def expect(self, holds: bool, otherwise: str) -> None:
+        """Note a problem unless something holds."""
         if not holds:
             self.problems.append(otherwise)
 
     def finish(self) -> None:
-        """Asks again, as long as it is not finished, with the command that was used at first."""
-        while self.state() != State.FINISHED and self.asked < ASKS:
+        """Repeat the first command until the run is finished."""
+        while self.state() != State.FINISHED and self.repeats < MOST_REPEATS:
             if self.state() == State.FAILED and not self.needs_retry:
-                self.problems.append(f"would not go on without retry=true: {self.why_failed()}")
+                self.problems.append(f"would not go on without retry=true: {self.failure()}")
                 self.needs_retry = True
-            self.asked += 1
-            self.ask()
+            self.repeats += 1
+            self.repeat()
             wait_for(lambda: self.state() != State.RUNNING, LIMIT)
 
-    def ask(self) -> None:
-        """Gives the command again, and waits until it is over."""
+    def repeat(self) -> None:
+        """Give the command again, and wait for its end."""
         self.start().wait()
 
-    def why_failed(self) -> str:
+    def failure(self) -> str:
+        """Return why the run has failed."""
         return read_json(self.directory / "failed.json")["error"]
 
     def check(self, reference: Undisturbed) -> None:
-        """Notes each way in which the run differs from one that was left alone."""
+        """Note each way in which the run differs from an undisturbed one."""
         if self.state() != State.FINISHED:
-            self.problems.append(f"is {self.state()}, not finished, though asked {self.asked} times")
+            self.problems.append(f"is {self.state()}, not finished, after {self.repeats} repeats")
             return
-        expected, found = (read_weights(folder) for folder in (reference.directory, self.directory))
-        same = expected.keys() == found.keys() and all(torch.equal(expected[key], found[key]) for key in expected)
-        self.expect(same, "other weights")
+        self.expect(same_weights(reference.directory, self.directory), "other weights")
         metrics = [read_json(folder / "summary.json")["metrics"] for folder in (reference.directory, self.directory)]
         self.expect(metrics[0] == metrics[1], f"other metrics: {metrics[1]} instead of {metrics[0]}")
         self._check_log(reference.cells)
@@ -237,25 +237,26 @@ class Trial:
 
     def _check_log(self, expected: dict[tuple[int, str], Any]) -> None:
         (logged,) = read_local(self.outputs).all
-        found = cells_of(logged.history)
+        actual = cells_of(logged.history)
         steps = logged.history["global_step"].tolist()
         self.expect(steps == sorted(set(steps)), "steps logged twice")
-        self.expect(logged.finished, "the log does not say that the run has finished")
-        missing = expected.keys() - found.keys()
+        self.expect(logged.finished, "the log has no end")
+        missing = expected.keys() - actual.keys()
         self.lost = len({step for step, _ in missing})
         unexplained = sorted(missing - self.may_lack)
         self.expect(not unexplained, f"{len(unexplained)} values are missing in the log, as {unexplained[:3]}")
-        self.expect(not found.keys() - expected.keys(), f"logged besides: {sorted(found.keys() - expected.keys())[:3]}")
-        others = [key for key in expected.keys() & found.keys() if expected[key] != found[key]]
+        extra = sorted(actual.keys() - expected.keys())
+        self.expect(not extra, f"logged besides: {extra[:3]}")
+        others = [key for key in expected.keys() & actual.keys() if expected[key] != actual[key]]
         self.expect(not others, f"{len(others)} logged values differ, as {sorted(others)[:3]}")
 
     def pids(self, condition: Callable[[set[str]], bool] = lambda variables: True) -> list[int]:
-        """The processes of this run whose environment meets the condition."""
-        found = ((pid, variables_of(pid)) for pid in all_pids())
-        return [pid for pid, variables in found if f"{MARK}={self.folder}" in variables and condition(variables)]
+        """Return the processes of this run whose environment meets the condition, but for forked ones."""
+        environments = ((pid, variables_of(pid)) for pid in all_pids())
+        return [pid for pid, variables in environments if f"{MARK}={self.folder}" in variables and condition(variables)]
 
     def end(self) -> None:
-        """Leaves nothing running or mounted."""
+        """Leave nothing running or mounted."""
         self.cleanup.close()
         for pid in self.pids():
             with contextlib.suppress(ProcessLookupError):
@@ -263,11 +264,8 @@ class Trial:
         wait_for(lambda: not self.pids(), 10)
 
 
-def read_weights(directory: Path) -> dict[str, torch.Tensor]:
-    return torch.load(directory / "checkpoint.pt", weights_only=True, mmap=True)["model"]
-
-
 def parent(pid: int) -> int:
+    """Return the parent of a process, 0 if that has ended."""
     try:
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     except OSError:

@@ -16,8 +16,8 @@ from tests.faults.disturbed_run import LIMIT, STEPS_IN_EPOCH, Kind, Program, Tri
 BUSY = "being worked on by another process"
 
 
-def sent(signum: signal.Signals, group: bool = False) -> Callable[[Trial], None]:
-    """A signal to the process, or to all of its group."""
+def send(signum: signal.Signals, group: bool = False) -> Callable[[Trial], None]:
+    """Return a strike that sends a signal to the process, or to all of its group."""
 
     def strike(trial: Trial) -> None:
         program = trial.start()
@@ -39,8 +39,8 @@ def kill_repeatedly(trial: Trial) -> None:
     trial.moment = ", ".join(moments)
 
 
-def killed_amid(trial: Trial) -> None:
-    """Kills the run between its first checkpoint and its end."""
+def kill_midway(trial: Trial) -> None:
+    """Kill the run between its first checkpoint and its end."""
     program = trial.start()
     wait_for(lambda: (trial.directory / "checkpoint.pt").exists(), LIMIT)
     trial.wait_for_a_moment(program, STEPS_IN_EPOCH + 1, trial.setting.steps - 1)
@@ -56,12 +56,12 @@ def cut(trial: Trial, file: Path) -> None:
 
 
 def cut_checkpoint(trial: Trial) -> None:
-    killed_amid(trial)
+    kill_midway(trial)
     cut(trial, trial.directory / "checkpoint.pt")
 
 
 def cut_log(trial: Trial) -> None:
-    killed_amid(trial)
+    kill_midway(trial)
     (file,) = trial.directory.glob("wandb/*run-*/run-*.wandb")
     before = _logged(trial)
     cut(trial, file)
@@ -74,7 +74,7 @@ def _logged(trial: Trial) -> set[tuple[int, str]]:
 
 
 def full_disk(room: int | None) -> Callable[[Trial], None]:
-    """A disk on which at most so many bytes are left; or, if None, none at all."""
+    """Return a strike that fills the disk but for at most so many bytes, or completely if None."""
 
     def strike(trial: Trial) -> None:
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", trial.outputs], check=True)
@@ -89,7 +89,9 @@ def full_disk(room: int | None) -> Callable[[Trial], None]:
             except OSError:
                 left = trial.random.randrange(2**16, room) if room else 0
                 os.truncate(filler, stream.tell() - left)
-        fails(trial, program, "No space left on device", (State.FAILED,) if room else (State.FAILED, State.INTERRUPTED))
+        expect_failure(
+            trial, program, "No space left on device", (State.FAILED,) if room else (State.FAILED, State.INTERRUPTED)
+        )
         trial.notes.append(f"{left // 1024} KiB left")
         filler.unlink()
 
@@ -97,39 +99,39 @@ def full_disk(room: int | None) -> Callable[[Trial], None]:
 
 
 def limit_files(trial: Trial) -> None:
-    """No file may be larger than a few pages any more, as under a quota."""
+    """Let no file grow beyond a few pages any more, as under a quota."""
     program = trial.start()
     trial.wait_for_a_moment(program, first=1)
     if not program.ended():
         resource.prlimit(program.process.pid, resource.RLIMIT_FSIZE, (2**16, 2**16))
-    fails(trial, program, "File too large", (State.FAILED,))
+    expect_failure(trial, program, "File too large", (State.FAILED,))
 
 
-def fails(trial: Trial, program: Program, reason: str, states: tuple[State, ...]) -> None:
-    """Sees that the run fails for this reason and says so."""
+def expect_failure(trial: Trial, program: Program, reason: str, states: tuple[State, ...]) -> None:
+    """Check that the run fails and that its message gives this reason."""
     trial.note_end(program)
     if trial.state() == State.FINISHED:
         return
     trial.notes.append(f"state {trial.state()}")
     trial.needs_retry = trial.state() == State.FAILED
     trial.expect(trial.state() in states, f"the state was {trial.state()}")
-    told = trial.why_failed() if trial.needs_retry else program.output
-    trial.expect(reason in told and reason in program.output, f"not told “{reason}”: {told[-300:]}")
+    message = trial.failure() if trial.needs_retry else program.output
+    trial.expect(reason in message and reason in program.output, f"no “{reason}” in: {message[-300:]}")
 
 
 def two_at_once(trial: Trial) -> None:
     programs = [trial.start(), trial.start()]
     trial.moment = "start"
-    busy_and_other(trial, programs)
+    expect_one_to_work(trial, programs)
 
 
 def two_at_once_after_a_kill(trial: Trial) -> None:
-    killed_amid(trial)
-    busy_and_other(trial, [trial.start(), trial.start()])
+    kill_midway(trial)
+    expect_one_to_work(trial, [trial.start(), trial.start()])
 
 
-def busy_and_other(trial: Trial, programs: list[Program]) -> None:
-    """Sees that of two started programs one works, and the other says so."""
+def expect_one_to_work(trial: Trial, programs: list[Program]) -> None:
+    """Check that of two started programs one works and the other leaves it alone."""
     codes = [program.wait() for program in programs]
     wait_for(lambda: sum(BUSY in program.output for program in programs) == 1, 5)
     trial.expect(codes == [0, 0], f"exit codes {codes}")
@@ -137,14 +139,14 @@ def busy_and_other(trial: Trial, programs: list[Program]) -> None:
     trial.notes.append("one was sent away, the other finished the run")
 
 
-def second_amid(trial: Trial) -> None:
+def start_second_midway(trial: Trial) -> None:
     program = trial.start()
     trial.wait_for_a_moment(program, 1, trial.setting.steps // 2)
-    busy_and_other(trial, [program, trial.start()])
+    expect_one_to_work(trial, [program, trial.start()])
 
 
-def stopped(trial: Trial) -> None:
-    """Stops the process for a while, in which a second one is started."""
+def stop_and_continue(trial: Trial) -> None:
+    """Stop the process for a while, in which a second one is started."""
     program = trial.start()
     trial.wait_for_a_moment(program, 1, trial.setting.steps - 1)
     program.send(signal.SIGSTOP)
@@ -152,10 +154,12 @@ def stopped(trial: Trial) -> None:
     second.wait()
     time.sleep(trial.random.uniform(0, 5))
     program.send(signal.SIGCONT)
-    busy_and_other(trial, [program, second])
+    expect_one_to_work(trial, [program, second])
 
 
 def kill_rank(rank: int) -> Callable[[Trial], None]:
+    """Return a strike that kills one of the processes that torchrun has started."""
+
     def strike(trial: Trial) -> None:
         program = trial.start()
         trial.wait_for_a_moment(program, first=1)
@@ -169,14 +173,14 @@ def kill_rank(rank: int) -> Callable[[Trial], None]:
 
 WORKER = ("workers=1",)
 LOCAL = [
-    Kind("SIGKILL", sent(signal.SIGKILL), 4),
-    Kind("SIGTERM", sent(signal.SIGTERM), 2),
-    Kind("SIGINT", sent(signal.SIGINT), 2),
-    Kind("SIGUSR2", sent(signal.SIGUSR2), 2),
+    Kind("SIGKILL", send(signal.SIGKILL), 4),
+    Kind("SIGTERM", send(signal.SIGTERM), 2),
+    Kind("SIGINT", send(signal.SIGINT), 2),
+    Kind("SIGUSR2", send(signal.SIGUSR2), 2),
     Kind("SIGKILL thrice", kill_repeatedly),
-    Kind("SIGKILL, workers=1", sent(signal.SIGKILL), options=WORKER),
-    Kind("SIGTERM to the group, workers=1", sent(signal.SIGTERM, group=True), 2, options=WORKER),
-    Kind("SIGINT to the group, workers=1", sent(signal.SIGINT, group=True), 2, options=WORKER),
+    Kind("SIGKILL, workers=1", send(signal.SIGKILL), options=WORKER),
+    Kind("SIGTERM to the group, workers=1", send(signal.SIGTERM, group=True), 2, options=WORKER),
+    Kind("SIGINT to the group, workers=1", send(signal.SIGINT, group=True), 2, options=WORKER),
     Kind("disk nearly full", full_disk(2**22), 2),
     Kind("disk full", full_disk(None)),
     Kind("limit on the size of files", limit_files),
@@ -184,16 +188,16 @@ LOCAL = [
     Kind("truncated W&B file", cut_log, 3, epochs=10),
     Kind("two processes at once", two_at_once),
     Kind("two processes at once after a SIGKILL", two_at_once_after_a_kill),
-    Kind("a second process", second_amid),
-    Kind("SIGSTOP, a second process, SIGCONT", stopped, 2),
+    Kind("a second process", start_second_midway),
+    Kind("SIGSTOP, a second process, SIGCONT", stop_and_continue, 2),
     *(
         Kind(name, strike, count, "torchrun", processes=2, epochs=3)
         for name, strike, count in [
             ("SIGKILL of rank 0", kill_rank(0), 1),
             ("SIGKILL of rank 1", kill_rank(1), 2),
-            ("SIGKILL of torchrun", sent(signal.SIGKILL), 1),
-            ("SIGTERM to torchrun", sent(signal.SIGTERM), 1),
-            ("SIGINT to torchrun's group", sent(signal.SIGINT, group=True), 1),
+            ("SIGKILL of torchrun", send(signal.SIGKILL), 1),
+            ("SIGTERM to torchrun", send(signal.SIGTERM), 1),
+            ("SIGINT to torchrun's group", send(signal.SIGINT, group=True), 1),
         ]
     ),
 ]

@@ -17,6 +17,7 @@ from src.runs.state import State
 from src.utils.files import read_json
 from tests.faults.disturbed_run import LIMIT, Kind, Program, Trial, parent
 from tests.slurm.conftest import free_ports, one_machine
+from tests.support.runs import saved_step
 
 
 class Cluster:
@@ -29,19 +30,19 @@ class Cluster:
         self.up()
 
     def up(self) -> None:
-        """Starts what does not run."""
+        """Start what does not run."""
         started = one_machine("up", self.directory, self.port)
         if started.returncode:
             raise RuntimeError(started.stderr)
 
     def __call__(self, *command: str) -> str:
-        """What a client of SLURM says; nothing where slurmctld does not answer."""
+        """Return what a client of SLURM prints; nothing where slurmctld does not answer."""
         return client(self.directory, *command).strip()
 
 
 @contextlib.contextmanager
 def cluster() -> Iterator[Cluster]:
-    """A SLURM of our own, ended afterwards."""
+    """Yield a private SLURM, ended afterwards."""
     directory = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))  # short, for the names of sockets
     try:
         yield Cluster(directory)
@@ -54,19 +55,18 @@ def cluster() -> Iterator[Cluster]:
 class SlurmTrial(Trial):
     """One fault in one job."""
 
-    def on(self, cluster: Cluster, node: str) -> "SlurmTrial":
+    def use_node(self, cluster: Cluster, node: str) -> None:
+        """Take place on this node, and leave no job on it."""
         self.cluster, self.node = cluster, node
         self.cleanup.callback(self._cancel)
-        return self
 
     def command(self) -> list[str]:
         node = f"+hydra.launcher.additional_parameters.nodelist={self.node}"
         tasks = [f"processes={self.setting.processes}", f"hydra.launcher.tasks_per_node={self.setting.processes}"]
-        one = super().command()
-        return [one[0], "-m", "src.run", "-m", *self.overrides, "slurm=one_machine", node, *tasks]
+        return ["-m", "src.run", "-m", *self.overrides, "slurm=one_machine", node, *tasks]
 
     def start(self) -> Program:
-        return Program(self.command(), self.folder, environment(self.cluster.directory))
+        return Program(self.command(), self.folder, environment(self.cluster.directory), forked=self.forked)
 
     def submit(self) -> None:
         program = self.start()
@@ -75,42 +75,42 @@ class SlurmTrial(Trial):
 
     @property
     def job(self) -> str:
-        """The job that was submitted last."""
+        """Return the job that was submitted last."""
         return read_json(self.directory / "submitted.json")["job"]
 
     def queued(self) -> bool:
-        """Whether the job waits or runs, for all that is known."""
-        shown = self.cluster("squeue", "--noheader", "--array", "--format=%i %t")
-        return not pid_of(self.cluster.directory, "slurmctld") or self.job in shown.split()
+        """Whether the job waits or runs, or slurmctld is down."""
+        queue = self.cluster("squeue", "--noheader", "--array", "--format=%i %t")
+        return not pid_of(self.cluster.directory, "slurmctld") or self.job in queue.split()
 
     def wait_for_a_moment_of_the_job(self) -> None:
-        """Until it has saved a checkpoint of some epoch, or has just begun, and then a little."""
+        """Wait until it has saved a checkpoint of a random epoch, or has just begun, and then a little."""
         epoch = self.random.randrange(-1, self.setting.epochs)
-        begun = {
+        conditions = {
             -1: lambda: self.cluster("squeue", "--noheader", f"--jobs={self.job}", "--format=%t") == "R",
             0: lambda: self.state() == State.RUNNING,
         }
-        saved = lambda: (self.saved_step() or 0) >= epoch * self.setting.steps // self.setting.epochs  # noqa: E731
-        self.expect(wait_for(begun.get(epoch, saved), LIMIT), f"epoch {epoch} did not come")
+        saved = lambda: saved_step(self.directory) >= epoch * self.setting.steps // self.setting.epochs  # noqa: E731
+        self.expect(wait_for(conditions.get(epoch, saved), LIMIT), f"epoch {epoch} did not come")
         time.sleep(self.random.uniform(0, 2))
-        step = self.saved_step()
+        step = saved_step(self.directory)
         self.moment = f"step {step} or after" if step else f"start, {self.state()}"
 
-    def ask(self) -> None:
-        """Gives the command again, and waits until its job is over."""
+    def repeat(self) -> None:
+        """Give the command again, and wait until its job is over."""
         self.submit()
         self.follow()
 
     def follow(self) -> None:
-        """Waits until the run has finished, or nobody is to work on it any more."""
+        """Wait until the run has finished, or no job is to work on it any more."""
 
         def over() -> bool:
             return self.state() == State.FINISHED or (not self.queued() and self.state() != State.RUNNING)
 
         self.expect(wait_for(lambda: over() and (time.sleep(1) or over()), LIMIT), "its job did not end")
         log = self.directory / "run.log"
-        begun = len(re.findall("--- SLURM job", log.read_text())) if log.exists() else 0
-        self.notes.append(f"begun {begun} times, {self.state()}")
+        starts = len(re.findall("--- SLURM job", log.read_text())) if log.exists() else 0
+        self.notes.append(f"begun {starts} times, {self.state()}")
 
     def _cancel(self) -> None:
         with contextlib.suppress(TypeError):  # not submitted
@@ -118,8 +118,8 @@ class SlurmTrial(Trial):
         wait_for(lambda: not self.cluster("squeue", "--noheader", f"--nodelist={self.node}"), 30)
 
 
-def job_struck(by: Callable[[SlurmTrial], None]) -> Callable[[SlurmTrial], None]:
-    """Submits the run, does that to its job at some moment, and waits."""
+def strike_job(by: Callable[[SlurmTrial], None]) -> Callable[[SlurmTrial], None]:
+    """Return a strike that submits the run, does that to its job at some moment, and waits."""
 
     def strike(trial: SlurmTrial) -> None:
         trial.submit()
@@ -169,7 +169,7 @@ def kill_second_task(trial: SlurmTrial) -> None:
 
 
 def _worker(trial: SlurmTrial) -> int:
-    """The process that holds the claim, or will as soon as it is up."""
+    """Return the process that holds the run's lock, or will as soon as it is up."""
     wait_for(lambda: read_lock(trial.directory), LIMIT)
     return read_lock(trial.directory)["pid"]
 
@@ -185,27 +185,27 @@ def time_limit(trial: SlurmTrial) -> None:
     trial.follow()
 
 
-def ask_while_it_runs(trial: SlurmTrial) -> None:
-    """Gives the command twice more while the job runs."""
+def submit_while_it_runs(trial: SlurmTrial) -> None:
+    """Give the command twice more while the job runs."""
     for _ in range(2):
         program = trial.start()
         trial.expect(program.wait() == 0, "exit code not 0")
-        told = "being worked on" in program.output or "queued already" in program.output
-        trial.expect(told or trial.state() == State.FINISHED, f"not left alone: {program.output[-300:]}")
+        left_alone = "being worked on" in program.output or "queued already" in program.output
+        trial.expect(left_alone or trial.state() == State.FINISHED, f"not left alone: {program.output[-300:]}")
 
 
 SHORT = ("hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=45")
 SLURM = [
-    Kind("scancel --signal=USR2", job_struck(signal_job), 2, "SLURM"),
+    Kind("scancel --signal=USR2", strike_job(signal_job), 2, "SLURM"),
     Kind("time limit", time_limit, 1, "SLURM", epochs=10, options=SHORT),
-    Kind("preemption", job_struck(preempt), 2, "SLURM"),
-    Kind("scontrol requeue", job_struck(requeue), 2, "SLURM"),
-    Kind("node down and resumed", job_struck(lose_node), 2, "SLURM"),
-    Kind("SIGKILL of slurmctld", job_struck(kill_controller), 2, "SLURM"),
-    Kind("SIGKILL of the job's python", job_struck(kill_python), 2, "SLURM"),
-    Kind("SIGKILL of slurmstepd", job_struck(kill_slurmstepd), 1, "SLURM"),
-    Kind("asked for twice more", job_struck(ask_while_it_runs), 1, "SLURM"),
-    Kind("scancel --signal=USR2, 2 tasks", job_struck(signal_job), 1, "SLURM", 2, 3),
-    Kind("SIGKILL of the second of 2 tasks", job_struck(kill_second_task), 1, "SLURM", 2, 3),
+    Kind("preemption", strike_job(preempt), 2, "SLURM"),
+    Kind("scontrol requeue", strike_job(requeue), 2, "SLURM"),
+    Kind("node down and resumed", strike_job(lose_node), 2, "SLURM"),
+    Kind("SIGKILL of slurmctld", strike_job(kill_controller), 2, "SLURM"),
+    Kind("SIGKILL of the job's python", strike_job(kill_python), 2, "SLURM"),
+    Kind("SIGKILL of slurmstepd", strike_job(kill_slurmstepd), 1, "SLURM"),
+    Kind("asked for twice more", strike_job(submit_while_it_runs), 1, "SLURM"),
+    Kind("scancel --signal=USR2, 2 tasks", strike_job(signal_job), 1, "SLURM", 2, 3),
+    Kind("SIGKILL of the second of 2 tasks", strike_job(kill_second_task), 1, "SLURM", 2, 3),
 ]
 WHOLE_CLUSTER = {"SIGKILL of slurmctld"}

@@ -1,7 +1,11 @@
 """A few of the faults of `python -m tests.faults`; docs/faults.md has them all."""
 
+import pytest
+
 from tests.faults.__main__ import Campaign
 from tests.faults.local import LOCAL
+
+pytestmark = pytest.mark.slow
 
 CHOSEN = {"limit on the size of files", "truncated W&B file", "SIGSTOP, a second process, SIGCONT"}
 
@@ -9,6 +13,8 @@ CHOSEN = {"limit on the size of files", "truncated W&B file", "SIGSTOP, a second
 def test_disturbed_runs_end_as_undisturbed_ones(tmp_path):
     kinds = [kind for kind in LOCAL if kind.name in CHOSEN]
     assert {kind.name for kind in kinds} == CHOSEN
-    trials = Campaign(kinds, 0, tmp_path, tmp_path / "report.md", "pytest").run()
+    report = tmp_path / "report.md"
+    campaign = Campaign(kinds, seed=0, folder=tmp_path, report=report, command="pytest", forked=True)
+    trials = campaign.run()
     assert [trial.problems for trial in trials] == [[]] * len(CHOSEN)
-    assert (tmp_path / "report.md").read_text().count("| pass |") == len(CHOSEN)
+    assert report.read_text().count("| pass |") == len(CHOSEN)

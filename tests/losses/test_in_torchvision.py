@@ -9,9 +9,9 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from src.losses import ap_loss
-from tests.conftest import ROOT
+from src.utils import paths
 
-README = ROOT / "src" / "losses" / "README.md"
+README = paths.ROOT / "src" / "losses" / "README.md"
 
 
 def readme_example() -> str:

@@ -9,9 +9,9 @@ import zipfile
 import pytest
 
 from src import losses
-from tests.conftest import ROOT
+from src.utils import paths
 
-FOLDER = ROOT / "src" / "losses"
+FOLDER = paths.ROOT / "src" / "losses"
 # Run where neither the checkout nor the current folder can be imported from. Prints the modules imported by the package
 # beyond those that torch and torchvision import, and the loss and update of the three-line example.
 EXAMPLE = """
@@ -80,4 +80,4 @@ def test_the_folder_can_be_copied_under_another_name(tmp_path):
 
 
 def test_the_package_carries_the_projects_licence():
-    assert (FOLDER / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+    assert (FOLDER / "LICENSE").read_text() == (paths.ROOT / "LICENSE").read_text()

@@ -1,44 +1,51 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 
 import pytest
 
+from slurm.one_machine.daemons import wait_for
 from src.runs import run_lock
 from src.runs.run_lock import LockLost, acquire, read_lock
-from tests.conftest import ROOT
+from tests.support.programs import start_python
 
 RACE = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from src.runs.run_lock import acquire
-directory, begin, hold = Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
-time.sleep(max(begin - time.time(), 0))
-for round in range(int(sys.argv[4])):
-    mine = acquire(directory)
-    if mine is not None:
-        log = directory / "log"
+directory, seconds, rounds = Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
+(directory.parent / f"ready.{os.getpid()}").touch()
+while not (directory.parent / "start").exists():
+    time.sleep(0.001)
+for _ in range(rounds):
+    lock = acquire(directory)
+    if lock is not None:
+        log = directory.parent / "log"
         with open(log, "a") as file:
             file.write("begin\\n")
-        time.sleep(hold)
+        time.sleep(seconds)
         with open(log, "a") as file:
             file.write("end\\n")
-        mine.release()
+        lock.release()
     else:
         time.sleep(0.001)
 """
+HELD = 600  # seconds: until the test kills the process
 
 
-def start(*arguments):
-    return subprocess.Popen([sys.executable, "-c", RACE, *map(str, arguments)], cwd=ROOT)
+def start(directory, processes, seconds, rounds):
+    """Start processes that all try at one moment to lock a run, so often, and hold the lock for so many seconds."""
+    directory.mkdir()
+    started = [start_python(["-c", RACE, directory, seconds, rounds], fresh=True) for _ in range(processes)]
+    assert wait_for(lambda: len(list(directory.parent.glob("ready.*"))) == processes, 60)
+    (directory.parent / "start").touch()
+    return started
 
 
 def pretend_elsewhere(directory, **changes):
-    """Makes the present claim look as if a process on another machine held it."""
+    """Make the present lock look as if a process on another machine held it."""
     (file,) = directory.glob("claim.*")
     file.write_text(json.dumps(json.loads(file.read_text()) | {"machine": "another", "host": "there"} | changes))
     return file
@@ -50,7 +57,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(run_lock, "STALE_AFTER_S", 1.0)
 
 
-def test_one_claim_at_a_time(tmp_path):
+def test_one_lock_at_a_time(tmp_path):
     first = acquire(tmp_path)
     assert first is not None and acquire(tmp_path) is None
     assert read_lock(tmp_path)["alive"] and read_lock(tmp_path)["pid"] == os.getpid()
@@ -65,61 +72,59 @@ def test_one_claim_at_a_time(tmp_path):
 
 
 @pytest.mark.parametrize("trial", range(3))
-def test_of_processes_that_begin_at_one_moment_exactly_one_holds_it(trial, tmp_path):
-    begin = time.time() + 1.5
-    processes = [start(tmp_path, begin, 30, 1) for _ in range(6)]
-    time.sleep(4)
-    assert sum(process.poll() is None for process in processes) == 1
-    assert (tmp_path / "log").read_text() == "begin\n"
+def test_of_processes_that_start_at_one_moment_exactly_one_gets_the_lock(trial, tmp_path):
+    directory = tmp_path / "run"
+    processes = start(directory, processes=6, seconds=HELD, rounds=1)
+    assert wait_for(lambda: sum(process.poll() is None for process in processes) == 1, 60)
     (holder,) = (process for process in processes if process.poll() is None)
-    assert acquire(tmp_path) is None
+    assert wait_for((tmp_path / "log").exists, 60) and (tmp_path / "log").read_text() == "begin\n"
+    assert acquire(directory) is None
     holder.kill()
     holder.wait()
-    mine = acquire(tmp_path)  # at once: the holder was on this machine
-    assert mine is not None
-    mine.release()
+    lock = acquire(directory)  # at once: the holder was on this machine
+    assert lock is not None
+    lock.release()
 
 
-def test_many_takings_and_releases_never_overlap(tmp_path):
-    processes = [start(tmp_path, time.time() + 1, 0.002, 150) for _ in range(4)]
+def test_locks_that_are_taken_and_released_many_times_never_overlap(tmp_path):
+    processes = start(tmp_path / "run", processes=4, seconds=0.002, rounds=150)
     assert [process.wait() for process in processes] == [0] * 4
     lines = (tmp_path / "log").read_text().split()
     assert len(lines) > 100 and lines == ["begin", "end"] * (len(lines) // 2)
 
 
-def test_a_process_number_used_again_is_not_taken_for_the_holder(tmp_path):
-    mine = acquire(tmp_path)
+def test_a_later_process_of_the_same_number_is_not_the_holder(tmp_path):
+    lock = acquire(tmp_path)
     (file,) = tmp_path.glob("claim.*")
     file.write_text(json.dumps(json.loads(file.read_text()) | {"started": "1"}))
     other = acquire(tmp_path)
     assert other is not None
     with pytest.raises(LockLost):
-        mine.check()
-    mine.release()  # and harms nobody
+        lock.check()
+    lock.release()
     other.check()
     other.release()
 
 
-def test_a_stopped_process_keeps_its_claim(tmp_path):
-    process = start(tmp_path, 0, 30, 1)
-    while not (tmp_path / "log").exists():
-        time.sleep(0.05)
+def test_a_stopped_process_keeps_its_lock(tmp_path):
+    (process,) = start(tmp_path / "run", processes=1, seconds=HELD, rounds=1)
+    assert wait_for((tmp_path / "log").exists, 60)
     process.send_signal(signal.SIGSTOP)
-    assert acquire(tmp_path) is None
+    assert acquire(tmp_path / "run") is None
     process.kill()
     process.wait()
 
 
-def test_a_holder_on_another_machine_is_alive_while_it_beats(tmp_path, quick):
+def test_a_holder_on_another_machine_is_alive_while_its_heartbeat_goes_on(tmp_path, quick):
     holder = acquire(tmp_path)
     pretend_elsewhere(tmp_path)
-    begun = time.monotonic()
-    assert acquire(tmp_path) is None and time.monotonic() - begun < 0.9
-    holder._released.set()  # it dies without a word
-    begun = time.monotonic()
-    mine = acquire(tmp_path)
-    assert mine is not None and 0.5 < time.monotonic() - begun < 3
-    mine.release()
+    begin = time.monotonic()
+    assert acquire(tmp_path) is None and time.monotonic() - begin < 0.9
+    holder._released.set()  # as if it had died
+    begin = time.monotonic()
+    lock = acquire(tmp_path)
+    assert lock is not None and 0.5 < time.monotonic() - begin < 3
+    lock.release()
 
 
 def test_clocks_of_other_machines_do_not_matter(tmp_path, quick, monkeypatch):
@@ -130,7 +135,7 @@ def test_clocks_of_other_machines_do_not_matter(tmp_path, quick, monkeypatch):
     holder.release()
 
 
-def test_of_several_that_find_a_dead_holder_one_takes_over(tmp_path, quick):
+def test_one_of_several_takes_over_from_a_dead_holder(tmp_path, quick):
     acquire(tmp_path)._released.set()
     pretend_elsewhere(tmp_path)
     taken = []
@@ -139,27 +144,27 @@ def test_of_several_that_find_a_dead_holder_one_takes_over(tmp_path, quick):
         thread.start()
     for thread in threads:
         thread.join()
-    (mine,) = (one for one in taken if one is not None)
-    mine.check()
-    mine.release()
+    (lock,) = (one for one in taken if one is not None)
+    lock.check()
+    lock.release()
 
 
-def test_slurm_job_that_was_requeued_takes_over_at_once(tmp_path, monkeypatch):
+def test_a_requeued_slurm_job_takes_over_at_once(tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     holder = acquire(tmp_path)
     pretend_elsewhere(tmp_path)
     monkeypatch.setenv("SLURM_JOB_ID", "8")
     monkeypatch.setattr(run_lock, "STALE_AFTER_S", 0.0)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    mine = acquire(tmp_path)
-    assert mine is not None
+    lock = acquire(tmp_path)
+    assert lock is not None
     with pytest.raises(LockLost):
         holder.check()
-    mine.release()
+    lock.release()
 
 
-def test_an_empty_claim_is_dead_after_a_silence(tmp_path, quick):
+def test_an_empty_lock_file_is_dead_after_a_while(tmp_path, quick):
     (tmp_path / "claim.3").write_text("")
-    mine = acquire(tmp_path)
-    assert mine.number == 4
-    mine.release()
+    lock = acquire(tmp_path)
+    assert lock.number == 4
+    lock.release()

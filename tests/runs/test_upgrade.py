@@ -4,7 +4,7 @@ import pytest
 
 from analysis.reading.local import read_local
 from src.runs.wandb_log import read_log, write_log
-from tests.conftest import run_here
+from tests.support.runs import run_here
 
 ADDED = ("identity", "command", "by_loss")  # what version 0.1 did not log
 

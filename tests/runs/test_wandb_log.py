@@ -8,7 +8,7 @@ from tests.analysis.reading.test_runs import log_run
 
 
 def read(file):
-    """The records of a sound log."""
+    """Return the records of an undamaged log."""
     damage = []
     records = list(read_log(file, damage.append))
     assert not damage
@@ -32,7 +32,7 @@ def test_logs_are_written_as_wandb_writes_them(logged, tmp_path):
 
 
 @pytest.mark.parametrize("left", range(-2, 10))
-def test_logs_at_the_borders_of_blocks(tmp_path, left):
+def test_records_at_the_borders_of_blocks_are_read(tmp_path, left):
     sizes = [BLOCK - len(HEADER) - 7 - 4 - left, 3 * BLOCK, 0, 100]
     records = [Record(uuid="x" * size) for size in sizes]
     write_log(tmp_path / "log", records)
@@ -48,32 +48,32 @@ def test_logs_at_the_borders_of_blocks(tmp_path, left):
     assert "is damaged at byte" in damage[0]
 
 
-def test_a_log_cut_anywhere_gives_what_comes_before(logged, tmp_path):
+def test_a_cut_log_gives_the_records_before_the_cut(logged, tmp_path):
     records, log = read(logged), logged.read_bytes()
     generator = random.Random(0)
     for _ in range(200):
         (tmp_path / "log").write_bytes(log[: generator.randrange(len(log))])
-        found = read(tmp_path / "log")
-        assert found == records[: len(found)] and len(found) < len(records)
+        left = read(tmp_path / "log")
+        assert left == records[: len(left)] and len(left) < len(records)
 
 
-def test_flipped_bits_are_named_and_no_record_is_invented(logged, tmp_path):
+def test_flipped_bits_are_reported_and_invent_no_record(logged, tmp_path):
     records, log = {record.SerializeToString() for record in read(logged)}, logged.read_bytes()
     generator = random.Random(1)
     for _ in range(200):
-        place = generator.randrange(len(log))
+        position = generator.randrange(len(log))
         changed = bytearray(log)
-        changed[place] ^= 1 << generator.randrange(8)
+        changed[position] ^= 1 << generator.randrange(8)
         (tmp_path / "log").write_bytes(changed)
         damage = []
-        found = [record.SerializeToString() for record in read_log(tmp_path / "log", damage.append)]
-        assert set(found) < records
+        left = [record.SerializeToString() for record in read_log(tmp_path / "log", damage.append)]
+        assert set(left) < records
         # Where the last frame is not what was written, the file is one that was cut off there.
-        assert damage or set(found) == {record for record in records if record in found} and place > len(log) - 200
+        assert damage or set(left) == {record for record in records if record in left} and position > len(log) - 200
 
 
 @pytest.mark.parametrize("bit", [13, 14, 15])
-def test_a_length_that_leads_out_of_the_file_is_named(tmp_path, bit):
+def test_a_length_beyond_the_file_is_reported(tmp_path, bit):
     records = [Record(uuid=str(number).rjust(1000)) for number in range(40)]
     write_log(tmp_path / "log", records)
     log, frame = (tmp_path / "log").read_bytes(), 7 + len(records[0].SerializeToString())
@@ -84,25 +84,25 @@ def test_a_length_that_leads_out_of_the_file_is_named(tmp_path, bit):
         changed[at + 5] ^= 1 << bit - 8
         (tmp_path / "log").write_bytes(changed)
         damage = []
-        found = list(read_log(tmp_path / "log", damage.append))
+        left = list(read_log(tmp_path / "log", damage.append))
         # The rest of its block is lost; record 32 is in both blocks.
-        assert damage and found == records[:number] + (records[33:] if number < 33 else [])
+        assert damage and left == records[:number] + (records[33:] if number < 33 else [])
 
 
 @pytest.mark.parametrize("content", [b"not a log" * 100, bytes(100), b":W&B\xe1\xbe\x01" + bytes(100)])
-def test_a_foreign_file_is_named(tmp_path, content):
+def test_a_file_that_is_no_log_is_named(tmp_path, content):
     (tmp_path / "log").write_bytes(content)
     damage = []
     assert not list(read_log(tmp_path / "log", damage.append)) and damage == [f"{tmp_path}/log is not a log of W&B"]
 
 
-def test_an_empty_file_and_one_that_was_just_begun_are_cut_off_logs(tmp_path):
+def test_an_empty_file_and_a_header_are_logs_without_records(tmp_path):
     for content in (b"", HEADER[:3], HEADER, HEADER + bytes(20)):
         (tmp_path / "log").write_bytes(content)
         assert read(tmp_path / "log") == []
 
 
-def test_what_was_logged_beyond_a_checkpoint_is_forgotten():
+def test_rows_beyond_the_step_of_a_resumption_are_dropped():
     rows = [(1, {"a": 1}), (2, {"a": 2, "b": 2}), (2, {"c": 2}), (3, {"a": 3}), (4, {"a": 4})]
     rows += [(2, {"a": 22}), (3, {"d": 3})]
     assert join_rows(rows) == {1: {"a": 1}, 2: {"a": 22, "b": 2, "c": 2}, 3: {"d": 3}}

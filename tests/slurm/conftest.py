@@ -1,5 +1,4 @@
 import os
-import random
 import shutil
 import subprocess
 import sys
@@ -11,15 +10,15 @@ import pytest
 from slurm.one_machine.cluster import check_programs
 from slurm.one_machine.configuration import PORTS
 from slurm.one_machine.daemons import is_free, stop
+from src.utils import paths
 from src.utils.errors import UserError
-from tests.conftest import ROOT
 
 
 def one_machine(command: str, directory: Path, *options: str) -> subprocess.CompletedProcess:
-    """`python -m slurm.one_machine`, as a user would call it."""
+    """Run `python -m slurm.one_machine`, as a user does."""
     return subprocess.run(
         [sys.executable, "-m", "slurm.one_machine", command, f"--directory={directory}", *options],
-        cwd=ROOT,
+        cwd=paths.ROOT,
         capture_output=True,
         text=True,
         timeout=120,
@@ -27,19 +26,20 @@ def one_machine(command: str, directory: Path, *options: str) -> subprocess.Comp
 
 
 def client(*command: str, **options) -> str:
-    """What a client of SLURM says. It has a timeout, since without a slurmctld it would wait for ever."""
+    """Return what a client of SLURM prints. It has a timeout, since without a slurmctld it would wait for ever."""
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30, **options).stdout.strip()
 
 
 def free_ports() -> int:
-    """The first of as many free ports as it takes, below those that the system gives to clients."""
-    bases = random.sample(range(20_000, 32_000, PORTS), 100)
+    """Return the first of as many free ports as it takes, below those that the system gives to clients."""
+    start = os.getpid() * PORTS  # other processes look for theirs at the same time
+    bases = (20_000 + (start + number * PORTS) % 12_000 for number in range(100))
     return next(base for base in bases if all(is_free(base + offset) for offset in range(PORTS)))
 
 
 @pytest.fixture(scope="session")
 def slurm_programs():
-    """Skips where SLURM is not installed, or fails where the environment variable REQUIRE_SLURM is set."""
+    """Skip where SLURM is not installed; fail there if the environment variable REQUIRE_SLURM is set."""
     try:
         check_programs()
     except UserError as error:
@@ -50,15 +50,15 @@ def slurm_programs():
 
 @pytest.fixture(scope="session")
 def short_directory(slurm_programs):
-    """Makes directories whose paths leave room for the names of sockets, unlike pytest's."""
-    made = []
+    """A function that makes directories whose paths leave room for the names of sockets, unlike pytest's."""
+    directories = []
 
     def make() -> Path:
-        made.append(Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp")))
-        return made[-1]
+        directories.append(Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp")))
+        return directories[-1]
 
     yield make
-    for directory in made:
+    for directory in directories:
         stop(directory)  # what a failed test has left
         shutil.rmtree(directory, ignore_errors=True)
 

@@ -23,7 +23,7 @@ def until(path: Path) -> str:
 
 
 def accounting(job: str, field: str = "State") -> list[str]:
-    """What accounting has of each task of a job, and of each of its runs where it was requeued."""
+    """Return what accounting has of each task of a job, and of each start of a requeued one."""
     options = ("--allocations", "--duplicates", "--noheader", "--parsable2")
     return client("sacct", *options, f"--jobs={job}", f"--format={field}").split()
 
@@ -33,12 +33,12 @@ def ends(job: str) -> bool:
     return wait_for(lambda: set(accounting(job)[-1:]) == {"COMPLETED"}, 30)
 
 
-def says(output: Path, text: str) -> bool:
+def shows(output: Path, text: str) -> bool:
     return wait_for(lambda: output.exists() and text in output.read_text(), 30)
 
 
 def is_saved(directory: Path, job: str, **arguments) -> bool:
-    """Whether slurmctld saves the job. It does so every few seconds; what it has not saved dies with it."""
+    """Wait until slurmctld has saved the job, which it does every few seconds; what it has not saved dies with it."""
     client("scontrol", "update", f"JobId={job}", "Comment=a-comment", **arguments)
     return wait_for(lambda: b"a-comment" in (directory / "state/job_state").read_bytes(), 30)
 
@@ -59,7 +59,7 @@ def come_back(cluster, tmp_path_factory):
     deaf = submit(f"{job}; sleep 60", outputs / "deaf", "--nodelist=n1")
     warning = "trap 'echo warned; scontrol requeue $SLURM_JOB_ID' USR2"
     heeding = submit(f"{warning}; {job}; sleep 60 & wait", outputs / "heeding", "--nodelist=n1", "--signal=B:USR2@60")
-    assert says(outputs / "deaf", "run") and says(outputs / "heeding", "run")
+    assert shows(outputs / "deaf", "run") and shows(outputs / "heeding", "run")
     submit("echo high", outputs / "high", "--nodelist=n1", "--exclusive", "--partition=high")
     yield {"requeued": requeued, "deaf": deaf, "heeding": heeding, "outputs": outputs}
     client("scontrol", "update", "PartitionName=debug", "GraceTime=20")
@@ -70,7 +70,7 @@ def test_output_and_accounting_of_a_job(tmp_path):
     assert ends(job) and (tmp_path / "output").read_text() == "here\n"
 
 
-def test_gpus_are_given_out():
+def test_gpus_are_allocated():
     gpus = "printenv CUDA_VISIBLE_DEVICES"
     assert client("srun", "--gres=gpu:2", *gpus.split()) == "0,1"
     assert sorted(client("srun", "--nodes=1", "--ntasks=2", "--gpus-per-task=1", *gpus.split()).split()) == ["0", "1"]
@@ -83,19 +83,19 @@ def test_two_tasks_of_a_job_have_their_ranks():
     assert sorted(client("srun", "--ntasks=2", "printenv", "SLURM_PROCID").split()) == ["0", "1"]
 
 
-def test_down_may_keep_jobs_and_leaves_no_process(short_directory, tmp_path):
+def test_down_keeps_jobs_on_request_and_leaves_no_process(short_directory, tmp_path):
     directory, port = short_directory(), f"--port={free_ports()}"
     assert one_machine("up", directory, port).returncode == 0
     ours = {"env": os.environ | {"SLURM_CONF": f"{directory}/etc/slurm.conf"}}
     kept = submit("echo begun; sleep 600", tmp_path / "kept", "--exclusive", **ours)
-    assert says(tmp_path / "kept", "begun") and is_saved(directory, kept, **ours)
+    assert shows(tmp_path / "kept", "begun") and is_saved(directory, kept, **ours)
     assert one_machine("down", directory, "--keep").returncode == 0 and not processes(directory)
     assert one_machine("up", directory, port).returncode == 0
     assert "Restarts=1" in client("scontrol", "show", "job", kept, **ours)
 
     submit("trap '' TERM; echo begun; sleep 600; sleep 600", tmp_path / "stubborn", "--exclusive", "--nodes=2", **ours)
     waiting = subprocess.Popen(["srun", "--exclusive", "true"], stderr=subprocess.DEVNULL, **ours)
-    assert says(tmp_path / "stubborn", "begun")
+    assert shows(tmp_path / "stubborn", "begun")
     ended = one_machine("down", directory)
     assert ended.returncode == 0 and not processes(directory) and not directory.exists(), ended.stderr
     assert waiting.wait(10) != 0
@@ -110,7 +110,7 @@ def test_a_taken_port_is_named(short_directory):
     assert f"port {port + 2}" in result.stderr and "--port" in result.stderr and "Traceback" not in result.stderr
 
 
-def test_a_directory_that_cannot_be(short_directory):
+def test_an_impossible_directory_is_an_error(short_directory):
     too_long = one_machine("up", Path("/tmp", "x" * 90))
     assert too_long.returncode == 1 and "--directory" in too_long.stderr
     other = short_directory()
@@ -128,15 +128,15 @@ def test_what_is_not_installed_is_named(monkeypatch):
 
 
 def test_a_requeued_job_comes_back(come_back):
-    assert says(come_back["outputs"] / "requeued", "run 1") and ends(come_back["requeued"])
+    assert shows(come_back["outputs"] / "requeued", "run 1") and ends(come_back["requeued"])
     assert accounting(come_back["requeued"]) == ["REQUEUED", "COMPLETED"]
 
 
 def test_preempted_jobs_come_back(come_back):
     outputs = come_back["outputs"]
-    assert says(outputs / "high", "high")
-    assert says(outputs / "heeding", "run 1") and (outputs / "heeding").read_text().startswith("run \nwarned\n")
-    assert says(outputs / "deaf", "run 1") and ends(come_back["deaf"])
+    assert shows(outputs / "high", "high")
+    assert shows(outputs / "heeding", "run 1") and (outputs / "heeding").read_text().startswith("run \nwarned\n")
+    assert shows(outputs / "deaf", "run 1") and ends(come_back["deaf"])
     assert accounting(come_back["deaf"]) == ["PREEMPTED", "COMPLETED"]
 
 
@@ -151,13 +151,13 @@ def test_tasks_of_an_array_rename_themselves(tmp_path):
     own, stop = "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}", tmp_path / "stop"
     rename = f"scontrol update JobId={own} JobName=name$SLURM_ARRAY_TASK_ID; squeue --noheader -j {own} -o %j"
     job = submit(f"{rename}; {until(stop)}", tmp_path / "%a", "--array=0-2")
-    assert all(says(tmp_path / str(task), f"name{task}") for task in range(3))
+    assert all(shows(tmp_path / str(task), f"name{task}") for task in range(3))
     assert wait_for(lambda: accounting(job, "State,JobName") == [f"RUNNING|name{task}" for task in range(3)], 20)
     stop.touch()
     assert ends(job) and accounting(job, "JobName") == ["name0", "name1", "name2"]
 
 
-def test_up_when_it_is_up(cluster):
+def test_up_changes_nothing_where_all_runs(cluster):
     before = [pid_of(cluster, name) for name in NAMES]
     again = one_machine("up", cluster)
     assert again.stdout == f"export SLURM_CONF={cluster}/etc/slurm.conf\n" and "already" in again.stderr
@@ -165,21 +165,21 @@ def test_up_when_it_is_up(cluster):
     assert one_machine("status", cluster).returncode == 0
 
 
-def test_up_gives_work_to_a_drained_node_again(cluster):
+def test_up_resumes_a_drained_node(cluster):
     client("scontrol", "update", "NodeName=n2", "State=DRAIN", "Reason=test")
     assert one_machine("status", cluster).returncode == 1
     assert one_machine("up", cluster).returncode == 0
     assert one_machine("status", cluster).returncode == 0
 
 
-def test_up_mends_what_was_killed_and_jobs_go_on(cluster, tmp_path):
+def test_up_restarts_killed_daemons_and_jobs_continue(cluster, tmp_path):
     stop = tmp_path / "stop"
     job = submit(f"echo begun; {until(stop)}; echo done", tmp_path / "output", "--nodelist=n1")
-    assert says(tmp_path / "output", "begun") and is_saved(cluster, job)
+    assert shows(tmp_path / "output", "begun") and is_saved(cluster, job)
     kill([pid_of(cluster, name) for name in NAMES if name != "n2"], cluster)
     status = one_machine("status", cluster)
     assert status.returncode == 1 and "not running" in status.stdout
-    mended = one_machine("up", cluster)
-    assert mended.returncode == 0 and mended.stdout.startswith("export"), mended.stderr
+    restarted = one_machine("up", cluster)
+    assert restarted.returncode == 0 and restarted.stdout.startswith("export"), restarted.stderr
     stop.touch()
     assert ends(job) and (tmp_path / "output").read_text() == "begun\ndone\n"

@@ -1,4 +1,4 @@
-"""How many random problems a test tries: few in the default run, many under `pytest --exhaustive`."""
+"""How many random problems a test tries: few by default, many under `pytest --exhaustive`."""
 
 import os
 

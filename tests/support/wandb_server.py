@@ -1,6 +1,6 @@
-"""A W&B server on the loopback, as far as uploading runs and reading them back needs one.
+"""A W&B server on the loopback interface, with what uploading runs and reading them back needs.
 
-It keeps lines as W&B's does: those sent with an offset take the place of all from that line on.
+It keeps lines as W&B's does: those sent with an offset replace all from that line on.
 """
 
 import gzip
@@ -21,7 +21,7 @@ PAGE = 4  # runs in an answer, however many are asked for
 
 @dataclass
 class UploadedRun:
-    """What the server knows of a run."""
+    """What was uploaded of a run."""
 
     name: str = ""
     config: dict[str, Any] = field(default_factory=dict)
@@ -31,18 +31,20 @@ class UploadedRun:
 
     @property
     def history(self) -> list[dict[str, Any]]:
+        """Return the logged rows."""
         return [json.loads(line) for line in self.lines.get("wandb-history.jsonl", [])]
 
     @property
     def summary(self) -> dict[str, Any]:
+        """Return the last summary."""
         return json.loads(self.lines["wandb-summary.json"][-1])
 
 
 @contextmanager
 def wandb_server() -> Iterator[SimpleNamespace]:
-    """Yields the server's `url`, its `runs` by entity/project/id, and `refused`: requests with this get a 400.
+    """Yield the server's `url`, its `runs` by entity/project/id, `refused` and `asked`.
 
-    `asked` are the GraphQL operations that it was asked for.
+    Requests that contain `refused` get a 400; `asked` lists the GraphQL operations so far.
     """
     state = SimpleNamespace(runs={}, refused="nothing", asked=[])
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"state": state}))
@@ -125,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
         return {"viewer": viewer, "serverInfo": {"features": []}}
 
     def _read(self, operation: str, query: str, variables: dict[str, Any]) -> dict[str, Any]:
-        """What one of READING asks for."""
+        """Answer one of the operations in READING."""
         path = f"{variables.get('entity') or variables.get('entityName')}/{variables['project']}"
         ids = sorted(run.removeprefix(f"{path}/") for run in self.state.runs if run.startswith(f"{path}/"))
         if not ids:
@@ -136,13 +138,13 @@ class _Handler(BaseHTTPRequestHandler):
                 {"node": self._node(path, ids[at]), "cursor": str(at + 1)}
                 for at in range(start, min(start + PAGE, len(ids)))
             ]
-            more = {"endCursor": str(start + len(edges)), "hasNextPage": start + len(edges) < len(ids)}
+            page_info = {"endCursor": str(start + len(edges)), "hasNextPage": start + len(edges) < len(ids)}
             return {
                 "project": {
                     "internalId": "1",
                     "runCount": len(ids),
                     "readOnly": False,
-                    "runs": {"edges": edges, "pageInfo": more},
+                    "runs": {"edges": edges, "pageInfo": page_info},
                 }
             }
         run_id = variables.get("name") or variables.get("run") or variables.get("runName")
@@ -153,8 +155,8 @@ class _Handler(BaseHTTPRequestHandler):
         if operation == "RunParquetHistory":
             return {"project": {"run": {"parquetHistory": {"parquetUrls": [], "liveData": []}}}}
         if operation == "HistoryPage":
-            found = [line for step, line in steps.items() if variables["minStep"] <= step < variables["maxStep"]]
-            return {"project": {"run": {"history": found}}}
+            lines = [line for step, line in steps.items() if variables["minStep"] <= step < variables["maxStep"]]
+            return {"project": {"run": {"history": lines}}}
         if operation == "RunFiles":
             files = [self._file(f"{path}/{run_id}", name) for name in variables["fileNames"] if name in run.files]
             edges = [{"node": file, "cursor": ""} for file in files]

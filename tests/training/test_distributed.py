@@ -1,15 +1,15 @@
 import json
-import os
-import subprocess
-import sys
 
 import pytest
-import torch
 
 from analysis.reading.local import read_local
 from src.config.identity import run_id, run_name
 from src.config.validate import resolve
-from tests.conftest import ROOT, TINY, call, make_config
+from tests.support.configurations import make_config
+from tests.support.programs import call_run, run_python
+from tests.support.runs import ONE_STEP, TINY, summary_of, weights
+
+pytestmark = [pytest.mark.slow, pytest.mark.multiprocess]
 
 LOSSES = [
     ["loss=ap"],
@@ -20,44 +20,25 @@ LOSSES = [
     ["loss=ohem"],
     ["step=sigmoid"],
 ]
-# One step, as large as the weights: an error of the update is one of the weights.
-ONE_STEP = [
-    "schedule.epochs=1",
-    "schedule.learning_rate=1",
-    "schedule.warmup_iterations=0",
-    "batch_size=8",
-    "images_logged=0",
-]
 
 
-def train(processes, runs):
-    """Runs with these overrides, one after another, each by so many processes."""
+def train(processes: int, runs: list[list[str]]) -> None:
+    """Make runs with these overrides, one after another, each with so many processes."""
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command = [
-        sys.executable,
-        *(torchrun if processes > 1 else []),
-        "-m",
-        "tests.training.train_together",
-        json.dumps(runs),
-    ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, env=environment, timeout=600)
+    program = ["-m", "tests.training.train_together"]
+    done = run_python([*(torchrun if processes > 1 else []), *program, json.dumps(runs)], fresh=processes > 1)
     assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="module")
 def trained(tiny_data, tmp_path_factory):
-    """The overrides of one step of each loss, and where one process and where two processes have made it."""
+    """The overrides of one step of each loss, and the outputs of one process, and those of two together."""
     alone, together = tmp_path_factory.mktemp("alone"), tmp_path_factory.mktemp("together")
     runs = [[*TINY, f"dataset.root={tiny_data}", *ONE_STEP, *loss] for loss in LOSSES]
     train(1, [[*overrides, f"outputs={alone}"] for overrides in runs])
     per_process = [*runs[0], "ranking=per_process"]
     train(2, [[*overrides, f"outputs={together}"] for overrides in [*runs, per_process]])
     return runs, alone, together
-
-
-def weights(directory):
-    return torch.load(directory / "checkpoint.pt", weights_only=True)["model"]
 
 
 @pytest.mark.parametrize("index", range(len(LOSSES)), ids=[loss[0] for loss in LOSSES])
@@ -71,7 +52,7 @@ def test_two_processes_make_the_step_that_one_makes(index, trained):
     (one, two) = (next(r for r in read_local(outputs).all if r.run_id == name) for outputs in (alone, together))
     for key in ("loss", "classification_loss", "box_loss", "positives"):
         assert two.last(key) == pytest.approx(one.last(key), rel=1e-6), key
-    summaries = [json.loads((outputs / name / "summary.json").read_text()) for outputs in (alone, together)]
+    summaries = [summary_of(outputs / name) for outputs in (alone, together)]
     assert summaries[0]["metrics"].keys() == summaries[1]["metrics"].keys()
     assert summaries[0]["metrics"]["AP50"] == pytest.approx(summaries[1]["metrics"]["AP50"], abs=0.1)
 
@@ -83,21 +64,21 @@ def test_one_process_writes_and_logs(trained):
     assert len(list(outputs.iterdir())) == len(runs) + 1
 
 
-def test_ranking_of_each_process_on_its_own_is_another_run(trained):
+def test_ranking_per_process_is_another_run(trained):
     runs, _, outputs = trained
     ids = {run_id(make_config(*runs[0], *more)) for more in (["processes=2"], ["processes=1", "ranking=per_process"])}
     assert ids == {run_id(make_config(*runs[0]))}
     config = make_config(*runs[0], "ranking=per_process", "processes=2")
     assert run_id(config) not in ids and "ranking=per_process processes=2" in run_name(resolve(config))
     assert run_id(make_config(*runs[0], "ranking=per_process", "processes=4")) != run_id(config)
-    logged = {found.run_id: found.last("classification_loss") for found in read_local(outputs).all}
+    logged = {run.run_id: run.last("classification_loss") for run in read_local(outputs).all}
     assert abs(logged[run_id(config)] - logged[ids.pop()]) > 1e-5
     # What is not ranked does not depend on who ranks.
     assert run_id(make_config("loss=focal", "ranking=per_process", "processes=2")) == run_id(make_config("loss=focal"))
 
 
-def test_the_number_of_processes_must_be_what_was_started_and_divide_the_batch(tiny):
-    code, output = call(*tiny, "processes=2")
+def test_the_number_of_processes_must_be_that_of_torchrun_and_divide_the_batch(tiny):
+    code, output = call_run(*tiny, "processes=2")
     assert code == 1 and "processes=2, but 1 started" in output and "torchrun" in output
-    code, output = call(*tiny, "processes=3")
+    code, output = call_run(*tiny, "processes=3")
     assert code == 1 and "batch_size=4 must be a multiple of processes=3" in output

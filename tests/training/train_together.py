@@ -10,7 +10,7 @@ from torch import Tensor
 
 from src.config.registry import DETECTORS, Detector
 from src.detectors.retinanet import RetinaNet
-from tests.conftest import run_here
+from tests.support.runs import run_here
 
 
 class Float64RetinaNet(RetinaNet):

@@ -9,7 +9,7 @@ CPU, MIB = torch.device("cpu"), 2**20
 def test_a_peak_is_that_since_the_last_reset():
     before = reset_peak(CPU)
     if before is None:
-        pytest.skip("this system does not tell")
+        pytest.skip("this system does not report peaks")
     torch.ones(256 * MIB // 4)  # freed at once
     assert peak(CPU) - before > 250 * MIB
     again = reset_peak(CPU)
@@ -17,5 +17,5 @@ def test_a_peak_is_that_since_the_last_reset():
     assert 30 * MIB < peak(CPU) - again < 100 * MIB
 
 
-def test_other_devices_do_not_tell():
+def test_other_devices_report_no_peak():
     assert reset_peak(torch.device("meta")) is None

@@ -16,9 +16,10 @@ from analysis.artefacts.artefact import Absent
 from analysis.reading.local import read_local
 from analysis.reading.runs import Runs, make_run
 from src.losses import step_function
-from tests.conftest import ROOT, own_environment
+from src.utils import paths
+from tests.support.programs import own_environment
 
-LINEAR = OmegaConf.to_container(OmegaConf.load(ROOT / "conf/linear.yaml"))
+LINEAR = OmegaConf.to_container(OmegaConf.load(paths.ROOT / "conf/linear.yaml"))
 
 
 def descent(problem, method, losses, seed=0, state="finished", steps=200, delta=1.0, dimensions=10):
@@ -133,14 +134,14 @@ def test_the_table_counts_and_what_is_missing_is_named(runs):
 def test_the_figure_shows_the_problems_of_the_sweep():
     problem = LINEAR["problem"] | {"start_scale": 10}
     assert proposition1.RANDOM.items() <= problem.items() and LINEAR["steps"] == proposition1.STEPS
-    assert "start_scale: 10}" in (ROOT / "sweeps/proposition1.yaml").read_text()
+    assert "start_scale: 10}" in (paths.ROOT / "sweeps/proposition1.yaml").read_text()
 
 
 @pytest.mark.slow
 def test_a_real_run_is_read_and_drawn(tmp_path):
     overrides = ["problem.name=local_optimum", f"outputs={tmp_path}"]
     command = [sys.executable, "-m", "src.linear", *overrides]
-    subprocess.run(command, cwd=ROOT, env=own_environment(), check=True, capture_output=True)
+    subprocess.run(command, cwd=paths.ROOT, env=own_environment(), check=True, capture_output=True)
     runs = read_local(tmp_path)
     ((_, row),) = proposition1.descents(runs).iterrows()
     assert row["problem"] == "local_optimum" and row["steps_to_zero"] == 6 and row["tuning"] == "learning rate 1"

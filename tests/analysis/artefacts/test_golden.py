@@ -9,9 +9,9 @@ import pytest
 from analysis.artefacts import figure6, table1, table2
 from analysis.artefacts.artefact import Absent, Measured, Published
 from analysis.reading.local import read_local
-from tests.conftest import ROOT
+from src.utils import paths
 
-GOLDEN = ROOT / "tests/analysis/golden"
+GOLDEN = paths.ROOT / "tests/analysis/golden"
 ONE_SEED = None
 
 

@@ -11,10 +11,10 @@ from analysis.artefacts.artefact import Measured
 from analysis.reading.local import read_local
 from analysis.reading.runs import Runs, make_run
 from src.runs.wandb_log import read_log, write_log
+from src.utils import paths
 from tests.analysis.artefacts.test_golden import GOLDEN
-from tests.conftest import ROOT
 
-OLD = ROOT / "tests/analysis/logs_without_identity"
+OLD = paths.ROOT / "tests/analysis/logs_without_identity"
 RUN = "6028a9a63d"
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from analysis.reading.local import read_local
 from src.runs.tracking import Tracker
-from tests.conftest import ROOT
+from src.utils import paths
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +26,7 @@ def log_run(directory, rows, config=None, fail=False):
     directory.mkdir(parents=True, exist_ok=True)
     arguments = json.dumps([str(directory), rows, config or {"loss": {"name": "ap"}}, fail])
     command = [sys.executable, "-c", script, arguments]
-    subprocess.run(command, cwd=ROOT, check=not fail, env=os.environ, capture_output=True)
+    subprocess.run(command, cwd=paths.ROOT, check=not fail, env=os.environ, capture_output=True)
 
 
 def test_rows_of_a_step_are_joined_and_numbers_survive(tmp_path):
@@ -83,5 +83,7 @@ def test_disabled_tracking_leaves_nothing(tmp_path):
 
 @pytest.mark.parametrize("arguments", [["table1", "--outputs", "nowhere"], ["table9"]])
 def test_command_line_errors(arguments):
-    done = subprocess.run([sys.executable, "-m", "analysis", *arguments], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "analysis", *arguments], cwd=paths.ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 2 and ("nowhere: no such folder" in done.stderr or "table1" in done.stderr)

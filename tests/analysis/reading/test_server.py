@@ -15,9 +15,10 @@ import pytest
 from analysis.reading.cache import read_cached
 from analysis.reading.local import read_local
 from analysis.reading.runs import UNFINISHED
+from src.utils import paths
 from tests.analysis.artefacts.test_golden import GOLDEN
 from tests.analysis.logged import config_of, log_runs, rows_of
-from tests.conftest import ROOT, own_environment
+from tests.support.programs import own_environment
 from tests.support.wandb_server import OWNER, PAGE, wandb_server
 
 LOG_PICTURE = """
@@ -45,7 +46,7 @@ def outputs(tmp_path_factory):
     log_runs(outputs, [(config_of("seed=7"), odd)])
     (outputs / "picture").mkdir()
     command = [sys.executable, "-c", LOG_PICTURE, outputs / "picture"]
-    subprocess.run(command, cwd=ROOT, env=own_environment(), check=True)
+    subprocess.run(command, cwd=paths.ROOT, env=own_environment(), check=True)
     for run in read_local(outputs).counting:
         (Path(run.source) / "summary.json").write_text("{}")  # by which src.sync knows that a run has finished
     return outputs
@@ -65,7 +66,9 @@ def call(url, module, *arguments, code=0, **environment):
     of_wandb = {"HOME": tempfile.gettempdir(), "WANDB_BASE_URL": url, "WANDB_API_KEY": "0" * 40}
     environment = own_environment() | of_wandb | environment
     command = [sys.executable, "-m", module, *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=paths.ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
     assert done.returncode == code and "Traceback" not in done.stderr, done.stderr
     return done
 

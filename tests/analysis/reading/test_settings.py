@@ -13,10 +13,11 @@ from analysis.reading.settings import STANDARD, Setting, ablation_values, comman
 from src.config.identity import run_id
 from src.config.validate import resolve
 from src.launch.sweep_runs import expand_sweep
+from src.utils import paths
 from tests.analysis.logged import config_of, rows_of, run_of
-from tests.conftest import ROOT, make_config
+from tests.support.configurations import make_config
 
-SWEEPS = sorted(path.stem for path in ROOT.glob("sweeps/*.yaml") if path.stem != "proposition1")
+SWEEPS = sorted(path.stem for path in paths.ROOT.glob("sweeps/*.yaml") if path.stem != "proposition1")
 OVERRIDES = [
     ("recipe=mini",),
     ("recipe=voc", 'dataset.root="some/VOC devkit"', "schedule.epochs=3", "model.weights=null", "precision=bf16"),
@@ -27,7 +28,7 @@ PASTED = 'python() { printf "%s\\0" python "$@"; }; torchrun() { printf "%s\\0" 
 @functools.cache
 def expanded(*words):
     """The runs of a sweep by their ids, and what makes them."""
-    return expand_sweep("src.run", list(words), ROOT / "no such folder").runs
+    return expand_sweep("src.run", list(words), paths.ROOT / "no such folder").runs
 
 
 @functools.cache
@@ -106,7 +107,7 @@ def test_the_command_of_a_run_makes_it(overrides):
 
 
 def test_the_standard_values_are_those_of_the_configuration():
-    config = OmegaConf.to_container(OmegaConf.load(ROOT / "conf/config.yaml"))
+    config = OmegaConf.to_container(OmegaConf.load(paths.ROOT / "conf/config.yaml"))
     assert all(config[key] == value for key, value in STANDARD.items() if key in config)
     assert ablation_values(run().config) == STANDARD
 

@@ -14,10 +14,10 @@ from analysis.report.contents import ReportContents
 from analysis.report.html_page import to_html
 from analysis.report.png_pdf_svg import drawings_of, write_svg
 from analysis.report.report import write_report
+from src.utils import paths
 from tests.analysis.artefacts.test_golden import GOLDEN
 from tests.analysis.logged import every_kind_of_run, run_of
 from tests.analysis.report.samples import ODD_COMMAND, odd_contents
-from tests.conftest import ROOT
 
 pytestmark = pytest.mark.browser
 VIEWS = {"desktop": (1280, 900), "phone": (390, 844)}
@@ -73,7 +73,7 @@ def contents_of(runs):
 def page(tmp_path_factory):
     """All artefacts, from logs and runs of every kind, with a picture, and something left out."""
     golden = read_local(GOLDEN)
-    picture = {"detections": {"_type": "image-file", "path": str(ROOT / "docs/detections.png")}}
+    picture = {"detections": {"_type": "image-file", "path": str(paths.ROOT / "docs/detections.png")}}
     runs = [run_of(config, rows) for config, rows in every_kind_of_run()]
     known = {run.run_id for run in golden.all}
     runs = [replace(run, objects=run.objects | picture) for run in runs if run.run_id not in known]

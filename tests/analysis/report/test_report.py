@@ -13,10 +13,10 @@ import pytest
 from analysis.artefacts.artefact import CONTRADICTED, SUPPORTED, UNDECIDED
 from analysis.report.provenance import run_anchor
 from analysis.report.report import write_report
+from src.utils import paths
 from src.utils.errors import UserError
 from tests.analysis.report.samples import odd_contents, sample_artefact, sample_contents, sample_panel
 from tests.analysis.report.test_csv_files import read_rows
-from tests.conftest import ROOT
 
 
 def modification_times(folder):
@@ -108,7 +108,7 @@ def test_an_unchanged_report_does_not_load_matplotlib(report):
         "write_report(pickle.load(sys.stdin.buffer), Path(sys.argv[1])); assert 'matplotlib' not in sys.modules"
     )
     contents = pickle.dumps(sample_contents())
-    subprocess.run([sys.executable, "-c", code, report], cwd=ROOT, input=contents, check=True)
+    subprocess.run([sys.executable, "-c", code, report], cwd=paths.ROOT, input=contents, check=True)
     assert modification_times(report) == first
 
 
