@@ -8,6 +8,7 @@ from src.costs.__main__ import main
 from src.costs.functions import BUCKETED, FLOOR, FOCAL, FOCAL_COMPILED, FUNCTIONS, LOOP, bucketed_error
 from src.costs.measure import peak_memory, separate_process, with_progress
 from src.costs.problems import STAGES, ProblemSize, make_problem
+from tests.support.programs import run_python
 
 SIZE = ["--logits=160100", "--positives=40", "--repeats=1"]
 CPU = torch.device("cpu")

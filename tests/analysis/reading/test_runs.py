@@ -9,6 +9,7 @@ import pytest
 from analysis.reading.local import read_local
 from src.runs.tracking import Tracker
 from src.utils import paths
+from tests.support.programs import run_python
 
 pytestmark = pytest.mark.slow
 
@@ -83,7 +84,5 @@ def test_disabled_tracking_leaves_nothing(tmp_path):
 
 @pytest.mark.parametrize("arguments", [["table1", "--outputs", "nowhere"], ["table9"]])
 def test_command_line_errors(arguments):
-    done = subprocess.run(
-        [sys.executable, "-m", "analysis", *arguments], cwd=paths.ROOT, capture_output=True, text=True
-    )
+    done = run_python(["-m", "analysis", *arguments])
     assert done.returncode == 2 and ("nowhere: no such folder" in done.stderr or "table1" in done.stderr)

@@ -18,7 +18,7 @@ from analysis.reading.runs import UNFINISHED
 from src.utils import paths
 from tests.analysis.artefacts.test_golden import GOLDEN
 from tests.analysis.logged import config_of, log_runs, rows_of
-from tests.support.programs import own_environment
+from tests.support.programs import own_environment, run_python
 from tests.support.wandb_server import OWNER, PAGE, wandb_server
 
 LOG_PICTURE = """
@@ -65,10 +65,7 @@ def server(outputs):
 def call(url, module, *arguments, code=0, **environment):
     of_wandb = {"HOME": tempfile.gettempdir(), "WANDB_BASE_URL": url, "WANDB_API_KEY": "0" * 40}
     environment = own_environment() | of_wandb | environment
-    command = [sys.executable, "-m", module, *map(str, arguments)]
-    done = subprocess.run(
-        command, cwd=paths.ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
+    done = run_python(["-m", module, *arguments], environment=environment)
     assert done.returncode == code and "Traceback" not in done.stderr, done.stderr
     return done
 
