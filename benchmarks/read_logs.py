@@ -96,7 +96,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             outputs, cache = Path(folder, "outputs"), Path(folder, "cache")
             write_logs(outputs, count, options.steps)
-            command = [sys.executable, "-m", "benchmarks.read_logs", "--measure", outputs, cache]
+            command = [sys.executable, "-m", "benchmarks.read_logs", "--measure", str(outputs), str(cache)]
             first, again = (json.loads(subprocess.check_output(command, stderr=subprocess.DEVNULL)) for _ in range(2))
         assert first["runs"] == again["runs"] == count
         milliseconds = 1000 * first["seconds"] / count

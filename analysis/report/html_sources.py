@@ -46,7 +46,7 @@ def detections_part(runs: Runs) -> str:
             if loss in figures:
                 continue
             for run in setting.select(loss=loss)[:1]:
-                if jpeg := _read_as_jpeg(Path(_detections_file(run))):
+                if (file := _detections_file(run)) and (jpeg := _read_as_jpeg(Path(file))):
                     caption = f"{title}, {setting_code(setting.overrides)}, seed {run.config['seed']}, run "
                     figures[loss] = _detections_figure(title, jpeg, caption + run_links([run.run_id], runs))
     return "\n".join(figures[loss] for loss in LOSS_TITLES if loss in figures)

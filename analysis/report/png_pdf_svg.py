@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def write_png_and_pdf(panels: Sequence[Panel], path: Path) -> None:
         # Without program and date, so that the same figure is the same file.
         for extension, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
             file = path.with_name(f"{path.name}.{extension}")
-            write_atomically(file, lambda f, e=extension, m=metadata: figure.savefig(f, format=e, dpi=DPI, metadata=m))
+            write_atomically(file, partial(figure.savefig, format=extension, dpi=DPI, metadata=metadata))
 
 
 def write_svg(panel: Panel, path: Path) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models.detection import RetinaNet as TorchvisionRetinaNet
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
@@ -106,7 +106,7 @@ def set_tf32(enabled: bool) -> None:
     """Choose whether matrix products and convolutions of float32 may compute in TF32."""
     precision = "tf32" if enabled else "ieee"
     torch.backends.cuda.matmul.fp32_precision = precision
-    torch.backends.cudnn.conv.fp32_precision = precision
+    torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]
 
 
 def random_batch(batch: int, side: int, device: torch.device) -> Batch:
@@ -124,13 +124,13 @@ def build_ours(size: Size, mode: Mode, batch: Batch) -> Step:
     """Return a training step of this project's detector, as src.training does it."""
     device = batch.images.device
     torch.manual_seed(0)
-    model = RetinaNet(CLASSES, size.backbone).to(device, memory_format=torch.channels_last).train()
+    model: nn.Module = RetinaNet(CLASSES, size.backbone).to(device).to(memory_format=torch.channels_last).train()
     optimizer = _sgd(model)
 
     def step() -> None:
         images = batch.images.sub(0.45).div(0.225).contiguous(memory_format=torch.channels_last)
         anchors = torch.cat(make_anchors(size.side, size.side, device=device))
-        targets = assign_targets(anchors, batch.boxes, batch.labels, CLASSES)
+        targets = assign_targets(anchors, batch.boxes, batch.labels, classes=CLASSES)
         with _autocast(mode, device):
             logits, offsets = model(images)
             localisation = box_loss(offsets, anchors, targets)

@@ -37,7 +37,7 @@ TINY = [
 
 def measure(options: PartOptions) -> PartResult:
     """Train in each precision, and check that the run finishes and its loss falls; a loss not finite ends a run."""
-    tracking.RECENT = math.inf  # so that the checkpoint keeps what was logged of every step
+    tracking.RECENT_S = math.inf  # so that the checkpoint keeps what was logged of every step
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     epochs = QUICK_EPOCHS if options.quick else EPOCHS
     counts = {"train": QUICK_IMAGES if options.quick else IMAGES, "val": 1, "test": 4}

@@ -20,7 +20,7 @@ SECONDS = {"cuda": 35, "cpu": 240}  # for one backend: a collective whose partne
 
 def measure(options: PartOptions) -> PartResult:
     """Compare losses and updates with the first backend that works."""
-    notes = []
+    notes: list[str] = []
     for backend in BACKENDS[options.device]:
         folder = options.folder / backend
         folder.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -105,7 +106,7 @@ def peak_memory_of_functions(names: list[str], size: ProblemSize, device: torch.
     for name in names:
         FUNCTIONS[name](problem)  # a first call also starts threads, and loads or compiles kernels
         problem.clear_gradients()
-        peaks[name] = peak_memory(lambda name=name: FUNCTIONS[name](problem), device)
+        peaks[name] = peak_memory(partial(FUNCTIONS[name], problem), device)
     return peaks
 
 

@@ -25,7 +25,7 @@ def stage_tables(costs: Costs) -> list[Table]:
 
 def scaling_tables(costs: Costs, stage: str) -> list[Table]:
     """Return the time and peak memory over sizes of the problem, with their growth from column to column."""
-    quantities = [
+    quantities: list[tuple[str, list[str], Mapping[Cell, float | None]]] = [
         ("Milliseconds", costs.rows, costs.milliseconds),
         (f"Peak extra memory, MiB{_memory_note(costs)},", _rows_with_memory(costs), costs.mebibytes),
     ]

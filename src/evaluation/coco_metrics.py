@@ -82,7 +82,7 @@ def coco_metrics(
     return _named_stats(_run_coco_eval(records, detections, classes))
 
 
-class _DifficultCOCOeval(COCOeval):  # type: ignore[misc]
+class _DifficultCOCOeval(COCOeval):
     """COCOeval sets every annotation's `ignore` to its `iscrowd`; here difficult ones are ignored too."""
 
     def _prepare(self) -> None:

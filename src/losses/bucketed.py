@@ -1,5 +1,7 @@
 """An approximation of AP-loss by buckets of negatives, for comparison only: what exactness costs, and what it buys."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -38,7 +40,7 @@ class _Bucketed(torch.autograd.Function):
     """Compute the buckets' update in the forward pass; share it among their members in the backward pass."""
 
     @staticmethod
-    def forward(ctx, logits: Tensor, targets: Tensor, delta: float) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, targets: Tensor, delta: float) -> Tensor:
         ctx.shape, ctx.dtype = logits.shape, logits.dtype
         scores, targets = compute_dtype(logits).flatten(), targets.flatten()
         ctx.positives = (targets == 1).nonzero().squeeze(1)
@@ -54,9 +56,8 @@ class _Bucketed(torch.autograd.Function):
         negatives = index[order[~is_positive]]
         bucket = is_positive.cumsum(0)[~is_positive]  # how many positives are below
         size = torch.bincount(bucket, minlength=number_of_positives + 1)
-        mean = torch.bincount(bucket, scores[~is_positive].double(), minlength=number_of_positives + 1) / size.clamp(
-            min=1
-        )
+        total = torch.bincount(bucket, scores[~is_positive].double(), minlength=number_of_positives + 1)
+        mean = total / size.clamp(min=1)
 
         positives_above = step_function(s[None] - s[:, None], delta=delta).sum(1) - 0.5  # without k = i: f(0) = ½
         L = step_function(mean[None] - s[:, None], delta=delta) * size
@@ -67,7 +68,7 @@ class _Bucketed(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         update = gradient.new_zeros(ctx.shape, dtype=ctx.dtype).flatten()
         if len(ctx.positives):
             negatives, bucket = ctx.saved_tensors

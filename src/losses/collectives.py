@@ -1,6 +1,7 @@
 """What the processes of a group exchange, so that a loss is that of all their logits together."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -61,10 +62,12 @@ class Collectives:
         padded = x.new_zeros(max(1, *counts))
         padded[: len(x)] = x
         together = torch.cat([one[:count] for one, count in zip(self._gather(padded), counts, strict=True)])
+        assert self.group is not None  # a process alone gathers nothing
         return together, sum(counts[: self.group.rank()])
 
     def _gather(self, x: Tensor) -> list[Tensor]:
         """Return the x of all processes, of one shape, in the order of ranks."""
+        assert self.group is not None
         gathered = [torch.empty_like(x) for _ in range(self.group.size())]
         dist.all_gather(gathered, x, group=self.group)
         return gathered
@@ -72,12 +75,12 @@ class Collectives:
 
 class _Sum(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, group: dist.ProcessGroup) -> Tensor:
+    def forward(ctx: Any, x: Tensor, group: dist.ProcessGroup) -> Tensor:
         x = x.clone()
         dist.all_reduce(x, group=group)
         return x
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient, None

@@ -1,5 +1,7 @@
 """The error-driven update itself, for any activation function (Section 3.2)."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -35,12 +37,12 @@ def error_driven(inputs: Tensor, outputs: Tensor, desired: Tensor) -> Tensor:
 
 class _ErrorDriven(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, inputs: Tensor, error: Tensor) -> Tensor:
+    def forward(ctx: Any, inputs: Tensor, error: Tensor) -> Tensor:
         ctx.save_for_backward(error)
         return error.abs().sum()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (error,) = ctx.saved_tensors
         return error * gradient, None

@@ -1,6 +1,7 @@
 """Losses whose value and gradient are both known already, for autograd."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,14 +23,14 @@ def with_gradient(logits: Tensor, loss: Tensor, gradient: Tensor) -> Tensor:
 
 class _WithGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, logits: Tensor, loss: Tensor, gradient: Tensor) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, loss: Tensor, gradient: Tensor) -> Tensor:
         ctx.dtype = logits.dtype
         ctx.save_for_backward(gradient)
         return loss.clone()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, incoming: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
         return (gradient * incoming).to(ctx.dtype), None, None
 
@@ -51,11 +52,11 @@ class Degenerate:
 
 class _Constant(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, logits: Tensor, value: float) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, value: float) -> Tensor:
         ctx.shape, ctx.dtype, ctx.value = logits.shape, logits.dtype, value
         return compute_dtype(logits).new_tensor(value)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, incoming: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor, None]:
         return incoming.new_full(ctx.shape, ctx.value, dtype=ctx.dtype), None

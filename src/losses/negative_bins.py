@@ -96,5 +96,6 @@ class NegativeBins:
         sorted_bins = self.bins[self.sorted_index]
         position = torch.arange(1, len(self.sorted_scores) + 1, device=sorted_bins.device)[self.among_all]
         below[self.sorted_index] = positives_below_rank(position + self.unsorted_above[sorted_bins]).to(below.dtype)
-        total = sum((out.double() @ chunk.double() for out, chunk in in_chunks(below, self.scores)))
+        parts = [out.double() @ chunk.double() for out, chunk in in_chunks(below, self.scores)]
+        total = sum(parts[1:], parts[0])
         return below, self.collectives.sum(total)

@@ -1,6 +1,7 @@
 """The error-driven update of a ranking loss, and the ranks of the positives as smooth functions of the scores."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,7 +49,7 @@ class _RankingLoss(torch.autograd.Function):
     """Compute each positive's Σ_j L_ij in the forward pass, and turn the L_ij into the update in the backward pass."""
 
     @staticmethod
-    def forward(ctx, logits: Tensor, batch: Batch, pair_weights: PairWeights) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, batch: Batch, pair_weights: PairWeights) -> Tensor:
         _keep(ctx, logits, batch)
         positives_above = batch.pair_sums.over_positives()
         negatives_above = batch.pair_sums.over(batch.moments)
@@ -58,7 +59,7 @@ class _RankingLoss(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, incoming: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor, None, None]:
         # The incoming gradient is multiplied in before rounding: updates are about 1/|N|, too small for float16 until
         # a gradient scaler has enlarged them.
         polynomials = [coefficient * incoming for coefficient in ctx.polynomials]
@@ -86,14 +87,14 @@ def smooth_ranks(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
 
 class _SmoothRanks(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         _keep(ctx, logits, batch)
         ctx.moments = batch.moments
         return batch.pair_sums.over_positives(), batch.pair_sums.over(batch.moments)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, by_positives: Tensor, by_negatives: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, by_positives: Tensor, by_negatives: Tensor) -> tuple[Tensor, None]:
         slopes = ctx.pair_sums.derivative()
         positives, cells = slopes.positives, slopes.cells_of_positives()
         negatives = Negatives(*ctx.saved_tensors)
@@ -107,7 +108,7 @@ class _SmoothRanks(torch.autograd.Function):
         return gradient.view(ctx.shape), None
 
 
-def _keep(ctx, logits: Tensor, batch: Batch) -> None:
+def _keep(ctx: Any, logits: Tensor, batch: Batch) -> None:
     """Keep what the backward pass needs; autograd frees the tensors of the negatives' size after it."""
     ctx.shape, ctx.dtype = logits.shape, logits.dtype
     ctx.pair_sums, ctx.index, ctx.among_all = batch.pair_sums, batch.index, batch.among_all
