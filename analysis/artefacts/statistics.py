@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import stdtrit
@@ -63,7 +64,7 @@ def difference(a: Mapping[int, float], b: Mapping[int, float]) -> Difference:
         return Difference(mean, 0.0, float(mean <= 0), float(mean >= 0), counts, test)
     from scipy import stats  # only here, as it takes a second
 
-    def t_test(alternative: str):
+    def t_test(alternative: str) -> Any:
         if test == PAIRED:
             return stats.ttest_rel(x, y, alternative=alternative)
         return stats.ttest_ind(x, y, equal_var=False, alternative=alternative)

@@ -10,7 +10,6 @@ from analysis.reading.local import read_local
 from src.runs.tracking import Tracker
 from tests.conftest import ROOT
 
-
 pytestmark = pytest.mark.slow
 
 
