@@ -57,7 +57,7 @@ def losses_by_batch_size(setting: Setting, sweep: str, quantity: Quantity, title
     return Section(setting.overrides, [], [panel], missing, run_ids_of([shown]), [where_run(shown)])
 
 
-def _draw(data: pd.DataFrame, axis: str, titles: dict[str, str], ax: Axes) -> None:
+def _draw(data: pd.DataFrame, axis: str, titles: Mapping[str, str], ax: Axes) -> None:
     draw_over_seeds(ax, data, "loss", "batch_size", titles)
     ax.set_ylim(bottom=0)
     ax.set_xticks(BATCH_SIZES)

@@ -120,7 +120,10 @@ def mark_best(cells: Sequence[Cell]) -> list[Cell]:
     """Return the cells with those of the greatest number marked as the best, if there are two numbers to compare."""
     values = {number: _rounded(cell) for number, cell in enumerate(cells) if isinstance(cell, Measured | Published)}
     best = [number for number, value in values.items() if len(values) > 1 and value == max(values.values())]
-    return [replace(cell, best=True) if number in best else cell for number, cell in enumerate(cells)]
+    return [
+        replace(cell, best=True) if number in best and isinstance(cell, Measured | Published) else cell
+        for number, cell in enumerate(cells)
+    ]
 
 
 def _rounded(cell: Measured | Published) -> float:
