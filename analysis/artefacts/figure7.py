@@ -52,10 +52,8 @@ def _edges(counts: np.ndarray) -> np.ndarray:
 
 def _section(setting: Setting) -> Section:
     groups = {loss: [run for run in setting.select(loss=loss) if counts_of(run) is not None] for loss in LOSS_TITLES}
-    counts_by_loss = {
-        loss: [counts for run in runs if (counts := counts_of(run)) is not None] for loss, runs in groups.items()
-    }
-    sums = {loss: np.sum(counts, axis=0) for loss, counts in counts_by_loss.items() if counts}
+    counted = {loss: [array for run in runs if (array := counts_of(run)) is not None] for loss, runs in groups.items()}
+    sums = {loss: np.sum(arrays, axis=0) for loss, arrays in counted.items() if arrays}
     most = max((int(counts.max()) for counts in sums.values()), default=1)
     panels = [_panel(loss, counts, most, len(groups[loss])) for loss, counts in sums.items()]
     missing = missing_runs(setting, "figure7", {LOSS_TITLES[loss]: runs for loss, runs in groups.items()})

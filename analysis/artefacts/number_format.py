@@ -10,7 +10,7 @@ ONE_SEED = "† one seed, no interval"
 
 
 def to_text(cell: Cell) -> str:
-    """Return a cell without markup: "29.0 ± 0.5", "29.0 †" for a single seed, "+1.2" where a sign is wanted."""
+    """Return a cell without markup: "29.0 ± 0.5", "29.0 †" for a single seed, "+1.2" with a sign."""
     match cell:
         case Measured():
             mean, half_width = cell.estimate.mean, cell.estimate.half_width

@@ -23,7 +23,7 @@ TEXTS = ["run_id", "state", "reason", "started", "source"]
 
 
 def read_cached(source: Path | str, folder: Path, unfinished_too: bool = False) -> Runs:
-    """Read all runs of a folder of outputs, or of a W&B server's ENTITY/PROJECT; known ones only if they changed.
+    """Read all runs of a folder of outputs, or of a W&B server's ENTITY/PROJECT; of kept ones only those that changed.
 
     Args:
         folder: of runs.parquet and histories.parquet. If they cannot be used, they are made again.

@@ -17,7 +17,7 @@ FINGERPRINT = "data.fingerprint"
 ABSENT = object()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RunFacts:
     """What a run's log states about the group that the run belongs to."""
 
@@ -29,7 +29,7 @@ class RunFacts:
     processes: int  # that the command starts
 
 
-@dataclass
+@dataclass(eq=False)
 class Group:
     """Runs with the same `fixed`, and others that differ from them only in how their values were given."""
 
@@ -60,17 +60,20 @@ def group_runs(runs: Iterable[Run]) -> list[Group]:
             by_fixed.setdefault(_hashable(facts.fixed), Group([])).own.append(facts)
     groups = list(by_fixed.values())
     matches = {id(facts): _only_match(facts, groups) for group in groups for facts in group.own}
-    settled = [group for group in groups if any(matches[id(facts)] is None for facts in group.own)]
-    targets = [(facts, match) for group in groups for facts in group.own if (match := matches[id(facts)]) in settled]
-    result = []
+    # Only a group that keeps a run can be joined.
+    lasting = [group for group in groups if any(matches[id(facts)] is None for facts in group.own)]
+    result = {id(group): Group([]) for group in groups}
     for group in groups:
-        moved = [id(facts) for facts, _ in targets]
-        own = [facts for facts in group.own if id(facts) not in moved]
-        if own:
-            result.append(Group(own, [facts for facts, match in targets if match is group]))
-    for group in result:
-        group.joined += _without_ranking(group, result)
-    return result
+        for facts in group.own:
+            match = matches[id(facts)]
+            if match in lasting:
+                result[id(match)].joined.append(facts)
+            else:
+                result[id(group)].own.append(facts)
+    grouped = [group for group in result.values() if group.own]
+    for group in grouped:
+        group.joined += _without_ranking(group, grouped)
+    return grouped
 
 
 def facts_of(run: Run) -> RunFacts | None:
@@ -80,11 +83,12 @@ def facts_of(run: Run) -> RunFacts | None:
     loss = identity.get("loss.name")
     if loss not in (*LOSSES, "none") or "command.canonical" not in config:
         return None
-    words, processes = _words_of(config["command.canonical"])
+    has_box_loss = identity.get(BOX_LOSS_WEIGHT) != 0
+    words, processes = _words_of(config["command.canonical"], has_box_loss)
     fixed = {key: value for key, value in identity.items() if not _is_varied(key)}
     options = {key for key in map(_key, words) if key.startswith(("loss.", "method.")) and key in identity}
     fixed |= {key: identity[key] for key in options}
-    if identity.get(BOX_LOSS_WEIGHT) == 0:
+    if not has_box_loss:
         del fixed[BOX_LOSS_WEIGHT]
     for key, table in _tables(config).items():
         if table.get(loss, identity.get(key)) == identity.get(key):
@@ -106,17 +110,16 @@ def _is_varied(key: str) -> bool:
     return key.partition(".")[0] in VARIED
 
 
-def _words_of(command: str) -> tuple[tuple[str, ...], int]:
+def _words_of(command: str, has_box_loss: bool) -> tuple[tuple[str, ...], int]:
     """Return the overrides of a command that its group has in common, and how many processes it starts."""
     parts = shlex.split(command)
     start = parts.index("-m") + 2
     processes = int(parts[parts.index("--nproc-per-node") + 1]) if "--nproc-per-node" in parts else 1
     kept = []
     for word in parts[start:]:
-        key, _, value = word.partition("=")
-        is_option = _key(word).startswith(("loss.", "method.")) and not _key(word).endswith(".name")
-        is_ablation = _is_varied(_key(word)) or (_key(word) == BOX_LOSS_WEIGHT and float(value) == 0)
-        if is_option or not is_ablation:
+        key = _key(word)
+        is_option = key.startswith(("loss.", "method.")) and not key.endswith(".name")
+        if is_option or not (_is_varied(key) or (key == BOX_LOSS_WEIGHT and not has_box_loss)):
             kept.append(word)
     return tuple(kept), processes
 

@@ -63,19 +63,19 @@ class Run:
 
 @dataclass(frozen=True)
 class Runs:
-    """The runs of one place, and what could not be read there."""
+    """The runs of a folder or a server, and what could not be read there."""
 
     all: list[Run]
     unreadable: list[str] = field(default_factory=list)  # a line each, which names the file
     unfinished_too: bool = False
 
     def counts(self, run: Run) -> bool:
-        """Return whether a run may be part of tables and figures: it has finished, or all runs were asked for."""
+        """Return whether a run may be part of tables and figures: it has finished, or all runs may."""
         return (run.finished or self.unfinished_too) and not run.lacks_identity
 
     @property
     def counting(self) -> list[Run]:
-        """Those that tables and figures are made of."""
+        """The runs that tables and figures use."""
         return [run for run in self.all if self.counts(run)]
 
     @property

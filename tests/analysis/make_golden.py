@@ -1,6 +1,6 @@
-"""Makes the small logs of tests/analysis/golden, by the project's own tracking: python -m tests.analysis.make_golden
+"""Make the small logs of tests/analysis/golden as the project logs runs: python -m tests.analysis.make_golden
 
-The numbers are round ones, so that what tables must say of them can be computed by hand; see test_golden.py.
+The numbers are round, so that tables of them can be computed by hand; see test_golden.py.
 """
 
 import shutil
@@ -11,7 +11,7 @@ from src.runs.wandb_log import read_log, write_log
 from tests.analysis.logged import config_of, log_runs
 
 GOLDEN = Path(__file__).parent / "golden"
-KEPT = {"header", "run", "config", "history", "exit"}  # the others tell of the machine
+KEPT = {"header", "run", "config", "history", "exit"}  # the others describe the machine
 
 
 def evaluations(first: tuple[float, ...], last: tuple[float, ...]) -> list:
@@ -21,7 +21,7 @@ def evaluations(first: tuple[float, ...], last: tuple[float, ...]) -> list:
 
 
 def make(outputs: Path) -> None:
-    """Logs the runs: AP-loss and focal loss with two seeds each, one of them resumed, and others."""
+    """Log the runs: AP-loss and focal loss with two seeds each, one of them resumed, and others."""
     log_runs(
         outputs,
         [
@@ -56,9 +56,9 @@ def main() -> None:
                     record.exit.exit_code = 1
             if run_id == cut or (run_id == resumed and first):
                 kept = [record for record in kept if not record.HasField("exit")]
-            place = GOLDEN / run_id / "wandb" / f"offline-run-{'1' if first else '2'}"
-            place.mkdir(parents=True)
-            write_log(place / file.name, kept)
+            folder = GOLDEN / run_id / "wandb" / f"offline-run-{'1' if first else '2'}"
+            folder.mkdir(parents=True)
+            write_log(folder / file.name, kept)
 
 
 if __name__ == "__main__":

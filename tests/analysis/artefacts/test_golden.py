@@ -1,7 +1,7 @@
 """Tables of the small logs in tests/analysis/golden, computed by hand.
 
 Student's t for 95% is 12.7062 with one degree of freedom. Of two seeds a and b the mean is (a + b) / 2 and its half
-width 12.7062 · |a − b| / 2; that of the difference of two means is so made of the differences of either seed.
+width 12.7062 · |a − b| / 2; so is that of a difference of two means, with the differences of each seed as a and b.
 """
 
 import pytest

@@ -49,7 +49,7 @@ def facts(run):
 
 
 def check(runs, file, whole):
-    """That what is read is part of what was logged, and that it is told if anything is amiss."""
+    """Check that what is read is part of what was logged, and that any damage is reported."""
     if not runs.all:
         assert any(file in line for line in runs.unreadable)
         return
@@ -83,8 +83,8 @@ def test_a_changed_byte(damage, whole):
     draw = random.Random(1)
 
     def flip(log):
-        place = draw.randrange(len(log))
-        return log[:place] + bytes([log[place] ^ draw.randrange(1, 256)]) + log[place + 1 :]
+        position = draw.randrange(len(log))
+        return log[:position] + bytes([log[position] ^ draw.randrange(1, 256)]) + log[position + 1 :]
 
     states = set()
     for _ in range(TRIES):

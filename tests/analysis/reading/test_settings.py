@@ -79,12 +79,12 @@ def test_each_artefact_made_of_runs_has_a_sweep():
 @pytest.mark.parametrize("folder", ["data (1)", "it's", 'say "data"', "$HOME/a&b", "plain"])
 def test_printed_commands_can_be_pasted_whatever_the_folder_is_called(folder):
     quoted = folder.replace('"', '\\"')
-    made = run("recipe=voc", f'dataset.root="{quoted}"')
-    assert made.config["dataset.root"] == folder
-    for command in (command_of(made), settings([made])[0].command("table2", [0])):
+    logged = run("recipe=voc", f'dataset.root="{quoted}"')
+    assert logged.config["dataset.root"] == folder
+    for command in (command_of(logged), settings([logged])[0].command("table2", [0])):
         words = [word for word in pasted(command) if not word.startswith(("sweeps=", "seed="))]
         config = resolve(make_config(*words))
-        assert config.dataset.root == folder and run_id(config) == made.run_id
+        assert config.dataset.root == folder and run_id(config) == logged.run_id
 
 
 @pytest.mark.parametrize(
@@ -102,8 +102,8 @@ def test_printed_commands_can_be_pasted_whatever_the_folder_is_called(folder):
     ],
 )
 def test_the_command_of_a_run_makes_it(overrides):
-    made = run(*overrides)
-    assert made_by(*pasted(command_of(made))) == made.run_id
+    logged = run(*overrides)
+    assert made_by(*pasted(command_of(logged))) == logged.run_id
 
 
 def test_the_standard_values_are_those_of_the_configuration():
@@ -179,8 +179,8 @@ def test_a_rate_given_by_hand_joins_no_setting_if_it_is_that_of_several():
     changed_recipe = run(seed=1)
     changed_recipe.config.update({"by_loss.schedule.learning_rate.ohem": 0.5})
     alone = run("schedule.learning_rate=0.02", "seed=2")
-    found = [setting.runs for setting in settings([run(), changed_recipe, alone])]
-    assert [alone] in found and len(found) == 3
+    groups = [setting.runs for setting in settings([run(), changed_recipe, alone])]
+    assert [alone] in groups and len(groups) == 3
 
 
 def test_runs_without_box_loss_are_a_setting_without_any_others():
