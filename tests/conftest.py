@@ -9,12 +9,14 @@ import pytest
 
 from src.data.shapes import ensure_shapes
 from src.utils import paths
+from tests.support.cluster import cluster, short_directory, slurm_programs
 from tests.support.configurations import make_config
 from tests.support.programs import own_environment
 from tests.support.runs import NOT_LOGGED, TINY, run_here
 
 ROOT = paths.ROOT
 __all__ = ["ROOT", "TINY", "make_config", "own_environment", "run_here"]
+__all__ += ["cluster", "short_directory", "slurm_programs"]  # fixtures
 
 # Files that take minutes, or wait, are started first, so that no process is left with one of them at the end.
 FIRST = [

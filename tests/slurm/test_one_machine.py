@@ -9,7 +9,7 @@ import pytest
 from slurm.one_machine.__main__ import check_programs, daemons
 from slurm.one_machine.daemons import NAMES, pid_of, processes, wait_for
 from src.utils.errors import UserError
-from tests.slurm.conftest import client, free_ports, one_machine
+from tests.support.cluster import client, free_ports, one_machine
 
 
 def submit(script: str, output: Path, *options: str, **arguments) -> str:
