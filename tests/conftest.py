@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from src.data.shapes import ensure_shapes
+from tests.support.cluster import cluster, short_directory, slurm_programs
 from tests.support.runs import NOT_LOGGED, TINY, run_here
+
+__all__ = ["cluster", "short_directory", "slurm_programs"]  # fixtures
 
 # Files that take minutes, or wait, are started first, so that no process is left with one of them at the end.
 FIRST = [

@@ -54,6 +54,7 @@ def test_states_are_counted_and_commands_given(outputs, capsys):
     assert f"{names[4]}  no luck" in output
 
 
+@pytest.mark.slow
 def test_every_table_and_figure_is_listed_with_its_command(with_records, capsys):
     main([f"--outputs={with_records}"])
     output = capsys.readouterr().out
@@ -62,6 +63,7 @@ def test_every_table_and_figure_is_listed_with_its_command(with_records, capsys)
     assert "python -m src.linear -m sweeps=proposition1" in output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("index", "words"),
     [
@@ -84,6 +86,7 @@ def test_one_run_is_explained(index, words, outputs, with_records, capsys):
         assert word in output, (word, output)
 
 
+@pytest.mark.slow
 def test_a_run_of_no_sweep_is_missing(with_records, capsys):
     main([f"--outputs={with_records}", "0123456789"])
     output = capsys.readouterr().out

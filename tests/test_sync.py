@@ -41,6 +41,12 @@ def start(directory, first, last, *how):
     return start_python(["-c", LOG, directory, first, last, *how])
 
 
+def finish(process):
+    """Wait for the end of a process, which must succeed."""
+    output = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+
+
 def kill(process, directory):
     """Kill a process that waits, as soon as all that it has logged is in its file."""
     deadline = time.monotonic() + 60
@@ -68,7 +74,8 @@ def logged(tmp_path_factory):
     whole = start(outputs / "whole", 0, 300)
     kill(start(outputs / "resumed", 0, 20, "wait"), outputs / "resumed")
     shutil.copytree(outputs, directory / "killed", ignore=shutil.ignore_patterns("whole"), symlinks=True)
-    assert [process.wait(60) for process in (whole, start(outputs / "resumed", 16, 30))] == [0, 0]
+    finish(whole)
+    finish(start(outputs / "resumed", 16, 30))
     shutil.copytree(outputs, directory / "cut", ignore=shutil.ignore_patterns("whole"), symlinks=True)
     first = logs(directory / "cut/resumed")[0]
     first.write_bytes(first.read_bytes()[:-700])
@@ -165,7 +172,7 @@ def test_unchanged_runs_are_uploaded_once_and_changed_ones_replaced(outputs, ser
     assert "uploaded to" in sync(outputs / "killed", server.url).lines["resumed"]
     assert run.exit_code == 0 and len(run.history) == 20
 
-    assert start(directory, 8, 12).wait(60) == 0
+    finish(start(directory, 8, 12))
     assert "uploaded" in sync(outputs / "killed", server.url).lines["resumed"]
     check(run, logs(directory), [0, 8], 12)
 

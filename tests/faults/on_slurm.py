@@ -16,7 +16,7 @@ from src.runs.run_lock import read_lock
 from src.runs.state import State
 from src.utils.files import read_json
 from tests.faults.disturbed_run import LIMIT, Kind, Program, Trial, parent
-from tests.slurm.conftest import free_ports, one_machine
+from tests.support.cluster import free_ports, one_machine
 from tests.support.runs import saved_step
 
 

@@ -12,7 +12,7 @@ from slurm.one_machine.daemons import wait_for
 from src.runs.state import State, state
 from src.status import main as status
 from src.utils import paths
-from tests.slurm.conftest import client
+from tests.support.cluster import client
 from tests.support.programs import call_run, run_python
 from tests.support.runs import ONE_STEP, run_folders, same_weights, weights
 

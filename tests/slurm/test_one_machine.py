@@ -10,7 +10,7 @@ from slurm.one_machine import daemons
 from slurm.one_machine.cluster import check_programs
 from slurm.one_machine.daemons import NAMES, pid_of, processes, wait_for
 from src.utils.errors import UserError
-from tests.slurm.conftest import client, free_ports, one_machine
+from tests.support.cluster import client, free_ports, one_machine
 
 
 def submit(script: str, output: Path, *options: str, **arguments) -> str:

@@ -1,3 +1,5 @@
+"""A private SLURM for tests, and its clients. tests/conftest.py makes the fixtures known to all tests."""
+
 import os
 import shutil
 import subprocess
