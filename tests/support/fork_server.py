@@ -21,6 +21,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import types
@@ -212,6 +213,10 @@ def _receive(connection: socket.socket, length: int) -> bytes:
 
 def execute(request: Request) -> None:
     """Run the requested program in this process, as the interpreter runs its main module."""
+    from wandb.sdk.data_types._private import MEDIA_TMP
+
+    # W&B makes this folder when it is imported and removes it at exit, so that the first program would end the others'.
+    MEDIA_TMP.name = tempfile.mkdtemp("wandb-media")
     if request.new_session:
         os.setsid()
     os.environ.clear()
