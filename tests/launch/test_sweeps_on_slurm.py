@@ -6,6 +6,7 @@ import re
 import shutil
 
 import pytest
+import torch
 
 from analysis.reading.local import read_local
 from slurm.one_machine.daemons import wait_for
@@ -117,6 +118,11 @@ def test_a_failed_run_fails_its_job_and_is_retried_only_on_request(cluster, tmp_
     assert f"{directory.name}  scores are not finite after step " in output and "retry=true" in output
 
 
+def update_of(directory):
+    """The biases of all batch norms, which were 0 before the one step."""
+    return torch.cat([value for key, value in weights(directory).items() if re.search(r"bn\d\.bias", key)])
+
+
 @pytest.mark.multiprocess
 def test_two_tasks_train_one_run_together_and_make_the_step_of_one_process(cluster, tiny, tmp_path, undisturbed):
     tasks = "hydra.launcher.tasks_per_node=${processes}"
@@ -128,11 +134,9 @@ def test_two_tasks_train_one_run_together_and_make_the_step_of_one_process(clust
     (logged,) = read_local(tmp_path / "outputs").all
     assert logged.config["processes"] == 2 and len(list(directory.glob("wandb/*run-*"))) == 1
     assert "Traceback" not in (directory / "run.1.log").read_text()
-    # In float32, whose rounding the normalisation of small batches enlarges; tests/training compares in float64.
-    one, two = weights(twin), weights(directory)
-    for key, value in one.items():
-        if value.is_floating_point():
-            assert (value - two[key]).abs().max() <= 1e-2 * value.abs().max(), key
+    # In float32, where normalisation enlarges rounding errors to some percent; tests/training compares in float64.
+    one, two = update_of(twin), update_of(directory)
+    assert (one - two).norm() < 0.1 * one.norm()
 
 
 def test_processes_without_as_many_tasks_are_an_error(cluster, tiny):
