@@ -15,10 +15,11 @@ __all__ = ["cluster", "short_directory", "slurm_programs"]  # fixtures
 
 # Files that take minutes, or wait, are started first, so that no process is left with one of them at the end.
 FIRST = [
-    "slurm/",
     "launch/test_sweeps_on_slurm.py",
-    "faults/",
     "test_run.py",
+    "benchmarks/test_gpu_script.py",
+    "faults/",
+    "slurm/",
     "losses/test_process_group.py",
     "test_sync.py",
     "training/",
@@ -35,15 +36,11 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["EXHAUSTIVE"] = "1"  # which tests.support.exhaustive reads as test modules are imported
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file, and all those on the private SLURM, in one process: they share fixtures."""
+    """Mark the tests on the private SLURM, and put long files first."""
     for item in items:
-        on_slurm = "cluster" in item.fixturenames
-        if on_slurm:
+        if "cluster" in item.fixturenames:
             item.add_marker("slurm")
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group("slurm" if on_slurm else item.location[0]))
     items.sort(key=_order)
 
 

@@ -157,7 +157,6 @@ def memory_of_known_needs():
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("alone")
 def test_peak_memory_of_calls_of_known_need():
     with separate_process() as process:
         peaks = process.submit(memory_of_known_needs).result()

@@ -93,7 +93,7 @@ def test_a_signal_stops_a_run_and_the_same_command_resumes_it(signum, tiny, tmp_
     wait_for_step(WITHIN_EPOCH_2, directory, process)
     process.send_signal(signum)
     output, _ = process.communicate()
-    assert process.returncode == 128 + signum and "the same command goes on from here" in output, output
+    assert process.returncode == 128 + signum and "run the same command again to resume" in output, output
     assert "Traceback" not in output
     assert state(directory) == State.INTERRUPTED and WITHIN_EPOCH_2 <= saved_step(directory) < STEPS
 

@@ -38,7 +38,6 @@ def table_of_parts(summary):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("alone")
 def test_every_part_runs_and_leaves_its_files_and_a_table(tmp_path):
     process = gpu_script(tmp_path)
     assert process.returncode == 0, process.stdout + process.stderr
