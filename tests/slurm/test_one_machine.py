@@ -40,7 +40,8 @@ def shows(output: Path, text: str) -> bool:
 def is_saved(directory: Path, job: str, **arguments) -> bool:
     """Wait until slurmctld has saved the job, which it does every few seconds; what it has not saved dies with it."""
     client("scontrol", "update", f"JobId={job}", "Comment=a-comment", **arguments)
-    return wait_for(lambda: b"a-comment" in (directory / "state/job_state").read_bytes(), 30)
+    file = directory / "state/job_state"  # not there before slurmctld saves for the first time
+    return wait_for(lambda: file.exists() and b"a-comment" in file.read_bytes(), 30)
 
 
 def kill(pids: list[int], directory: Path) -> None:
