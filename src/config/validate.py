@@ -47,15 +47,15 @@ def _check_values(config: dict[str, Any]) -> None:
     positive = ["batch_size", "processes", "checkpoint_minutes", "schedule.epochs", "schedule.evaluate_every"]
     positive += ["schedule.learning_rate", "schedule.reference_batch_size", "dataset.train_size"]
     positive += ["model.channels", "model.anchor_scale", *(["delta"] if "delta" in used else [])]
-    positive += ["loss.negatives_per_positive"] if config["loss"]["name"] == "ohem" else []
     values = flatten(config)
+    positive += ["loss.negatives_per_positive"] if "loss.negatives_per_positive" in values else []
     for key in positive:
         if not values[key] > 0:
             raise UserError(f"{key}={values[key]} must be greater than 0")
     if config["batch_size"] % config["processes"]:
         raise UserError(f"batch_size={config['batch_size']} must be a multiple of processes={config['processes']}")
-    if config["method"]["name"] == "approximate_gradient" and not config["method"]["epsilon"] >= 0:
-        raise UserError(f"method.epsilon={config['method']['epsilon']} must be at least 0")
+    if not values.get("method.epsilon", 0) >= 0:
+        raise UserError(f"method.epsilon={values['method.epsilon']} must be at least 0")
     if data["train_size"] % 32:
         raise UserError(f"dataset.train_size={data['train_size']} must be a multiple of 32")
     shorter, longer = data["test_shorter_side"], data["test_longer_side"]
