@@ -85,15 +85,14 @@ def test_killed_within_an_epoch_and_resumed_equals_undisturbed(tiny, tmp_path, u
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR2])
-def test_a_signal_stops_a_run_and_the_same_command_resumes_it(signum, tiny, tmp_path, undisturbed):
+def test_a_signal_stops_a_run_and_the_same_command_resumes_it(tiny, tmp_path, undisturbed):
     twin = undisturbed(*FOUR_EPOCHS)
     directory = tmp_path / "outputs" / twin.name
     process = start_run(*tiny, *FOUR_EPOCHS, EACH_STEP, "workers=1")
     wait_for_step(WITHIN_EPOCH_2, directory, process)
-    process.send_signal(signum)
+    process.send_signal(signal.SIGTERM)
     output, _ = process.communicate()
-    assert process.returncode == 128 + signum and "run the same command again to resume" in output, output
+    assert process.returncode == 128 + signal.SIGTERM and "run the same command again to resume" in output, output
     assert "Traceback" not in output
     assert state(directory) == State.INTERRUPTED and WITHIN_EPOCH_2 <= saved_step(directory) < STEPS
 
@@ -214,7 +213,7 @@ def test_the_same_data_in_coco_layout_train_to_the_same_weights(tiny, tiny_data,
         ["method=approximate_gradient"],
         ["method=structured_hinge"],
         ["step=heaviside"],
-        ["step=sigmoid", *BF16],
+        ["step=sigmoid"],
     ],
     ids=" ".join,
 )
@@ -237,7 +236,7 @@ def test_every_loss_and_method_trains(overrides, tiny, tmp_path):
 
 @pytest.mark.slow
 def test_mixed_precision_and_clipping_train(tiny):
-    directory = run_here(*tiny, *BF16, "schedule.clip_gradient=1", *NOT_LOGGED, "seed=5")
+    directory = run_here(*tiny, *BF16, "schedule.clip_gradient=1", "schedule.epochs=1", *NOT_LOGGED, "seed=5")
     assert all(value.isfinite().all() for value in weights(directory).values())
 
 

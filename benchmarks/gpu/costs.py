@@ -4,13 +4,13 @@ import torch
 
 from benchmarks.gpu.part import PartOptions, PartResult, run_part
 from src.costs.functions import FOCAL_COMPILED, FUNCTIONS, LOOP, why_not_compiled
-from src.costs.measure import Costs
+from src.costs.measure import Costs, separate_process
 from src.costs.measure import measure as measure_costs
 from src.costs.problems import SCALING_STAGE, scaling_columns, stage_columns
 from src.costs.tables import scaling_tables, stage_tables
 
 LOGITS, POSITIVES, REPEATS = 5_240_000, 1600, 11  # the defaults of `python -m src.costs`
-QUICK_LOGITS, QUICK_POSITIVES, QUICK_REPEATS = 40_000, 40, 2
+QUICK = 40_000, 40, 2
 
 
 def measure(options: PartOptions) -> PartResult:
@@ -21,17 +21,17 @@ def measure(options: PartOptions) -> PartResult:
     if reason := why_not_compiled(device):
         names.remove(FOCAL_COMPILED)
         failures.append(f"no row {FOCAL_COMPILED}: {reason}")
-    if options.quick:
+    logits, positives, repeats = QUICK if options.quick else (LOGITS, POSITIVES, REPEATS)
+    with separate_process() as process:
         costs = measure_costs(
-            names, stage_columns(QUICK_LOGITS, QUICK_POSITIVES), device, QUICK_REPEATS, with_errors=True
+            names, stage_columns(logits, positives), device, repeats, process=process, with_errors=True
         )
-        return PartResult(stage_tables(costs), {"stages": as_rows(costs)}, failures)
-    costs = measure_costs(names, stage_columns(LOGITS, POSITIVES), device, REPEATS, with_errors=True)
-    tables, values = stage_tables(costs), {"stages": as_rows(costs)}
-    for key, columns in zip(("logits", "positives"), scaling_columns(LOGITS, POSITIVES), strict=True):
-        costs = measure_costs(names, columns, device, REPEATS)
-        tables += scaling_tables(costs, SCALING_STAGE)
-        values[key] = as_rows(costs)
+        tables, values = stage_tables(costs), {"stages": as_rows(costs)}
+        for key, columns in zip(("logits", "positives"), scaling_columns(logits, positives), strict=True):
+            if not options.quick:
+                costs = measure_costs(names, columns, device, repeats, process=process)
+                tables += scaling_tables(costs, SCALING_STAGE)
+                values[key] = as_rows(costs)
     return PartResult(tables, values, failures)
 
 

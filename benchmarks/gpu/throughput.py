@@ -68,7 +68,7 @@ CUDA_MODES = [
     Mode("bf16 autocast, rest TF32", tf32=True, autocast=True),
 ]
 FULL = Size("resnet50", side=512, batch=8, steps=8, repetitions=5)
-QUICK = Size("resnet18", side=64, batch=2, steps=1, repetitions=2)
+QUICK = Size("resnet18", side=32, batch=2, steps=1, repetitions=1)
 
 
 def measure(options: PartOptions) -> PartResult:

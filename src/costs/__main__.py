@@ -16,7 +16,7 @@ import torch
 import torchvision
 
 from src.costs.functions import FOCAL, FOCAL_COMPILED, FUNCTIONS, LOOP, OPTIONAL, why_not_compiled
-from src.costs.measure import measure
+from src.costs.measure import measure, separate_process
 from src.costs.problems import BATCH_MULTIPLE, CLASSES, SCALING_STAGE, scaling_columns, stage_columns
 from src.costs.table import Table
 from src.costs.tables import scaling_tables, stage_tables
@@ -35,9 +35,12 @@ def main(words: Sequence[str] | None = None) -> None:
 
     with_loop = options.names + [LOOP] * options.loop
     stages = stage_columns(logits, positives)
-    print_tables(stage_tables(measure(with_loop, stages, device, options.repeats, with_errors=True)))
-    for columns in scaling_columns(logits, positives):
-        print_tables(scaling_tables(measure(options.names, columns, device, options.repeats), SCALING_STAGE))
+    with separate_process() as process:
+        costs = measure(with_loop, stages, device, options.repeats, process=process, with_errors=True)
+        print_tables(stage_tables(costs))
+        for columns in scaling_columns(logits, positives):
+            costs = measure(options.names, columns, device, options.repeats, process=process)
+            print_tables(scaling_tables(costs, SCALING_STAGE))
 
 
 def print_tables(tables: list[Table]) -> None:

@@ -5,7 +5,7 @@ import ctypes
 import multiprocessing
 import statistics
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -42,22 +42,28 @@ class Costs:
 
 
 def measure(
-    names: list[str], columns: dict[str, ProblemSize], device: torch.device, repeats: int, *, with_errors: bool = False
+    names: list[str],
+    columns: dict[str, ProblemSize],
+    device: torch.device,
+    repeats: int,
+    *,
+    process: Executor,
+    with_errors: bool = False,
 ) -> Costs:
     """Measure each function on the problem of each column.
 
     Args:
         repeats: calls whose median time counts.
+        process: of :func:`separate_process`, for the memory.
         with_errors: whether to compute the errors of the bucketed approximation, if it is among the functions.
     """
     problems = {column: make_problem(size, device) for column, size in columns.items()}
     seconds = median_seconds(names, problems, device, repeats)
     memory_rows = [name for name in names if name not in (FLOOR, LOOP)]  # one takes none, the other minutes
     mebibytes: dict[Cell, float | None] = {}
-    with separate_process() as process:
-        for column, size in with_progress(list(columns.items()), "memory", "column"):
-            for name, used in process.submit(peak_memory_of_functions, memory_rows, size, device).result().items():
-                mebibytes[name, column] = None if used is None else used / 2**20
+    for column, size in with_progress(list(columns.items()), "memory", "column"):
+        for name, used in process.submit(peak_memory_of_functions, memory_rows, size, device).result().items():
+            mebibytes[name, column] = None if used is None else used / 2**20
     errors = {}
     if with_errors and BUCKETED in names:
         errors = {column: bucketed_error(problem.logits, problem.targets) for column, problem in problems.items()}

@@ -119,6 +119,7 @@ def test_identity_is_that_of_the_science():
     assert len({run_id(make_config(override)) for override in other} | {base}) == len(other) + 1
 
 
+@pytest.mark.slow
 def test_options_that_the_loss_does_not_use_do_not_count():
     focal = [make_config("loss=focal", f"delta={d}", f"interpolated={i}") for d in (0.25, 4) for i in (True, False)]
     assert len({run_id(config) for config in focal}) == 1
@@ -206,6 +207,7 @@ def test_a_missing_value_is_an_error_without_a_traceback(tmp_path):
     assert code == 1 and "error: no value given for dataset.root" in output and "Traceback" not in output
 
 
+@pytest.mark.slow
 def test_help_names_the_options_that_people_change():
     code, output = call_run("--help", fresh=True)
     assert code == 0

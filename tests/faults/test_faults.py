@@ -7,7 +7,7 @@ from tests.faults.local import LOCAL
 
 pytestmark = pytest.mark.slow
 
-CHOSEN = {"limit on the size of files", "truncated W&B file", "SIGSTOP, a second process, SIGCONT"}
+CHOSEN = {"limit on the size of files", "SIGSTOP, a second process, SIGCONT"}
 
 
 def test_disturbed_runs_end_as_undisturbed_ones(tmp_path):

@@ -29,6 +29,7 @@ def test_there_is_a_sweep_for_each_table_and_figure():
     assert set(SWEEPS) >= {"table1", "table2", "table3", *(f"figure{n}" for n in range(6, 12))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sweep", SWEEPS)
 def test_a_sweep_has_no_run_twice_and_opens_with_its_command_and_number_of_runs(sweep):
     module = program_of_sweep(sweep)
@@ -52,10 +53,10 @@ SWEEPS_OF_RUN = [name for name in SWEEPS if program_of_sweep(name) == "src.run"]
 )
 def test_a_sweep_composes_at_every_recipe_and_for_any_seeds(sweep, recipe):
     _, _, jobs = compose_sweep(f"sweeps={sweep}")
-    seeds = [f"sweeps={sweep}", f"recipe={recipe}", "dataset.root=x", "seed=3,4,7"]
+    seeds = [f"sweeps={sweep}", f"recipe={recipe}", "dataset.root=x", "seed=3,4"]
     _, combinations, jobs_of_seeds = compose_sweep(*seeds)
-    assert combinations == len(jobs_of_seeds) == 3 * len(jobs)
-    assert {job.config.seed for job in jobs_of_seeds} == {3, 4, 7}
+    assert combinations == len(jobs_of_seeds) == 2 * len(jobs)
+    assert {job.config.seed for job in jobs_of_seeds} == {3, 4}
     assert {job.config.recipe for job in jobs_of_seeds} == {recipe}
 
 
@@ -89,6 +90,7 @@ def test_runs_that_differ_in_unused_options_only_are_one_run():
     assert combinations == 15 and len(jobs) == 11
 
 
+@pytest.mark.slow
 def test_tables_and_figures_share_runs():
     def ids(sweep):
         return {job.directory.name for job in compose_sweep(f"sweeps={sweep}")[2]}

@@ -96,6 +96,7 @@ def test_heaviside_ties_make_a_proper_ranking():
     assert update.tolist() == pytest.approx([-1 / 6, 1 / 6 + 1 / 4, -1 / 4])
 
 
+@pytest.mark.slow
 def test_large_problem_with_the_sigmoid():
     torch.manual_seed(0)
     logits = torch.randn(300_000) * 3

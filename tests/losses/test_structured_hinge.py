@@ -48,6 +48,7 @@ def test_most_violated_ranking_of_the_example_in_its_docstring():
     assert loss.item() == pytest.approx((4 / 3 + 5 / 12) / 2)
 
 
+@pytest.mark.slow
 def test_large_problem_is_found_in_bins():
     torch.manual_seed(0)
     logits = torch.randn(200_000)

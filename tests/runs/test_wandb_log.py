@@ -25,6 +25,7 @@ def logged(tmp_path_factory):
     return file
 
 
+@pytest.mark.slow
 def test_logs_are_written_as_wandb_writes_them(logged, tmp_path):
     write_log(tmp_path / "log", read(logged))
     assert read(tmp_path / "log") == read(logged)
@@ -48,6 +49,7 @@ def test_records_at_the_borders_of_blocks_are_read(tmp_path, left):
     assert "is damaged at byte" in damage[0]
 
 
+@pytest.mark.slow
 def test_a_cut_log_gives_the_records_before_the_cut(logged, tmp_path):
     records, log = read(logged), logged.read_bytes()
     generator = random.Random(0)
@@ -57,6 +59,7 @@ def test_a_cut_log_gives_the_records_before_the_cut(logged, tmp_path):
         assert left == records[: len(left)] and len(left) < len(records)
 
 
+@pytest.mark.slow
 def test_flipped_bits_are_reported_and_invent_no_record(logged, tmp_path):
     records, log = {record.SerializeToString() for record in read(logged)}, logged.read_bytes()
     generator = random.Random(1)

@@ -2,7 +2,9 @@
 
 import os
 
+EXHAUSTIVE = bool(os.environ.get("EXHAUSTIVE"))
+
 
 def trials(few: int, many: int) -> range:
     """Return the seeds of the problems to try; a failure names its seed."""
-    return range(many if os.environ.get("EXHAUSTIVE") else few)
+    return range(many if EXHAUSTIVE else few)

@@ -37,6 +37,7 @@ PRELOADED = [
     "torchvision",
     "wandb",
     "wandb.proto.wandb_internal_pb2",
+    "wandb.sdk.launch",  # which wandb.init imports
     "hydra",
     "submitit",
     "matplotlib.figure",

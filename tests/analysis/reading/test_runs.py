@@ -1,14 +1,10 @@
 import json
 import math
-import os
-import subprocess
-import sys
 
 import pytest
 
 from analysis.reading.local import read_local
 from src.runs.tracking import Tracker
-from src.utils import paths
 from tests.support.programs import run_python
 
 pytestmark = pytest.mark.slow
@@ -26,8 +22,7 @@ def log_run(directory, rows, config=None, fail=False):
     )
     directory.mkdir(parents=True, exist_ok=True)
     arguments = json.dumps([str(directory), rows, config or {"loss": {"name": "ap"}}, fail])
-    command = [sys.executable, "-c", script, arguments]
-    subprocess.run(command, cwd=paths.ROOT, check=not fail, env=os.environ, capture_output=True)
+    run_python(["-c", script, arguments], check=not fail)
 
 
 def test_rows_of_a_step_are_joined_and_numbers_survive(tmp_path):

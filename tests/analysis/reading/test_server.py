@@ -3,8 +3,6 @@
 import math
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -15,7 +13,6 @@ import pytest
 from analysis.reading.cache import read_cached
 from analysis.reading.local import read_local
 from analysis.reading.runs import UNFINISHED
-from src.utils import paths
 from tests.analysis.artefacts.test_golden import GOLDEN
 from tests.analysis.logged import config_of, log_runs, rows_of
 from tests.support.programs import own_environment, run_python
@@ -45,8 +42,7 @@ def outputs(tmp_path_factory):
     odd = rows_of(12.345678901234567, third=1 / 3, tiny=5e-324, never=math.nan, ever=math.inf, under=-math.inf)
     log_runs(outputs, [(config_of("seed=7"), odd)])
     (outputs / "picture").mkdir()
-    command = [sys.executable, "-c", LOG_PICTURE, outputs / "picture"]
-    subprocess.run(command, cwd=paths.ROOT, env=own_environment(), check=True)
+    run_python(["-c", LOG_PICTURE, outputs / "picture"], check=True)
     for run in read_local(outputs).counting:
         (Path(run.source) / "summary.json").write_text("{}")  # by which src.sync knows that a run has finished
     return outputs
