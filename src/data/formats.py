@@ -44,9 +44,9 @@ def detect_format(root: Path) -> str:
     if len(evidence) == 1:
         return next(iter(evidence))
     if evidence:
-        found = "; ".join(f"{name}: {what}" for name, what in evidence.items())
+        shown = "; ".join(f"{name}: {what}" for name, what in evidence.items())
         raise DataError(
-            f"dataset.root={root} may be in several formats ({found}); choose one with "
+            f"dataset.root={root} may be in several formats ({shown}); choose one with "
             f"{' or '.join(f'dataset.format={name}' for name in evidence)}"
         )
     wanted = "; ".join(f"{name}: {what}" for name, what in FORMATS.items())

@@ -108,6 +108,10 @@ def examine_image(record: ImageRecord) -> list[str]:
             oddities.append(
                 f"has grey values up to {highest} of 65535, and becomes almost black in 8 bits; stretch its contrast"
             )
+        elif _has_alpha(file) and file.convert("RGBA").getchannel("A").getextrema() == (0, 0):
+            oddities.append(
+                "is transparent everywhere, and becomes white; remove its alpha channel if it hides a picture"
+            )
         if file.format == "PNG":
             with _open(record.path) as fresh:  # Pillow verifies only what it has not decoded
                 fresh.verify()
@@ -175,12 +179,14 @@ def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
                 "8 or 16 bits"
             )
         return Image.fromarray(((grey.astype(np.uint32) * 255 + top // 2) // top).astype(np.uint8)).convert("RGB")
-    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+    if _has_alpha(image):
         image = image.convert("RGBA")
-        if image.getchannel("A").getextrema() == (0, 0):
-            raise DataError(f"{path} is transparent everywhere, so that nothing can be seen; remove its alpha channel")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    return image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
 
 
 def _grey_range(image: Image.Image) -> int:

@@ -14,12 +14,12 @@ from src.data.voc_xml import VocObject, read_annotation
 
 logger = logging.getLogger(__name__)
 
-# What may be odd about a box or file without being an error, and what is done about it.
+# What may be odd about a box or XML file without being an error, besides what drops a box, and what is done about it.
 ODDITIES = {
-    "without size": "%d XML files give no image size, read from the images instead: %s",
-    "exchanged": "%d boxes have xmin above xmax or ymin above ymax, and had them exchanged, in %s",
-    "clipped": "%d boxes reach more than a pixel beyond their image, and were clipped to it, in %s",
-    "all outside": "%d XML files have every box outside their image; they may belong to other images: %s",
+    "all outside": "{} XML files have every box outside and may belong to other images:",
+    "clipped": "clipped {} boxes that reach more than a pixel beyond their image, in",
+    "exchanged": "exchanged the corners of {} boxes with xmin above xmax or ymin above ymax, in",
+    "without size": "{} XML files give no image size, read from the images instead:",
 }
 
 
@@ -29,8 +29,7 @@ def read_voc(
     """Return the images of a split of a folder with VOC's XML files, in the order of their set lists.
 
     Boxes are clipped to their image, and exchanged corners put in order. Boxes without area or wholly outside are
-    dropped. A size missing from an XML file is read from the image. Each of these is counted in one warning for the
-    whole call.
+    dropped. A size missing from an XML file is read from the image. One warning for the whole call counts all of these.
 
     Args:
         root: the data set's folder.
@@ -85,23 +84,9 @@ class VocSplit:
                 if item.name not in label_of:
                     raise DataError(_unknown_class(annotation.files.xml, item.name, classes))
             records.append(_record(annotation, label_of, odd))
-        self._warn(odd)
+        if odd:
+            logger.warning("%s, %s: %s", self.root, self.split, "; ".join(_counts(odd)))
         return records
-
-    def _warn(self, odd: dict[str, list[str]]) -> None:
-        if odd["without area"] or odd["outside"]:
-            logger.warning(
-                "%s, %s: dropped %d boxes without area and %d wholly outside their image, in %s",
-                self.root,
-                self.split,
-                len(odd["without area"]),
-                len(odd["outside"]),
-                first_names(sorted({*odd["without area"], *odd["outside"]})),
-            )
-        for oddity, message in ODDITIES.items():
-            if odd[oddity]:
-                names = first_names(sorted(set(odd[oddity])))
-                logger.warning("%s, %s: " + message, self.root, self.split, len(odd[oddity]), names)
 
 
 def parse_voc(root: Path, split: str) -> VocSplit:
@@ -174,6 +159,20 @@ def _check_size(annotation: VocAnnotation) -> None:
             f"{annotation.files.xml} gives the size {width}×{height}, outside which all its boxes lie; "
             f"{annotation.files.image} has {header.upright[0]}×{header.upright[1]} pixels. Correct the size"
         )
+
+
+def _counts(odd: dict[str, list[str]]) -> list[str]:
+    """Return how many boxes or files are odd in each way, with the names of the first files."""
+    counts = []
+    if dropped := {*odd["without area"], *odd["outside"]}:
+        counts.append(
+            f"dropped {len(odd['without area'])} boxes without area and {len(odd['outside'])} wholly outside their "
+            f"image, in {first_names(sorted(dropped))}"
+        )
+    for oddity, message in ODDITIES.items():
+        if files := odd[oddity]:
+            counts.append(f"{message.format(len(files))} {first_names(sorted(set(files)))}")
+    return counts
 
 
 def _unknown_class(xml: Path, name: str, classes: Sequence[str]) -> str:

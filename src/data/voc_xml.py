@@ -126,7 +126,7 @@ def _object(element: ET.Element, where: str) -> VocObject:
         )
     texts = [_text(bndbox, tag, where) for tag in TAGS]
     if any(bndbox.find(tag) is None for tag in TAGS):
-        raise DataError(f"{where}: its bndbox lacks one of xmin, ymin, xmax, ymax; add it or delete the object")
+        raise DataError(f"{where} lacks one of xmin, ymin, xmax, ymax in its bndbox; add it or delete the object")
     xmin, ymin, xmax, ymax = (_number(text, where) for text in texts)
     if all(0 <= value <= 1 for value in (xmin, ymin, xmax, ymax)) and xmin != xmax and ymin != ymax:
         raise DataError(

@@ -55,10 +55,10 @@ def train_and_test(config: DictConfig, directory: Path, name: str, world: World,
 
     facts = {"run_id": directory.name, "identity": identity(config), "environment": environment(device)}
     if world.is_main:
-        facts["data"] = check_dataset_fingerprint(
+        fingerprint = check_dataset_fingerprint(
             directory, config.dataset.root, train=data.train.records, test=data.test, classes=data.classes
         )
-        facts["data"]["format"] = format_of(config.dataset.format, config.dataset.root)
+        facts["data"] = {**fingerprint, "format": format_of(config.dataset.format, config.dataset.root)}
         write_atomically(directory / "config.yaml", lambda file: OmegaConf.save(config, file))
     logged_to = config.wandb if world.is_main else {**config.wandb, "mode": "disabled"}
     with Tracker(directory, name, {**to_plain(config), **facts}, **logged_to) as tracker:
