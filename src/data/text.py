@@ -51,7 +51,7 @@ def decode_text(data: bytes, path: Path, encoding: str) -> str:
     """Decode the content of a file.
 
     Raises:
-        DataError: it is not in this encoding; the message names the first line that is not.
+        DataError: it is not in this encoding, and the message names the first line that is not; or there is no such one.
     """
     try:
         return data.decode(encoding)
@@ -61,3 +61,5 @@ def decode_text(data: bytes, path: Path, encoding: str) -> str:
             f"{path}: line {line} is not {encoding.upper()}, nor is another encoding marked (byte "
             f"0x{data[error.start]:02X}); save the file as UTF-8"
         ) from error
+    except (LookupError, ValueError) as error:  # what an XML file declares may be no encoding
+        raise DataError(f"{path} declares an unknown encoding, {encoding!r}; save the file as UTF-8") from error

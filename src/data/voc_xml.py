@@ -1,6 +1,5 @@
 """PASCAL VOC's XML files: the size of an image, and the name, corners and difficult flag of each object."""
 
-import codecs
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
@@ -78,11 +77,6 @@ def _decode(data: bytes, xml: Path) -> str:
         encoding = declared[1].decode("ascii", "replace") if declared else "utf-8"
         if re.match(r"(?i)utf-?(16|32)|ucs", encoding):
             encoding = "utf-8"  # .NET declares UTF-16 in files of UTF-8; one of UTF-16 has no ASCII declaration
-        try:
-            codecs.lookup(encoding)
-            "".encode(encoding)
-        except LookupError as error:
-            raise DataError(f"{xml} declares an unknown encoding, {encoding}; save it as UTF-8") from error
     return decode_text(data, xml, encoding)
 
 

@@ -106,7 +106,7 @@ def test_boxes_without_area_or_outside_are_dropped_with_one_warning(root, caplog
             "2 elements",
         ),
         ("<annotation><size/><size/></annotation>", "2 elements <size>"),
-        ('<?xml version="1.0" encoding="klingon"?><annotation/>', "unknown encoding, klingon"),
+        ('<?xml version="1.0" encoding="klingon"?><annotation/>', "unknown encoding, 'klingon'"),
     ],
 )
 def test_defective_xml_is_named(root, text, message):
