@@ -51,7 +51,7 @@ def decode_text(data: bytes, path: Path, encoding: str) -> str:
     """Decode the content of a file.
 
     Raises:
-        DataError: it is not in this encoding, and the message names the first line that is not; or there is no such one.
+        DataError: there is no such encoding, or the file is not in it; the message names the first line that is not.
     """
     try:
         return data.decode(encoding)
