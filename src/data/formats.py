@@ -2,6 +2,7 @@
 
 import os
 import re
+from itertools import islice
 from pathlib import Path
 
 from src.data.messages import first_names
@@ -12,11 +13,13 @@ from src.data.voc_files import SPLITS, is_hidden
 # What a folder of each format holds, in the order in which they are looked for.
 FORMATS = {
     "voc": "JPEGImages/ and Annotations/, or folders such as VOC2007/ that hold them",
-    "coco": "annotations/instances_*.json, or train/_annotations.coco.json",
-    "yolo": "data.yaml or another YAML file with names, or images/ and labels/*.txt",
+    "coco": "annotations/instances_*.json, train/_annotations.coco.json, or other JSON with COCO's lists",
+    "yolo": "data.yaml or another YAML file with names, images/ and labels/*.txt, or classes.txt without any XML",
     "flat": "images with XML files beside them or in folders of their own",
 }
 VOC_FOLDERS = ("JPEGImages", "Annotations", "ImageSets")
+HEAD = 65536  # bytes of a JSON file, among which are its first keys
+MOST_JSON = 20  # JSON files that are looked at in a folder, which may hold one for each image
 YEAR = re.compile(r"VOC\d{4}")
 
 
@@ -41,6 +44,8 @@ def detect_format(root: Path) -> str:
             )
     if xml := _xml_beside_images(root, has_voc="voc" in evidence):
         evidence["flat"] = str(xml.relative_to(root))
+    if not evidence and (names := [path for path in _entries(root)[1] if _names_classes(path)]):
+        evidence["yolo"] = names[0].name
     if len(evidence) == 1:
         return next(iter(evidence))
     if evidence:
@@ -65,11 +70,10 @@ def _evidence(root: Path) -> dict[str, str]:
     for folder in (root, *(folder for folder in folders if YEAR.fullmatch(folder.name))):
         if (folder / "JPEGImages").is_dir() and (folder / "Annotations").is_dir():
             evidence["voc"] = f"{(folder / 'JPEGImages').relative_to(root)}/"
-    for folder in folders:
-        for path in _entries(folder)[1]:
-            instances = folder.name == "annotations" and re.fullmatch(r"instances_.+\.json", path.name)
-            if instances or path.name == "_annotations.coco.json":
-                evidence["coco"] = str(path.relative_to(root))
+    for folder in (root, *folders):
+        json_files = (path for path in _entries(folder)[1] if path.suffix == ".json")
+        if coco := next((path for path in islice(json_files, MOST_JSON) if _is_coco(path)), None):
+            evidence.setdefault("coco", str(coco.relative_to(root)))
     yaml_files = [path for path in files if path.suffix in (".yaml", ".yml") and _has_names(path)]
     splits = [folder for folder in folders if folder.name.casefold() in SPLITS]
     labels = [folder / "labels" for folder in (root, *splits) if (folder / "images").is_dir()]
@@ -95,6 +99,17 @@ def _first(folder: Path, suffix: str, depth: int) -> Path | None:
     found = next((path for path in files if path.suffix.lower() == suffix), None)
     below = (_first(subfolder, suffix, depth - 1) for subfolder in folders if depth)
     return found or next(filter(None, below), None)
+
+
+def _is_coco(path: Path) -> bool:
+    """Return whether a JSON file is COCO's, by its name or by the first of its keys."""
+    if path.name == "_annotations.coco.json" or re.fullmatch(r"instances_.+\.json", path.name):
+        return True
+    return re.search(rb'"(images|annotations|categories)"\s*:\s*\[', read_bytes(path, HEAD)) is not None
+
+
+def _names_classes(path: Path) -> bool:
+    return path.name == "classes.txt" or path.suffix == ".names"
 
 
 def _has_names(path: Path) -> bool:

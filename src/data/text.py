@@ -15,14 +15,15 @@ _MARKS = (
 )
 
 
-def read_bytes(path: Path) -> bytes:
-    """Return a file's content.
+def read_bytes(path: Path, count: int = -1) -> bytes:
+    """Return a file's content, or its first `count` bytes.
 
     Raises:
         DataError: the file cannot be read.
     """
     try:
-        return path.read_bytes()
+        with open(path, "rb") as file:
+            return file.read(count)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
 

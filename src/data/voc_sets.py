@@ -99,7 +99,8 @@ def _stems(listing: Listing, set_name: str) -> tuple[list[str], str, str]:
         return _listed(listing, lists[set_name]), str(lists[set_name]), "list"
     if set_name == "trainval" and "train" in lists:
         paths = [lists[name] for name in ("train", "val", "valid", "validation") if name in lists][:2]
-        return [stem for path in paths for stem in _listed(listing, path)], " and ".join(map(str, paths)), "list"
+        stems = [stem for path in paths for stem in _listed(listing, path)]
+        return _sorted(stems, listing), " and ".join(map(str, paths)), "list"
     if set_name == "all":
         return _annotated(listing), f"{folder} (all)", "all"
     list_folder = next((path.parent for path in lists.values()), folder / "ImageSets" / "Main")
@@ -107,11 +108,11 @@ def _stems(listing: Listing, set_name: str) -> tuple[list[str], str, str]:
     if not lists and (splits := {split for stem in listing.images if (split := listing.split_of(stem))}):
         wanted = {"train", "val"} if set_name == "trainval" else {SPLITS.get(set_name.casefold())}
         if stems := [stem for stem in _annotated(listing) if listing.split_of(stem) in wanted]:
-            return stems, f"{folder} (folders of {set_name})", "folder"
+            return _sorted(stems, listing), f"{folder} (folders of {set_name})", "folder"
         set_names, problem = splits, f"{folder} has no annotated image in a folder {set_name}"
     elif not lists:
         if digits := HASH_DIGITS.get(set_name):
-            stems = [stem for stem in _annotated(listing) if crc32(os.fsencode(stem)) % 10 in digits]
+            stems = [stem for stem in _annotated(listing) if crc32(PurePosixPath(stem).name.encode()) % 10 in digits]
             return stems, f"{folder} (which has no lists in ImageSets/Main), dealt to {set_name},", "hash"
         set_names = set(HASH_DIGITS)
     # Shortest first, so that train and val come before VOC's sixty lists of single classes.
@@ -134,6 +135,11 @@ def _annotated(listing: Listing) -> list[str]:
             f"{_names(without_image, listing, listing.images)}; add the images, or delete the XML files"
         )
     return [stem for stem in listing.images if stem in listing.xmls]
+
+
+def _sorted(stems: list[str], listing: Listing) -> list[str]:
+    """Sort names by the images' file names, so that sets that are joined have the order they have in other formats."""
+    return sorted(stems, key=lambda stem: listing.images[stem].name)
 
 
 def _warn_without_list(listing: Listing, kind: str) -> None:

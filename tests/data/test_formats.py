@@ -29,6 +29,8 @@ def put(root, *names, content=""):
         ("coco", ["annotations/instances_train.json", "train/a.jpg"]),
         ("coco", ["train/_annotations.coco.json", "train/a.jpg", "valid/_annotations.coco.json"]),
         ("yolo", ["images/train/a.jpg", "labels/train/a.txt"]),
+        ("yolo", ["a.jpg", "a.txt", "classes.txt"]),
+        ("yolo", ["obj_train_data/a.jpg", "obj_train_data/a.txt", "obj.names", "train.txt"]),
         ("yolo", ["train/images/a.jpg", "train/labels/a.txt"]),
     ],
 )
@@ -114,6 +116,15 @@ def test_classes_that_look_alike_are_named(tmp_path, caplog):
     add_image(tmp_path, "a", object_xml("Cat"), object_xml("cat"), object_xml("dog"))
     *_, classes = read_data("voc", str(tmp_path), train="all", test="all")
     assert classes == ["Cat", "cat", "dog"] and "the classes 'Cat' and 'cat' differ only in" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["labels.json", "annotations/train.json", "train/annotations.json"])
+def test_other_json_files_are_cocos_if_they_have_its_lists(tmp_path, name):
+    put(tmp_path, name, content=json.dumps({"info": {}, "images": [], "annotations": []}))
+    assert detect_format(tmp_path) == "coco"
+    put(tmp_path, name, content=json.dumps({"version": "4.5", "shapes": [], "imagePath": "a.jpg"}))
+    with pytest.raises(DataError, match="is in no format"):
+        detect_format(tmp_path)
 
 
 def test_files_of_coco_need_not_be_read_to_be_found(tmp_path):

@@ -75,11 +75,11 @@ def test_names_that_differ_in_case_or_accents_are_named_with_the_near_match(root
 
 def test_trainval_is_train_and_val_where_it_has_no_list(root):
     add_image(root, "c", object_xml())
-    assert ids(root, "trainval") == ["b", "a"]
+    assert ids(root, "trainval") == ["a", "b"]
     add_list(root, "val", "c")
-    assert ids(root, "trainval") == ["b", "a", "c"]
-    add_list(root, "trainval", "c")
-    assert ids(root, "trainval") == ["c"]
+    assert ids(root, "trainval") == ["a", "b", "c"]
+    add_list(root, "trainval", "c", "a")
+    assert ids(root, "trainval") == ["c", "a"]
 
 
 def test_lists_may_stand_in_imagesets_itself(root):
@@ -291,6 +291,11 @@ def test_a_flat_folder_may_be_split_by_folders(tmp_path, caplog, image_folder, x
         DataError, match="no annotated image in a folder holdout; the sets are val, test, train, and all"
     ):
         ids(tmp_path, "holdout", flat=True)
+
+
+def test_folders_that_are_joined_are_sorted_by_file_name(tmp_path):
+    flat(tmp_path, ("valid", "valid"), ("train", "train"), ("valid", "valid"))
+    assert ids(tmp_path, "trainval", flat=True) == ["valid/0", "train/1", "valid/2"]
 
 
 def test_images_outside_the_folders_of_the_splits_are_counted(tmp_path, caplog):
