@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from src.data.coco import parse_coco
+from src.data.formats import FORMATS, detect_format
+from src.data.messages import similar_names
 from src.data.records import DataError, ImageRecord
 from src.data.shapes import ensure_shapes
-from src.data.voc import parse_voc
+from src.data.voc import parse_flat, parse_voc
 from src.utils.files import write_json
 
 logger = logging.getLogger(__name__)
@@ -41,6 +43,7 @@ class Reader:
 # By dataset.format. A further format is an entry here and a file with its `parse` function.
 READERS = {
     "voc": Reader(parse_voc, sorts_classes=True),
+    "flat": Reader(parse_flat, sorts_classes=True),
     "coco": Reader(parse_coco, sorts_classes=False),
     "shapes": Reader(parse_voc, sorts_classes=True, generate=ensure_shapes),
 }
@@ -54,7 +57,8 @@ def read_data(
     Training images without any box to train on are left out.
 
     Args:
-        dataset_format: "voc", "coco", or "shapes", the built-in set, which is generated into `root` on first use.
+        dataset_format: a key of `READERS`, or "auto" for the one that the folder shows. "shapes", the built-in set, is
+            generated into `root` on first use.
         root: the data set's folder.
         train: the split to train on; several are joined by +.
         test: the split to test on; several are joined by +.
@@ -63,16 +67,31 @@ def read_data(
     Raises:
         DataError: something is wrong on disk; the message names the file.
     """
-    reader, folder = READERS[dataset_format], Path(root).expanduser()
+    folder = Path(root).expanduser()
+    if dataset_format == "auto":
+        dataset_format = format_of(dataset_format, root)
+        logger.info(
+            "%s is read as dataset.format=%s (%s); another format can be forced",
+            root,
+            dataset_format,
+            FORMATS[dataset_format],
+        )
+    reader = READERS[dataset_format]
     if reader.generate:
         reader.generate(folder)
-    elif not folder.is_dir():
-        raise DataError(f"dataset.root={root}: no such folder")
+    else:
+        _check_folder(folder, root)
     train_split, test_split = reader.parse(folder, train), reader.parse(folder, test)
     if classes is None:
         classes = list(dict.fromkeys(train_split.class_names() + test_split.class_names()))
         if reader.sorts_classes:
             classes.sort()
+        for names in similar_names(classes):
+            logger.warning(
+                "%s: the classes %s differ only in upper case or spaces; they are learned as different classes",
+                root,
+                " and ".join(map(repr, names)),
+            )
     train_records = train_split.records(classes)
     with_boxes = [record for record in train_records if len(record.training_objects()[0])]
     if len(with_boxes) < len(train_records):
@@ -84,6 +103,25 @@ def read_data(
     if not with_boxes:
         raise DataError(f"{folder}: no image of the split {train} holds a box to train on")
     return with_boxes, test_split.records(classes), list(classes)
+
+
+def format_of(dataset_format: str, root: str) -> str:
+    """Return the format in which a data set is read: for "auto" the one that its folder shows.
+
+    Raises:
+        DataError: there is no such folder, or it shows no format or several.
+    """
+    if dataset_format != "auto":
+        return dataset_format
+    folder = Path(root).expanduser()
+    _check_folder(folder, root)
+    return detect_format(folder)
+
+
+def _check_folder(folder: Path, root: str) -> None:
+    if not folder.is_dir():
+        problem = "is a file; unpack it and give its folder" if folder.exists() else "no such folder"
+        raise DataError(f"dataset.root={root}: {problem}")
 
 
 def check_dataset_fingerprint(

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from src.data.records import DataError, ImageRecord
+from src.data.images import read_image
+from src.data.records import ImageRecord
 from src.data.transforms import pad_image, padded_size
 from src.utils.signals import ignore_signals
 
@@ -42,26 +42,6 @@ class Share:
 
     part: int = 0
     parts: int = 1
-
-
-def read_image(record: ImageRecord) -> tv_tensors.Image:
-    """Return an image as uint8 [3, H, W], in RGB.
-
-    Raises:
-        DataError: the file cannot be read whole, or its size is not the one its annotation gives.
-    """
-    try:
-        with Image.open(record.path) as file:
-            image = file.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
-        message = f"{record.path} cannot be read ({error}); replace it, or take it off the split's list"
-        raise DataError(message) from error
-    if image.size != (record.width, record.height):
-        raise DataError(
-            f"{record.path} has {image.width}×{image.height} pixels, but its annotation gives "
-            f"{record.width}×{record.height}; its boxes cannot be trusted"
-        )
-    return tv_tensors.Image(v2.functional.pil_to_tensor(image))
 
 
 class TrainingSet(Dataset[tuple[Tensor, Tensor, Tensor]]):

@@ -1,5 +1,7 @@
 """Augmentation in the manner of SSD for training, and resizing for tests, from torchvision's transforms."""
 
+from typing import Any
+
 import torch
 from torch.nn.functional import pad
 from torchvision.transforms import v2
@@ -22,7 +24,7 @@ def training_transform(size: int, augmentation: str) -> v2.Transform:
         augment = [
             v2.RandomPhotometricDistort(p=0.5),
             v2.RandomZoomOut(fill=[round(255 * m) for m in MEAN], side_range=(1, 4), p=0.5),
-            v2.RandomIoUCrop(),
+            _IoUCrop(),
             v2.SanitizeBoundingBoxes(),
         ]
     return v2.Compose(
@@ -39,11 +41,34 @@ def inference_transform(size: int, shorter_side: int | None, longer_side: int) -
         shorter_side: of a resized image in pixels, or None to warp images to size × size as in training, as SSD does.
         longer_side: the most pixels that the longer side may have; the shorter side is smaller where this binds.
     """
-    if shorter_side is None:
-        resize = v2.Resize((size, size), antialias=True)
-    else:
-        resize = v2.Resize(shorter_side, max_size=longer_side, antialias=True)
+    resize = v2.Resize((size, size), antialias=True) if shorter_side is None else _Resize(shorter_side, longer_side)
     return v2.Compose([resize, *_normalisation()])
+
+
+class _IoUCrop(v2.RandomIoUCrop):
+    """Crop as torchvision does, but leave images alone of whose side torchvision may take no pixel."""
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        if min(v2.functional.get_size(flat_inputs[0])) * self.min_scale < 1:
+            return {}
+        return super().make_params(flat_inputs)
+
+
+class _Resize(v2.Transform):
+    """Resize an image as `v2.Resize(shorter_side, max_size=longer_side)` does, but never to a side without pixels."""
+
+    def __init__(self, shorter_side: int, longer_side: int) -> None:
+        super().__init__()
+        self.shorter_side, self.longer_side = shorter_side, longer_side
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        height, width = v2.functional.get_size(inpt)
+        shorter = self.shorter_side
+        longer = int(shorter * max(height, width) / min(height, width))
+        if longer > self.longer_side:
+            shorter, longer = max(int(self.longer_side * shorter / longer), 1), self.longer_side
+        size = [longer, shorter] if width <= height else [shorter, longer]
+        return v2.functional.resize(inpt, size, antialias=True)
 
 
 def _normalisation() -> list[v2.Transform]:

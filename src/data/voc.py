@@ -1,54 +1,56 @@
-"""PASCAL VOC's layout: `Annotations/*.xml`, `JPEGImages/` and `ImageSets/Main/<set>.txt`."""
+"""Images with XML files as PASCAL VOC's, in VOC's layout or flat."""
 
 import logging
-import math
-import xml.etree.ElementTree as ET
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
-from src.data.messages import first_names
+from src.data.images import read_header
+from src.data.messages import first_names, look_alike
 from src.data.records import Box, DataError, ImageRecord, make_record
 from src.data.voc_sets import VocFiles, list_files
+from src.data.voc_xml import VocObject, read_annotation
 
 logger = logging.getLogger(__name__)
 
+# What may be odd about a box or XML file without being an error, besides what drops a box, and what is done about it.
+ODDITIES = {
+    "all outside": "{} XML files have every box outside and may belong to other images:",
+    "clipped": "clipped {} boxes that reach more than a pixel beyond their image, in",
+    "exchanged": "exchanged the corners of {} boxes with xmin above xmax or ymin above ymax, in",
+    "without size": "{} XML files give no image size, read from the images instead:",
+}
 
-def read_voc(root: str | Path, split: str, classes: Sequence[str] | None = None) -> list[ImageRecord]:
-    """Return the images of a split of a folder in PASCAL VOC's layout, in the order of their set lists.
 
-    Boxes are clipped to their image. Those without area or wholly outside are dropped, and a size missing from an XML
-    file is read from the image, each with one warning for the whole call.
+def read_voc(
+    root: str | Path, split: str, classes: Sequence[str] | None = None, *, flat: bool = False
+) -> list[ImageRecord]:
+    """Return the images of a split of a folder with VOC's XML files, in the order of their set lists.
+
+    Boxes are clipped to their image, and exchanged corners put in order. Boxes without area or wholly outside are
+    dropped. A size missing from an XML file is read from the image. One warning for the whole call counts all of these.
 
     Args:
         root: the data set's folder.
         split: set names joined by +. A name `YYYY_set`, where `root/VOCYYYY` exists (`root` is then the VOCdevkit
             folder), is that folder's list `ImageSets/Main/set.txt`; any other name is a list of `root` itself; `all`
-            takes every image. A folder without any list has its images dealt to `train`, `val` and `test` (7 : 1 : 2)
+            takes every image. `trainval` is train and val where it has no list. A folder without any list may have
+            folders train, val (or valid) and test; else its images are dealt to `train`, `val` and `test` (7 : 1 : 2)
             by a hash of their names.
         classes: what the labels index; None for `voc_classes` of the same split.
+        flat: images and XML files stand beside each other, or in folders of their own, instead of in VOC's layout.
 
     Raises:
         DataError: a file is missing or defective, or a class is not among `classes`; the message names the file.
     """
-    parsed = parse_voc(Path(root), split)
+    parsed = parse_flat(Path(root), split) if flat else parse_voc(Path(root), split)
     return parsed.records(parsed.class_names() if classes is None else classes)
 
 
 def voc_classes(root: str | Path, split: str) -> list[str]:
     """Return the class names in the annotations of a split, sorted; see `read_voc` for splits."""
     return parse_voc(Path(root), split).class_names()
-
-
-@dataclass(frozen=True)
-class VocObject:
-    """An object of an XML file, its corners (xmin, ymin, xmax, ymax) still one-based and inclusive."""
-
-    name: str
-    corners: Box
-    difficult: bool
 
 
 @dataclass(frozen=True)
@@ -75,99 +77,108 @@ class VocSplit:
     def records(self, classes: Sequence[str]) -> list[ImageRecord]:
         """Return a record of each image, as `read_voc` does."""
         label_of = {name: label for label, name in enumerate(classes)}
-        without_size: list[str] = []
-        without_area: list[str] = []
-        outside: list[str] = []
+        odd: dict[str, list[str]] = defaultdict(list)  # names of XML files, one for each box or file, by oddity
         records = []
         for annotation in self.annotations:
-            files, (width, height) = annotation.files, annotation.size
-            if width <= 0 or height <= 0:
-                width, height = _size_in_header(files.image)
-                without_size.append(files.xml.name)
-            boxes, labels, difficult = [], [], []
             for item in annotation.objects:
                 if item.name not in label_of:
-                    raise DataError(
-                        f"{files.xml}: class {item.name!r} is not one of the classes {', '.join(classes)}; "
-                        "correct the annotation or the list of classes"
-                    )
-                xmin, ymin, xmax, ymax = item.corners
-                if not (xmax > xmin and ymax > ymin):
-                    without_area.append(files.xml.name)
-                    continue
-                box = (max(xmin - 1, 0), max(ymin - 1, 0), min(xmax, width), min(ymax, height))
-                if box[2] <= box[0] or box[3] <= box[1]:
-                    outside.append(files.xml.name)
-                    continue
-                boxes.append(box)
-                labels.append(label_of[item.name])
-                difficult.append(item.difficult)
-            records.append(
-                make_record(files.stem, files.image, (width, height), boxes=boxes, labels=labels, difficult=difficult)
-            )
-        self._warn(without_area, outside, without_size)
+                    raise DataError(_unknown_class(annotation.files.xml, item.name, classes))
+            records.append(_record(annotation, label_of, odd))
+        if odd:
+            logger.warning("%s, %s: %s", self.root, self.split, "; ".join(_counts(odd)))
         return records
-
-    def _warn(self, without_area: list[str], outside: list[str], without_size: list[str]) -> None:
-        if without_area or outside:
-            logger.warning(
-                "%s, %s: dropped %d boxes without area and %d wholly outside their image, in %s",
-                self.root,
-                self.split,
-                len(without_area),
-                len(outside),
-                first_names(sorted({*without_area, *outside})),
-            )
-        if without_size:
-            logger.warning(
-                "%s, %s: %d XML files give no image size, read from the images instead: %s",
-                self.root,
-                self.split,
-                len(without_size),
-                first_names(without_size),
-            )
 
 
 def parse_voc(root: Path, split: str) -> VocSplit:
-    """Read the set lists and XML files of a split, each file once; see `read_voc` for splits."""
-    return VocSplit(root, split, [_parse_annotation(files) for files in list_files(root, split)])
+    """Read the set lists and XML files of a split in VOC's layout, each file once; see `read_voc` for splits."""
+    return _parse(root, split, list_files(root, split))
 
 
-def _parse_annotation(files: VocFiles) -> VocAnnotation:
-    xml = files.xml
-    try:
-        tree = ET.fromstring(xml.read_bytes())
-    except (ET.ParseError, ValueError, LookupError) as error:
-        raise DataError(f"{xml} cannot be parsed as XML ({error}); restore or delete it") from error
-    width, height = (int(_number(tree.findtext(f"size/{side}") or "0", xml)) for side in ("width", "height"))
-    objects = []
-    for number, element in enumerate(tree.iterfind("object"), start=1):
-        name = (element.findtext("name") or "").strip()
-        bndbox = element.find("bndbox")
-        if not name or bndbox is None:
-            raise DataError(f"{xml}: object {number} has no {'bndbox' if name else 'name'}")
-        texts = [bndbox.findtext(tag) for tag in ("xmin", "ymin", "xmax", "ymax")]
-        if None in texts:
-            raise DataError(f"{xml}: the bndbox of object {number} lacks one of xmin, ymin, xmax, ymax")
-        difficult = _number(element.findtext("difficult") or "0", xml) != 0
-        xmin, ymin, xmax, ymax = (_number(text or "", xml) for text in texts)
-        objects.append(VocObject(name, (xmin, ymin, xmax, ymax), difficult))
-    return VocAnnotation(files, (width, height), objects)
+def parse_flat(root: Path, split: str) -> VocSplit:
+    """Read the XML files of a split of a flat folder, each once; see `read_voc` for splits."""
+    return _parse(root, split, list_files(root, split, flat=True))
 
 
-def _number(text: str, xml: Path) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise DataError(f"{xml}: {text!r} stands where a size, a coordinate or a difficult flag should be")
-    return number
+def _parse(root: Path, split: str, files: list[VocFiles]) -> VocSplit:
+    return VocSplit(root, split, [VocAnnotation(of_image, *read_annotation(of_image.xml)) for of_image in files])
 
 
-def _size_in_header(path: Path) -> tuple[int, int]:
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except OSError as error:
-        raise DataError(f"{path} cannot be read as an image ({error}); restore or delete it") from error
+def _record(annotation: VocAnnotation, label_of: dict[str, int], odd: dict[str, list[str]]) -> ImageRecord:
+    """Build the record of an image, and note in `odd` what is odd about its boxes and size."""
+    files, size, xml = annotation.files, annotation.size, annotation.files.xml.name
+    if size == (0, 0):
+        size = read_header(files.image).upright
+        odd["without size"].append(xml)
+    kept: list[tuple[VocObject, Box]] = []
+    outside = 0
+    for item in annotation.objects:
+        box, oddities = _box_in_image(item.corners, size)
+        for oddity in oddities:
+            odd[oddity].append(xml)
+        outside += "outside" in oddities
+        if box is not None:
+            kept.append((item, box))
+    if outside and not kept:
+        _check_size(annotation)
+        odd["all outside"].append(xml)
+    return make_record(
+        files.stem,
+        files.image,
+        size,
+        boxes=[box for _, box in kept],
+        labels=[label_of[item.name] for item, _ in kept],
+        difficult=[item.difficult for item, _ in kept],
+    )
+
+
+def _box_in_image(corners: Box, size: tuple[int, int]) -> tuple[Box | None, list[str]]:
+    """Return a box (x1, y1, x2, y2) clipped to its image, None where nothing of it is left, and what was odd."""
+    (width, height), (xmin, ymin, xmax, ymax) = size, corners
+    odd = []
+    if xmin > xmax or ymin > ymax:
+        xmin, xmax, ymin, ymax = min(xmin, xmax), max(xmin, xmax), min(ymin, ymax), max(ymin, ymax)
+        odd.append("exchanged")
+    # In an image one pixel wide every box begins and ends in the same column.
+    if (xmin == xmax and width > 1) or (ymin == ymax and height > 1):
+        return None, [*odd, "without area"]
+    x1, y1, x2, y2 = max(xmin - 1, 0), max(ymin - 1, 0), min(xmax, width), min(ymax, height)
+    if x2 <= x1 or y2 <= y1:
+        return None, [*odd, "outside"]
+    if xmin < 0 or ymin < 0 or xmax > width + 1 or ymax > height + 1:
+        odd.append("clipped")
+    return (x1, y1, x2, y2), odd
+
+
+def _check_size(annotation: VocAnnotation) -> None:
+    """Raise a DataError if an annotation whose boxes all lie outside its image gives a size that is not the image's."""
+    if annotation.size == (0, 0):
+        return
+    header, (width, height) = read_header(annotation.files.image), annotation.size
+    if annotation.size not in (header.upright, header.stored):
+        raise DataError(
+            f"{annotation.files.xml} gives the size {width}×{height}, outside which all its boxes lie; "
+            f"{annotation.files.image} has {header.upright[0]}×{header.upright[1]} pixels. Correct the size"
+        )
+
+
+def _counts(odd: dict[str, list[str]]) -> list[str]:
+    """Return how many boxes or files are odd in each way, with the names of the first files."""
+    counts = []
+    if dropped := {*odd["without area"], *odd["outside"]}:
+        counts.append(
+            f"dropped {len(odd['without area'])} boxes without area and {len(odd['outside'])} wholly outside their "
+            f"image, in {first_names(sorted(dropped))}"
+        )
+    for oddity, message in ODDITIES.items():
+        if files := odd[oddity]:
+            counts.append(f"{message.format(len(files))} {first_names(sorted(set(files)))}")
+    return counts
+
+
+def _unknown_class(xml: Path, name: str, classes: Sequence[str]) -> str:
+    near = [other for other in classes if look_alike(other) == look_alike(name)]
+    hint = f" ({near[0]!r} is, which looks alike)" if near else ""
+    return (
+        f"{xml}: class {name!r} is not one of the classes {', '.join(classes)}{hint}; "
+        "correct the annotation or the list of classes"
+    )

@@ -1,20 +1,22 @@
-"""The sets of PASCAL VOC's layout: which images and XML files a split such as `2007_trainval+2012_trainval` names."""
+"""Sets of images with XML files: which files a split such as `2007_trainval+2012_trainval` names."""
 
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from zlib import crc32
 
-from src.data.messages import first_names
+from src.data.messages import first_names, look_alike
 from src.data.records import DataError
+from src.data.text import read_text
+from src.data.voc_files import IMAGE_SUFFIXES, KINDS, SPLITS, Listing, list_flat, list_voc
+from src.data.voc_xml import read_root
 
 logger = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-# The last digit of the hash of an image's name decides its split where a folder has no lists.
+# The last digit of the hash of an image's name decides its split where nothing else does.
 HASH_DIGITS: dict[str, Sequence[int]] = {
     "test": (0, 1),
     "val": (2,),
@@ -27,13 +29,18 @@ HASH_DIGITS: dict[str, Sequence[int]] = {
 class VocFiles:
     """The files of one image."""
 
-    stem: str
+    stem: str  # its name: the path below its folder, without suffix
     image: Path
     xml: Path
 
 
-def list_files(root: Path, split: str) -> list[VocFiles]:
+def list_files(root: Path, split: str, *, flat: bool = False) -> list[VocFiles]:
     """Return the files of the images of a split, in the order of their set lists; see `read_voc` for splits.
+
+    Args:
+        root: the data set's folder.
+        split: set names joined by +.
+        flat: images and XML files stand beside each other, or in folders of their own, instead of in VOC's layout.
 
     Raises:
         DataError: a folder, list or file is missing, or an image is listed twice; the message names it.
@@ -42,41 +49,29 @@ def list_files(root: Path, split: str) -> list[VocFiles]:
         raise DataError(f"{root}: no such folder; dataset.root must name the folder of the data set")
     files: list[VocFiles] = []
     source_of: dict[str, str] = {}
-    listings: dict[Path, _Listing] = {}
+    list_folder: Callable[[Path], Listing] = list_flat if flat else list_voc
+    listings: dict[Path, Listing] = {}
+    warned: set[Path] = set()
     for item in split.split("+"):
-        folder, set_name = _folder_of(root, item)
+        folder, set_name = (root, item) if flat else _folder_of(root, item)
         if folder not in listings:
-            listings[folder] = _list_folder(folder)
-            if not listings[folder].lists and set_name != "all":
-                logger.warning(
-                    "%s has no lists in ImageSets/Main: its images are dealt to train, val and test "
-                    "(7 : 1 : 2) by a hash of their names",
-                    folder,
-                )
+            listings[folder] = list_folder(folder)
         listing = listings[folder]
-        stems, source = _stems(listing, set_name)
+        stems, source, kind = _stems(listing, set_name)
+        if kind != "list" and folder not in warned:
+            warned.add(folder)
+            _warn_without_list(listing, kind)
         if not stems:
-            raise DataError(f"{source} lists no image")
-        _check_files(listing, stems, source)
+            raise DataError(f"{source} lists no image; add images, or name another split")
         for stem in stems:
             if stem in source_of:
                 raise DataError(
                     f"image {stem} is listed twice in split {split}, by {source_of[stem]} and by {source}; "
-                    "the names of the images must differ"
+                    "delete one of the two lines, or give the images different names"
                 )
             source_of[stem] = source
             files.append(VocFiles(stem, listing.images[stem], listing.xmls[stem]))
     return files
-
-
-@dataclass(frozen=True)
-class _Listing:
-    """The files of a folder in VOC's layout, by stem."""
-
-    folder: Path
-    images: dict[str, Path]
-    xmls: dict[str, Path]
-    lists: dict[str, Path]
 
 
 def _folder_of(root: Path, item: str) -> tuple[Path, str]:
@@ -97,59 +92,140 @@ def _folder_of(root: Path, item: str) -> tuple[Path, str]:
     return root, item
 
 
-def _list_folder(folder: Path) -> _Listing:
-    """Return the files of a folder, from one listing each: a query per file is slow on a cluster's file system."""
-    images = _files_by_stem(folder, "JPEGImages", IMAGE_SUFFIXES)
-    xmls = _files_by_stem(folder, "Annotations", (".xml",))
-    lists = {path.stem: path for path in (folder / "ImageSets" / "Main").glob("*.txt")}
-    return _Listing(folder, images=images, xmls=xmls, lists=lists)
-
-
-def _files_by_stem(folder: Path, subfolder: str, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    paths: dict[str, Path] = {}
-    if not (folder / subfolder).is_dir():
-        raise DataError(f"{folder} has no folder {subfolder}; is it in PASCAL VOC's layout?")
-    with os.scandir(folder / subfolder) as entries:
-        for name in sorted(entry.name for entry in entries):
-            stem, suffix = os.path.splitext(name)
-            if suffix.lower() not in suffixes:
-                continue
-            if stem in paths:
-                raise DataError(f"{folder / subfolder} has both {paths[stem].name} and {name}; keep one")
-            paths[stem] = folder / subfolder / name
-    return paths
-
-
-def _stems(listing: _Listing, set_name: str) -> tuple[list[str], str]:
-    """Return the names of a set's images, and what lists them, for messages."""
-    folder, images, lists = listing.folder, listing.images, listing.lists
-    if set_name == "all":
-        return list(images), str(folder / "JPEGImages")
+def _stems(listing: Listing, set_name: str) -> tuple[list[str], str, str]:
+    """Return the names of a set's images, what lists them, for messages, and its kind: list, all, folder or hash."""
+    folder, lists = listing.folder, listing.lists
     if set_name in lists:
-        lines = lists[set_name].read_text(encoding="utf-8-sig").splitlines()
-        lines = [line.strip() for line in lines if line.strip()]
-        # Lists of one class have a flag after the name; but a name may itself hold spaces.
-        return [line if line in images else line.split()[0] for line in lines], str(lists[set_name])
-    if not lists and set_name in HASH_DIGITS:
-        stems = [stem for stem in images if crc32(stem.encode()) % 10 in HASH_DIGITS[set_name]]
-        return stems, f"{folder} (which has no lists in ImageSets/Main), dealt to {set_name},"
+        return _listed(listing, lists[set_name]), str(lists[set_name]), "list"
+    if set_name == "trainval" and "train" in lists:
+        paths = [lists[name] for name in ("train", "val", "valid", "validation") if name in lists][:2]
+        stems = [stem for path in paths for stem in _listed(listing, path)]
+        return _sorted(stems, listing), " and ".join(map(str, paths)), "list"
+    if set_name == "all":
+        return _annotated(listing), f"{folder} (all)", "all"
+    list_folder = next((path.parent for path in lists.values()), folder / "ImageSets" / "Main")
+    set_names, problem = set(lists), f"{list_folder} has no list {set_name}.txt"
+    if not lists and (splits := {split for stem in listing.images if (split := listing.split_of(stem))}):
+        wanted = {"train", "val"} if set_name == "trainval" else {SPLITS.get(set_name.casefold())}
+        if stems := [stem for stem in _annotated(listing) if listing.split_of(stem) in wanted]:
+            return _sorted(stems, listing), f"{folder} (folders of {set_name})", "folder"
+        set_names, problem = splits, f"{folder} has no annotated image in a folder {set_name}"
+    elif not lists:
+        if digits := HASH_DIGITS.get(set_name):
+            stems = [stem for stem in _annotated(listing) if crc32(PurePosixPath(stem).name.encode()) % 10 in digits]
+            return stems, f"{folder} (which has no lists in ImageSets/Main), dealt to {set_name},", "hash"
+        set_names = set(HASH_DIGITS)
     # Shortest first, so that train and val come before VOC's sixty lists of single classes.
-    set_names = sorted(lists or HASH_DIGITS, key=lambda name: (len(name), name))
-    raise DataError(
-        f"{folder / 'ImageSets' / 'Main'} has no list {set_name}.txt; the sets are {first_names(set_names, 12)}, "
-        "and all for every image"
-    )
+    known = first_names(sorted(set_names, key=lambda name: (len(name), name)), 12)
+    raise DataError(f"{problem}; the sets are {known}, and all for every image")
 
 
-def _check_files(listing: _Listing, stems: list[str], source: str) -> None:
-    """Raise a DataError if an image of a set has no file or no annotation."""
-    for kind, subfolder, paths in (
-        ("image", "JPEGImages", listing.images),
-        ("XML file", "Annotations", listing.xmls),
-    ):
+def _annotated(listing: Listing) -> list[str]:
+    """Return the names of the images that have an XML file, for a set without a list.
+
+    Raises:
+        DataError: an XML file has no image.
+    """
+    without_image = [stem for stem in listing.xmls if stem not in listing.images]
+    if without_image:
+        for stem in without_image[:5]:
+            read_root(listing.xmls[stem])  # its error is the better one for a file of another format
+        raise DataError(
+            f"{listing.folder}: {len(without_image)} of {len(listing.xmls)} XML files have no image: "
+            f"{_names(without_image, listing, listing.images)}; add the images, or delete the XML files"
+        )
+    return [stem for stem in listing.images if stem in listing.xmls]
+
+
+def _sorted(stems: list[str], listing: Listing) -> list[str]:
+    """Sort names by the images' file names, so that sets that are joined have the order they have in other formats."""
+    return sorted(stems, key=lambda stem: listing.images[stem].name)
+
+
+def _warn_without_list(listing: Listing, kind: str) -> None:
+    """Count the images that a set without a list leaves out."""
+    folder, images = listing.folder, listing.images
+    if kind == "hash":
+        logger.warning(
+            "%s has no lists in ImageSets/Main: its images are dealt to train, val and test "
+            "(7 : 1 : 2) by a hash of their names",
+            folder,
+        )
+    left_out = {
+        "images have no XML file, count as not annotated": [images[stem] for stem in images.keys() - listing.xmls],
+        "files are no images of a format that is read": listing.others.values(),
+        "images stand outside the folders of the splits": [
+            path for stem, path in images.items() if kind == "folder" and not listing.split_of(stem)
+        ],
+    }
+    for reason, paths in left_out.items():
+        if paths:
+            names = sorted(str(path.relative_to(folder)) for path in paths)
+            logger.warning("%s: %d %s and are left out: %s", folder, len(names), reason, first_names(names))
+
+
+def _listed(listing: Listing, path: Path) -> list[str]:
+    """Return the names of the images on a list.
+
+    A line is an image's name, or its path with or without suffix and folders. In VOC's lists of one class a flag
+    follows, 1, 0 (only difficult objects) or -1; images with -1, which do not hold the class, are left out.
+
+    Raises:
+        DataError: a listed image or its XML file is missing.
+    """
+    # Not splitlines(), which also ends lines at characters that names may hold.
+    lines = [line.strip() for line in re.split(r"[\r\n]", read_text(path)) if line.strip()]
+    stems, without_class = [], 0
+    for line in lines:
+        stem = _find(listing, line)
+        flagged = re.fullmatch(r"(.*\S)\s+(-1|0|1)", line)
+        if stem is None and flagged:
+            if flagged[2] == "-1":
+                without_class += 1
+                continue
+            line = flagged[1]
+            stem = _find(listing, line)
+        stems.append(stem or line)
+    if without_class:
+        logger.info(
+            "%s: %d of %d images are flagged -1, do not hold the class and are left out",
+            path,
+            without_class,
+            len(lines),
+        )
+    for kind, paths in (("image", listing.images), ("XML file", listing.xmls)):
         missing = [stem for stem in stems if stem not in paths]
         if missing:
+            subfolder = {"image": "JPEGImages", "XML file": "Annotations"}[kind]
+            folder = listing.folder / subfolder if (listing.folder / subfolder).is_dir() else listing.folder
             raise DataError(
-                f"{listing.folder / subfolder} has no {kind} for {len(missing)} of the {len(stems)} images that "
-                f"{source} lists: {first_names(missing)}; add them, or take them off the list"
+                f"{folder} has no {kind} for {len(missing)} of the {len(stems)} images that "
+                f"{path} lists: {_names(missing, listing, paths)}; add them, or take them off the list"
             )
+    return stems
+
+
+def _find(listing: Listing, line: str) -> str | None:
+    """Return the name of the image that a line of a list means, None if there is no such file."""
+    parts = PurePosixPath(_without_suffix(line.replace("\\", "/"))).parts
+    candidates = [line, *("/".join(parts[start:]) for start in range(len(parts)))]
+    parts = (*(part for part in parts[:-1] if part.casefold() not in KINDS), *parts[-1:])
+    candidates += ["/".join(parts[start:]) for start in range(len(parts))]
+    return next((name for name in candidates if name in listing.images or name in listing.xmls), None)
+
+
+def _without_suffix(name: str) -> str:
+    stem, suffix = os.path.splitext(name)
+    return stem if suffix.lower() in (*IMAGE_SUFFIXES, ".xml") else name
+
+
+def _names(missing: Sequence[str], listing: Listing, paths: dict[str, Path]) -> str:
+    """Return the first missing names, and files that may be what is meant by the first five."""
+    similar = {look_alike(stem): path for stem, path in paths.items()}
+    meant = []
+    for name in map(_without_suffix, missing[:5]):
+        if name in listing.others:
+            meant.append(f"{listing.others[name].name} is not in a format that is read: convert it to JPEG or PNG")
+        elif look_alike(name) in similar:
+            meant.append(f"{similar[look_alike(name)].name} differs only in upper case or in how accents are written")
+    return first_names(missing) + (f" ({'; '.join(meant)})" if meant else "")

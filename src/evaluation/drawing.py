@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from src.data.loading import read_image
+from src.data.images import read_image
 from src.data.records import ImageRecord
 from src.detectors.detections import Detections
 

@@ -17,7 +17,7 @@ from torchvision.transforms import v2
 from src import losses
 from src.config.identity import identity, to_plain
 from src.config.registry import DETECTORS, LOSSES, loss_call, used_options
-from src.data.datasets import check_dataset_fingerprint, read_data
+from src.data.datasets import check_dataset_fingerprint, format_of, read_data
 from src.data.loading import InferenceBatch, Share, TrainingBatch, TrainingSet, inference_batches, training_batches
 from src.data.records import ImageRecord
 from src.data.transforms import inference_transform, training_transform
@@ -55,9 +55,10 @@ def train_and_test(config: DictConfig, directory: Path, name: str, world: World,
 
     facts = {"run_id": directory.name, "identity": identity(config), "environment": environment(device)}
     if world.is_main:
-        facts["data"] = check_dataset_fingerprint(
+        fingerprint = check_dataset_fingerprint(
             directory, config.dataset.root, train=data.train.records, test=data.test, classes=data.classes
         )
+        facts["data"] = {**fingerprint, "format": format_of(config.dataset.format, config.dataset.root)}
         write_atomically(directory / "config.yaml", lambda file: OmegaConf.save(config, file))
     logged_to = config.wandb if world.is_main else {**config.wandb, "mode": "disabled"}
     with Tracker(directory, name, {**to_plain(config), **facts}, **logged_to) as tracker:

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms import v2
 
-from src.data.loading import Share, TrainingSet, inference_batches, read_image, training_batches
-from src.data.records import DataError, make_record
-from src.data.transforms import inference_transform, padded_size, training_transform
+from src.data.loading import Share, TrainingSet, inference_batches, training_batches
+from src.data.records import make_record
+from src.data.transforms import MEAN, STD, inference_transform, padded_size, training_transform
 
 
 @pytest.fixture
@@ -121,21 +122,28 @@ def test_the_shorter_side_gives_way_to_the_longer():
     assert padded_size(100, 300, inference_transform(64, None, 96)) == (64, 64)
 
 
-def test_broken_images_are_named(tmp_path, records):
-    whole = records[0].path.read_bytes()
-    records[0].path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"0\.jpg cannot be read"):
-        read_image(records[0])
-    records[1].path.unlink()
-    with pytest.raises(DataError, match=r"1\.jpg cannot be read"):
-        read_image(records[1])
-    Image.new("RGB", (30, 30)).save(records[2].path)
-    with pytest.raises(DataError, match="30×30 pixels, but its annotation gives 120×90"):
-        read_image(records[2])
+@pytest.mark.parametrize("size", [(1, 1000), (4000, 1), (3, 900), (1, 1), (2, 2)])
+@pytest.mark.parametrize("augmentation", ["ssd", "flip"])
+def test_images_a_few_pixels_wide_or_high_survive_the_transforms(tmp_path, size, augmentation):
+    Image.new("RGB", size, "red").save(tmp_path / "a.png")
+    record = make_record("a", tmp_path / "a.png", size, boxes=[[0, 0, *size]], labels=[0])
+    dataset = TrainingSet([record], training_transform(64, augmentation))
+    for seed in range(10):
+        image, boxes, labels = dataset[0, seed]
+        assert image.shape == (3, 64, 64) and image.isfinite().all() and len(boxes) == len(labels)
+    for transform in (inference_transform(64, 60, 90), inference_transform(64, None, 90)):
+        [batch] = inference_batches([record], transform, 1, workers=0)
+        assert batch.images.shape[-2] <= 96 and batch.images.isfinite().all()
+        assert min(batch.sizes[0]) >= 1
 
 
-def test_grey_and_transparent_images_are_read_as_rgb(tmp_path):
-    for mode in ("L", "RGBA", "P", "CMYK"):
-        path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
-        Image.new(mode, (20, 10)).save(path)
-        assert read_image(make_record("a", path, (20, 10), boxes=[], labels=[])).shape == (3, 10, 20)
+def test_the_shorter_and_the_longer_side_may_be_equal():
+    assert padded_size(300, 100, inference_transform(32, 64, 64)) == (64, 32)
+
+
+@pytest.mark.parametrize("size", [(375, 500), (500, 333), (480, 640), (100, 100), (20, 333)])
+def test_test_images_are_resized_as_torchvision_does(size):
+    image = torch.randint(0, 256, (3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    expected = v2.functional.resize(image, 60, max_size=90, antialias=True)
+    normalised = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)])(expected)
+    assert torch.equal(inference_transform(32, 60, 90)(image), normalised)

@@ -1,9 +1,14 @@
 """Which images and XML files the splits of PASCAL VOC's layout name."""
 
+import os
+import shutil
+from pathlib import Path
 from zlib import crc32
 
 import pytest
+from PIL import Image
 
+from src.data.images import read_image
 from src.data.records import DataError
 from src.data.voc import read_voc, voc_classes
 from tests.data.voc_folder import add_image, add_list, add_two_images, object_xml
@@ -15,14 +20,89 @@ def root(tmp_path):
     return tmp_path
 
 
-def test_lists_may_have_flags_blank_lines_and_names_with_spaces(root):
+def ids(root, split, **options):
+    return [record.image_id for record in read_voc(root, split, **options)]
+
+
+def test_lists_may_have_flags_blank_lines_and_names_with_spaces(root, caplog):
+    caplog.set_level("INFO")
     add_image(root, "image (1)", object_xml())
-    add_list(root, "cat_train", "a  1", "", "b -1", "image (1)")
-    assert [record.image_id for record in read_voc(root, "cat_train")] == ["a", "b", "image (1)"]
+    add_list(root, "cat_train", "a  1", "", "b -1", "image (1)", "gone -1")
+    assert ids(root, "cat_train") == ["a", "image (1)"]
+    assert "cat_train.txt: 2 of 4 images are flagged -1" in caplog.text
+    add_list(root, "dog_train", "b\t0", "image (1) 1")
+    assert ids(root, "dog_train") == ["b", "image (1)"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["a.jpg", "a.JPG", "a.png", "a.xml", "./a", "JPEGImages/a.jpg", "C:\\data\\JPEGImages\\a.jpg", "/x/y/a", " a "],
+)
+def test_lists_may_have_suffixes_and_folders(root, line):
+    add_list(root, "val", line)
+    assert ids(root, "val") == ["a"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lists_may_be_in_any_unicode_encoding(root, encoding, end):
+    add_image(root, "über", object_xml())
+    (root / "ImageSets" / "Main" / "val.txt").write_bytes(f"b{end}über{end}".encode(encoding))
+    assert ids(root, "val") == ["b", "über"]
+
+
+def test_a_list_in_another_encoding_is_named(root):
+    add_image(root, "über", object_xml())
+    (root / "ImageSets" / "Main" / "val.txt").write_bytes("b\nüber".encode("latin-1"))
+    with pytest.raises(DataError, match=r"val\.txt: line 2 is not UTF-8.*save the file as UTF-8"):
+        read_voc(root, "val")
+
+
+@pytest.mark.parametrize("lines", [["a", "a"], ["a", "a.jpg"], ["a 1", "a 1"]])
+def test_a_name_that_a_list_repeats_is_named(root, lines):
+    add_list(root, "val", *lines)
+    with pytest.raises(DataError, match=r"image a is listed twice in split val, by .*val\.txt"):
+        read_voc(root, "val")
+
+
+@pytest.mark.parametrize(("line", "there"), [("A", "a.jpg"), ("A.jpg", "a.jpg"), ("U\u0308ber", "über.jpg")])
+def test_names_that_differ_in_case_or_accents_are_named_with_the_near_match(root, line, there):
+    add_image(root, "über", object_xml())
+    add_list(root, "val", line)
+    with pytest.raises(DataError, match=f"no image for 1 of the 1.*{there} differs only in upper case"):
+        read_voc(root, "val")
+
+
+def test_trainval_is_train_and_val_where_it_has_no_list(root):
+    add_image(root, "c", object_xml())
+    assert ids(root, "trainval") == ["a", "b"]
+    add_list(root, "val", "c")
+    assert ids(root, "trainval") == ["a", "b", "c"]
+    add_list(root, "trainval", "c", "a")
+    assert ids(root, "trainval") == ["c", "a"]
+
+
+def test_lists_may_stand_in_imagesets_itself(root):
+    (root / "ImageSets" / "Main").joinpath("train.txt").rename(root / "ImageSets" / "train.txt")
+    assert ids(root, "train") == ["b", "a"]
+
+
+FORMATS = [(".bmp", "BMP"), (".webp", "WEBP"), (".tif", "TIFF"), (".TIFF", "TIFF"), (".gif", "GIF"), (".jfif", "JPEG")]
+FORMATS += [(".jpg", "JPEG"), (".JPG", "JPEG"), (".jpeg", "JPEG"), (".PnG", "PNG"), (".ppm", "PPM"), (".jpg", "PNG")]
+
+
+@pytest.mark.parametrize(("suffix", "file_format"), FORMATS)
+def test_images_may_be_of_any_common_format(tmp_path, suffix, file_format):
+    add_image(tmp_path, "x", object_xml())
+    (tmp_path / "JPEGImages" / "x.jpg").unlink()
+    Image.new("RGB", (100, 80), "red").save(tmp_path / "JPEGImages" / f"x{suffix}", format=file_format)
+    [record] = read_voc(tmp_path, "all")
+    red, green, _ = read_image(record)[:, 0, 0].tolist()
+    assert red > 250 and green < 5
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".JPG", ".jpeg", ".PnG"])
-def test_images_may_be_jpeg_or_png_files(tmp_path, suffix):
+def test_names_of_images_may_have_dots(tmp_path, suffix):
     add_image(tmp_path, "x.y", object_xml(), suffix=suffix)
     [record] = read_voc(tmp_path, "all")
     assert record.image_id == "x.y" and record.path.name == f"x.y{suffix}"
@@ -89,22 +169,19 @@ def test_without_lists_images_are_dealt_by_hash(tmp_path, caplog):
     for stem in stems:
         add_image(tmp_path, stem, object_xml())
 
-    def ids(split):
-        return [record.image_id for record in read_voc(tmp_path, split)]
-
-    train, val, test = ids("train"), ids("val"), ids("test")
+    train, val, test = (ids(tmp_path, split) for split in ("train", "val", "test"))
     assert sorted(train + val + test) == stems
     assert val == [stem for stem in stems if crc32(stem.encode()) % 10 == 2]
     assert test == [stem for stem in stems if crc32(stem.encode()) % 10 < 2]
-    assert ids("trainval") == sorted(train + val)
+    assert ids(tmp_path, "trainval") == sorted(train + val)
     caplog.clear()
-    assert ids("train+val") == train + val
+    assert ids(tmp_path, "train+val") == train + val
     assert len(caplog.records) == 1 and "dealt to train, val and test" in caplog.text
     caplog.clear()
-    assert ids("all") == stems
+    assert ids(tmp_path, "all") == stems
     assert not caplog.records
     with pytest.raises(DataError, match="the sets are val, test, train, trainval"):
-        ids("validation")
+        ids(tmp_path, "validation")
 
 
 def test_a_dealt_set_without_images_is_an_error(tmp_path):
@@ -125,3 +202,124 @@ def test_missing_xml_files_are_named(root):
     (root / "Annotations" / "b.xml").unlink()
     with pytest.raises(DataError, match=r"Annotations has no XML file for 1 of the 2.*: b;"):
         read_voc(root, "train")
+
+
+def test_without_lists_an_annotation_without_its_image_is_an_error(tmp_path):
+    for stem in ("a", "b", "c"):
+        add_image(tmp_path, stem, object_xml())
+    (tmp_path / "JPEGImages" / "b.jpg").rename(tmp_path / "JPEGImages" / "b.heic")
+    for split in ("all", "trainval"):
+        with pytest.raises(
+            DataError, match=r"1 of 3 XML files have no image: b \(b\.heic is not in a format that is read"
+        ):
+            read_voc(tmp_path, split)
+    (tmp_path / "JPEGImages" / "b.heic").rename(tmp_path / "JPEGImages" / "B.jpg")
+    with pytest.raises(DataError, match=r"no image: b \(B\.jpg differs only in upper case"):
+        read_voc(tmp_path, "all")
+
+
+def test_without_lists_images_without_annotation_and_other_files_are_counted(tmp_path, caplog):
+    for stem in ("a", "b", "c"):
+        add_image(tmp_path, stem, object_xml())
+    (tmp_path / "Annotations" / "b.xml").unlink()
+    (tmp_path / "JPEGImages" / "photo.heic").touch()
+    for hidden in ("._a.jpg", ".DS_Store", "Thumbs.db"):
+        (tmp_path / "JPEGImages" / hidden).touch()
+        (tmp_path / "Annotations" / hidden).touch()
+    assert ids(tmp_path, "all") == ["a", "c"]
+    counted, unread = (record.message for record in caplog.records)
+    assert "1 images have no XML file, count as not annotated and are left out: JPEGImages/b.jpg" in counted
+    assert "1 files are no images of a format that is read and are left out: JPEGImages/photo.heic" in unread
+
+
+def test_images_in_subfolders_are_found_with_their_xml_files(tmp_path):
+    add_image(tmp_path, "a", object_xml())
+    for folder, suffix in (("JPEGImages", ".jpg"), ("Annotations", ".xml")):
+        (tmp_path / folder / "day 1").mkdir()
+        (tmp_path / folder / f"a{suffix}").rename(tmp_path / folder / "day 1" / f"a{suffix}")
+    assert ids(tmp_path, "all") == ["day 1/a"]
+    add_list(tmp_path, "val", "day 1/a.jpg")
+    assert ids(tmp_path, "val") == ["day 1/a"]
+
+
+def test_file_names_that_are_not_utf8_are_named(tmp_path):
+    add_image(tmp_path, "a", object_xml())
+    (tmp_path / "JPEGImages" / os.fsdecode(b"caf\xe9.jpg")).touch()
+    with pytest.raises(DataError, match=r"names are not UTF-8: caf\\xe9\.jpg; rename them"):
+        read_voc(tmp_path, "all")
+
+
+def flat(root, *places):
+    """Move images and XML files of VOC's layout to (folder of the image, folder of its XML file)."""
+    for number, (image_folder, xml_folder) in enumerate(places):
+        add_image(root / "voc", f"{number}", object_xml())
+        for folder, name in ((image_folder, f"JPEGImages/{number}.jpg"), (xml_folder, f"Annotations/{number}.xml")):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            (root / "voc" / name).rename(root / folder / Path(name).name)
+    shutil.rmtree(root / "voc")
+
+
+def test_a_flat_folder_is_dealt_by_hash(tmp_path, caplog):
+    flat(tmp_path, *[(".", ".")] * 20)
+    (tmp_path / "classes.txt").write_text("cat")
+    names = sorted(str(number) for number in range(20))
+    assert ids(tmp_path, "test", flat=True) == [name for name in names if crc32(name.encode()) % 10 < 2]
+    assert ids(tmp_path, "all", flat=True) == names
+    assert len(caplog.records) == 1 and "dealt to train, val and test" in caplog.text
+    (tmp_path / "3.xml").unlink()
+    assert "3" not in ids(tmp_path, "all", flat=True) and "1 images have no XML file" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("image_folder", "xml_folder"),
+    [
+        ("{}", "{}"),
+        ("{}/images", "{}/annotations"),
+        ("images/{}", "annotations/{}"),
+        ("{}/JPEGImages", "{}/Annotations"),
+    ],
+)
+def test_a_flat_folder_may_be_split_by_folders(tmp_path, caplog, image_folder, xml_folder):
+    splits = ["train", "train", "valid", "test"]
+    flat(tmp_path, *[(image_folder.format(split), xml_folder.format(split)) for split in splits])
+    assert ids(tmp_path, "train", flat=True) == ["train/0", "train/1"]
+    assert ids(tmp_path, "val", flat=True) == ids(tmp_path, "valid", flat=True) == ["valid/2"]
+    assert ids(tmp_path, "trainval", flat=True) == ["train/0", "train/1", "valid/2"]
+    assert ids(tmp_path, "test", flat=True) == ["test/3"]
+    assert not caplog.records
+    with pytest.raises(
+        DataError, match="no annotated image in a folder holdout; the sets are val, test, train, and all"
+    ):
+        ids(tmp_path, "holdout", flat=True)
+
+
+def test_folders_that_are_joined_are_sorted_by_file_name(tmp_path):
+    flat(tmp_path, ("valid", "valid"), ("train", "train"), ("valid", "valid"))
+    assert ids(tmp_path, "trainval", flat=True) == ["valid/0", "train/1", "valid/2"]
+
+
+def test_images_outside_the_folders_of_the_splits_are_counted(tmp_path, caplog):
+    flat(tmp_path, ("train", "train"), (".", "."))
+    assert ids(tmp_path, "train", flat=True) == ["train/0"]
+    assert "1 images stand outside the folders of the splits and are left out: 1.jpg" in caplog.text
+
+
+def test_a_flat_folder_may_have_lists(tmp_path):
+    flat(tmp_path, ("images", "annotations"), ("images", "annotations"), ("sub/images", "sub/xml"))
+    (tmp_path / "train.txt").write_text("images/1.jpg\nsub/images/2.jpg\n")
+    assert ids(tmp_path, "trainval", flat=True) == ["1", "sub/2"]
+    with pytest.raises(DataError, match="has no list test.txt; the sets are train, and all"):
+        ids(tmp_path, "test", flat=True)
+
+
+def test_another_formats_xml_in_a_flat_folder_is_named(tmp_path):
+    flat(tmp_path, (".", "."))
+    (tmp_path / "annotations.xml").write_text("<annotations/>")
+    with pytest.raises(DataError, match=r"annotations\.xml: its root element is <annotations>.*CVAT"):
+        ids(tmp_path, "all", flat=True)
+
+
+def test_links_to_folders_above_end(tmp_path):
+    flat(tmp_path, (".", "."))
+    (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
+    assert ids(tmp_path, "all", flat=True) == ["0"]

@@ -1,0 +1,66 @@
+"""Text files as people's programs write them: UTF-8 with or without a byte order mark, and UTF-16."""
+
+import codecs
+from pathlib import Path
+
+from src.data.records import DataError
+
+# UTF-32 first: its mark begins with that of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def read_bytes(path: Path, count: int = -1) -> bytes:
+    """Return a file's content, or its first `count` bytes.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return file.read(count)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file in UTF-8 or UTF-16, without its byte order mark.
+
+    Raises:
+        DataError: the file cannot be read, or is in another encoding.
+    """
+    data = read_bytes(path)
+    return decode_text(data, path, unicode_encoding(data) or "utf-8")
+
+
+def unicode_encoding(data: bytes) -> str | None:
+    """Return the encoding that the first bytes of a text show by their mark or their zeros, None if they show none."""
+    for mark, encoding in _MARKS:
+        if data.startswith(mark):
+            return encoding
+    if len(data) > 1 and not (data[0] and data[1]) and data[0] != data[1]:
+        return "utf-16-le" if data[0] else "utf-16-be"
+    return None
+
+
+def decode_text(data: bytes, path: Path, encoding: str) -> str:
+    """Decode the content of a file.
+
+    Raises:
+        DataError: there is no such encoding, or the file is not in it; the message names the first line that is not.
+    """
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{path}: line {line} is not {encoding.upper()}, nor is another encoding marked (byte "
+            f"0x{data[error.start]:02X}); save the file as UTF-8"
+        ) from error
+    except (LookupError, ValueError) as error:  # what an XML file declares may be no encoding
+        raise DataError(f"{path} declares an unknown encoding, {encoding!r}; save the file as UTF-8") from error

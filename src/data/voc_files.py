@@ -1,0 +1,129 @@
+"""The images, XML files and set lists of a folder, in PASCAL VOC's layout or flat."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from src.data.messages import first_names
+from src.data.records import DataError
+
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif", ".tga"}
+)
+# What stands beside images without being one. Any other file may be an image of a format that is not read: it is named.
+NOT_IMAGES = frozenset(
+    {".xml", ".txt", ".md", ".json", ".csv", ".yaml", ".yml", ".names", ".pbtxt", ".html", ".pdf"}
+    | {".py", ".ipynb", ".sh", ".mat", ".pkl", ".log", ".cache", ".zip", ".tar", ".gz", ".tfrecord"}
+)
+HIDDEN = ("thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin")
+# Folders that separate images from XML files: not part of an image's name in a flat folder.
+KINDS = ("images", "image", "imgs", "img", "jpegimages", "annotations", "annotation", "labels", "xml", "xmls")
+SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of a folder. Images and XML files are found by name: their path without suffix, such as `train/a`."""
+
+    folder: Path
+    images: dict[str, Path]
+    xmls: dict[str, Path]
+    others: dict[str, Path]  # files among the images that are none of a format that is read
+    lists: dict[str, Path]  # by name of the set
+
+    def split_of(self, name: str) -> str | None:
+        """Return train, val or test, if an image stands in a folder of that name or of one like it."""
+        parts = PurePosixPath(name).parts[:-1]
+        return next((SPLITS[part.casefold()] for part in parts if part.casefold() in SPLITS), None)
+
+
+def list_voc(folder: Path) -> Listing:
+    """Return the files of a folder with JPEGImages and Annotations.
+
+    Raises:
+        DataError: one of these is missing or cannot be read, or two images have one name.
+    """
+    for subfolder in ("JPEGImages", "Annotations"):
+        if not (folder / subfolder).is_dir():
+            raise DataError(f"{folder} has no folder {subfolder}; is it in PASCAL VOC's layout?")
+    beside_images = _by_name(folder / "JPEGImages", drop=())
+    xmls = _by_name(folder / "Annotations", drop=())
+    return Listing(folder, beside_images["image"], xmls["xml"], beside_images["other"], _lists(folder))
+
+
+def list_flat(folder: Path) -> Listing:
+    """Return the files of a folder whose images and XML files stand beside each other or in folders of their own.
+
+    Raises:
+        DataError: a folder cannot be read, or two images have one name.
+    """
+    files = _by_name(folder, drop=KINDS)
+    return Listing(folder, files["image"], files["xml"], files["other"], _lists(folder))
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder is one that systems leave behind, such as .DS_Store, ._a.jpg or Thumbs.db."""
+    return name.startswith(".") or name.casefold() in HIDDEN
+
+
+def _by_name(top: Path, drop: tuple[str, ...]) -> dict[str, dict[str, Path]]:
+    """Return the files below a folder by kind and name, names without the folders that are in `drop`."""
+    files: dict[str, dict[str, Path]] = {"image": {}, "xml": {}, "other": {}}
+    for relative in _walk(top):
+        path = PurePosixPath(relative)
+        suffix = path.suffix.lower()
+        kind = "image" if suffix in IMAGE_SUFFIXES else "xml" if suffix == ".xml" else "other"
+        if kind == "other" and suffix in NOT_IMAGES:
+            continue
+        name = "/".join([*(part for part in path.parts[:-1] if part.casefold() not in drop), path.stem])
+        if kind != "other" and name in files[kind]:
+            first = files[kind][name].relative_to(top)
+            raise DataError(f"{top} has both {first} and {relative}, which have one name; keep one or rename it")
+        files[kind][name] = top / relative
+    return files
+
+
+def _walk(top: Path) -> list[str]:
+    """Return the paths of the visible files below a folder, relative to it and sorted.
+
+    From one listing a folder: a query per file is slow on a cluster's file system.
+    """
+    seen: set[str] = set()
+    relatives = []
+    for folder, subfolders, names in os.walk(top, followlinks=True, onerror=_refuse):
+        real = os.path.realpath(folder)
+        subfolders[:] = [] if real in seen else [name for name in subfolders if not is_hidden(name)]
+        if real in seen:  # a link to a folder above would never end
+            continue
+        seen.add(real)
+        prefix = "" if folder == str(top) else os.path.relpath(folder, top) + "/"
+        relatives += [prefix + name for name in names if not is_hidden(name)]
+    try:
+        "".join(relatives).encode()
+    except UnicodeEncodeError:
+        wrong = [name for name in relatives if not name.isprintable()]
+        names = [os.fsencode(name).decode("utf-8", "backslashreplace") for name in wrong]
+        raise DataError(f"{top} has files whose names are not UTF-8: {first_names(names)}; rename them") from None
+    return sorted(relatives)
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(f"{error.filename} cannot be read ({error.strerror})") from error
+
+
+def _lists(folder: Path) -> dict[str, Path]:
+    """Return the set lists of a folder: those in ImageSets/Main, else in ImageSets, else train.txt etc. in itself."""
+
+    def texts(subfolder: Path) -> Iterator[Path]:
+        return (path for path in sorted(subfolder.glob("*.[tT][xX][tT]")) if not is_hidden(path.name))
+
+    for subfolder in (folder / "ImageSets" / "Main", folder / "ImageSets"):
+        if lists := {path.stem: path for path in texts(subfolder)}:
+            return lists
+    return {path.stem: path for path in texts(folder) if path.stem in {*SPLITS, "trainval"}}
