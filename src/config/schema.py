@@ -10,7 +10,7 @@ from src.config.registry import BACKBONES, DETECTORS, LOSSES, METHODS, STEPS
 
 Precision = Enum("Precision", ["fp32", "bf16", "fp16"])
 WandbMode = Enum("WandbMode", ["offline", "online", "disabled"])
-Format = Enum("Format", ["shapes", "voc", "coco"])
+Format = Enum("Format", ["shapes", "voc", "coco", "yolo"])
 Augmentation = Enum("Augmentation", ["ssd", "flip"])
 Backbone = Enum("Backbone", list(BACKBONES))  # type: ignore[misc]  # mypy knows literal members only
 DetectorName = Enum("DetectorName", list(DETECTORS))  # type: ignore[misc]  # mypy knows literal members only

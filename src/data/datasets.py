@@ -12,6 +12,7 @@ from src.data.coco import parse_coco
 from src.data.records import DataError, ImageRecord
 from src.data.shapes import ensure_shapes
 from src.data.voc import parse_voc
+from src.data.yolo import parse_yolo
 from src.utils.files import write_json
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class Reader:
 READERS = {
     "voc": Reader(parse_voc, sorts_classes=True),
     "coco": Reader(parse_coco, sorts_classes=False),
+    "yolo": Reader(parse_yolo, sorts_classes=False),
     "shapes": Reader(parse_voc, sorts_classes=True, generate=ensure_shapes),
 }
 
@@ -54,7 +56,8 @@ def read_data(
     Training images without any box to train on are left out.
 
     Args:
-        dataset_format: "voc", "coco", or "shapes", the built-in set, which is generated into `root` on first use.
+        dataset_format: "voc", "coco", "yolo", or "shapes", the built-in set, which is generated into `root` on first
+            use.
         root: the data set's folder.
         train: the split to train on; several are joined by +.
         test: the split to test on; several are joined by +.
