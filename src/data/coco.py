@@ -12,6 +12,7 @@ import torch
 from src.data.coco_boxes import clip_boxes
 from src.data.coco_files import WHOLE_SETS, find_images, find_json_files, set_name_of
 from src.data.coco_json import CocoCategory, CocoFile, read_json, repeated_names
+from src.data.fields import canonical_id
 from src.data.messages import Notes, add_notes, first_names, summary
 from src.data.records import DataError, ImageRecord
 from src.data.splits import dealt_to, is_dealt, resolve_split, warn_of_dealing
@@ -86,7 +87,8 @@ class CocoSplit:
                 self.split,
                 first_names(parents),
             )
-        return sorted(first_id, key=lambda name: (isinstance(first_id[name], str), first_id[name]))
+        forms = {name: canonical_id(value) for name, value in first_id.items()}  # "10" comes after "9"
+        return sorted(forms, key=lambda name: (isinstance(forms[name], str), forms[name]))
 
     def records(self, classes: Sequence[str]) -> list[ImageRecord]:
         """Return a record of each image, as `read_coco` does."""

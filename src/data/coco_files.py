@@ -88,10 +88,12 @@ def find_images(root: Path, json_path: Path, *, set_name: str, file_names: Seque
         if path is not None:
             paths.append(path)
     if missing:
-        beside = json_path.parent not in (root, root / "annotations")
+        folder = root / ("images" if set_name in WHOLE_SETS else set_name)
+        if json_path.parent not in (root, root / "annotations"):
+            folder = json_path.parent
         raise DataError(
             f"{len(missing)} of the {len(file_names)} images of {json_path} are missing: {first_names(missing)}; "
-            f"put them in {json_path.parent if beside else root / set_name}"
+            f"put them in {folder}"
         )
     first_of: dict[Path, str] = {}
     for file_name, path in zip(file_names, paths, strict=True):

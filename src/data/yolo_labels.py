@@ -70,8 +70,8 @@ def _parse_line(fields: list[str], names: Mapping[int, str] | None, keypoint_num
         )
     if len(numbers) < 4 or len(numbers) % 2:
         raise ValueError(
-            f"{len(numbers) + 1} columns, where a box has five (class, x, y, width, height) and a polygon its class and "
-            "three or more pairs of numbers. A file of keypoints needs kpt_shape in its data.yaml"
+            f"{len(numbers) + 1} columns, where a box has five (class, x, y, width, height) and a polygon its class "
+            "and three or more pairs of numbers. A file of keypoints needs kpt_shape in its data.yaml"
         )
     if beyond is not None:
         raise ValueError(
