@@ -15,7 +15,7 @@ from src.data.coco_json import CocoCategory, CocoFile, read_json, repeated_names
 from src.data.fields import canonical_id
 from src.data.messages import Notes, add_notes, first_names, summary
 from src.data.records import DataError, ImageRecord
-from src.data.splits import dealt_to, is_dealt, resolve_split, warn_of_dealing
+from src.data.splits import dealt_to, is_dealt, joins_train_and_val, resolve_split, warn_of_dealing
 from src.data.voc import _size_in_header
 
 logger = logging.getLogger(__name__)
@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 def read_coco(root: str | Path, split: str, classes: Sequence[str] | None = None) -> list[ImageRecord]:
     """Return the images of a split of a folder in COCO's format, in the order of their JSON files.
+
+    Where `trainval` joins two sets, and where images are dealt to sets, they are sorted by name.
 
     Boxes are clipped to their image; those without area or wholly outside are dropped. A size that is missing is read
     from the image. One warning for the whole call counts this. `image_id` is COCO's id, after the name of the set
@@ -101,6 +103,8 @@ class CocoSplit:
         if text:
             logger.warning("%s, %s: %s", self.root, self.split, text)
         joined = _join(records, self.split)
+        if self.dealt is not None or joins_train_and_val(self.split, self.files):
+            joined.sort(key=lambda record: record.path.name)
         if self.dealt is not None:
             joined = [record for record in joined if dealt_to(record.path, self.dealt)]
             if not joined:

@@ -45,6 +45,14 @@ def resolve_split(split: str, names: Collection[str], where: str) -> list[str]:
     return sets
 
 
+def joins_train_and_val(split: str, names: Collection[str]) -> bool:
+    """Return whether a split means `trainval` where no set has that name.
+
+    Its images are then sorted by name, so that their order, on which training depends, is that of any other format.
+    """
+    return "trainval" in split.split("+") and find_set("trainval", names) is None
+
+
 def find_set(item: str, names: Collection[str]) -> str | None:
     """Return the set with a name: the same, else in another case, else a synonym; None where there is none."""
     if item in names:

@@ -12,7 +12,7 @@ import numpy as np
 from src.data.box_checks import are_corners
 from src.data.messages import Notes, summary
 from src.data.records import Box, DataError, ImageRecord, make_record
-from src.data.splits import advice, dealt_to, find_set, is_dealt, resolve_split, warn_of_dealing
+from src.data.splits import advice, dealt_to, find_set, is_dealt, joins_train_and_val, resolve_split, warn_of_dealing
 from src.data.voc import _size_in_header
 from src.data.yolo_files import ALL, YoloFolder, read_folder
 from src.data.yolo_images import YoloImage, find_images
@@ -26,7 +26,9 @@ _CLIPPED = "clipped {count} boxes that reach over a pixel outside their image, i
 
 
 def read_yolo(root: str | Path, split: str, classes: Sequence[str] | None = None) -> list[ImageRecord]:
-    """Return the images of a split of a folder in YOLO's format, sorted by name, or in the order of a list of images.
+    """Return the images of a split of a folder in YOLO's format: of each set, sorted by name or in its list's order.
+
+    Where `trainval` joins two sets, the images are sorted by name.
 
     Boxes are clipped to their image; those without area or wholly outside are dropped. Of a polygon the extent is
     taken. An image without a label file has no objects. One warning for the whole call counts this. `image_id` is the
@@ -139,6 +141,8 @@ def parse_yolo(root: Path, split: str) -> YoloSplit:
             raise DataError(f"{root}: none of its images is dealt to {split}; add images or make sets")
     else:
         images = [image for name in _sets(folder, split) for image in find_images(folder, name, notes)]
+        if joins_train_and_val(split, folder.sets):
+            images.sort(key=lambda image: image.path.name)
     repeated = [path for path, count in Counter(image.path for image in images).items() if count > 1]
     if repeated:
         raise DataError(

@@ -63,7 +63,7 @@ def read_folder(root: Path) -> YoloFolder:
     absent: dict[str, str] = {}
     for name in [key for key in content if key in _SET_NAMES]:
         value = content[name]
-        entries = [item for item in ([value] if isinstance(value, str) else value) if item]
+        entries = [item for item in (value if isinstance(value, list) else [value]) if item]
         if not all(isinstance(item, str) for item in entries):
             raise DataError(f"{path}: {name} is {str(value)[:100]}; it should be a folder, a list of them, or a list")
         places = [_place(root, base, entry) for entry in entries]
