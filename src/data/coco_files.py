@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from src.data.listings import Listings
-from src.data.messages import Notes, first_names
+from src.data.messages import Notes, first_names, shown
 from src.data.records import DataError
 from src.data.voc_sets import IMAGE_SUFFIXES
 
@@ -99,7 +99,7 @@ def find_images(root: Path, json_path: Path, *, set_name: str, file_names: Seque
     for file_name, path in zip(file_names, paths, strict=True):
         if path in first_of:
             raise DataError(
-                f"{json_path}: two entries of 'images' are of {path}, {first_of[path]!r} and {file_name!r}; "
+                f"{json_path}: two entries of 'images' are of {path}, {shown(first_of[path])} and {shown(file_name)}; "
                 "give each image one entry, with all its annotations"
             )
         first_of[path] = file_name

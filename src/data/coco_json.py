@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from src.data.coco_objects import BOX_FROM_POLYGONS, CocoObjects, parse_objects
-from src.data.fields import as_number, canonical_id
-from src.data.messages import Notes, first_names
+from src.data.fields import as_number, canonical_id, is_text
+from src.data.messages import Notes, first_names, shown
 from src.data.records import DataError
 
 
@@ -92,7 +92,7 @@ def _load(path: Path) -> dict[str, Any]:
             raise DataError(f"{path}: its list {key!r} is empty; export it again")
         for number, entry in enumerate(content[key], start=1):
             if not isinstance(entry, dict):
-                raise DataError(f"{path}: entry {number} of {key!r} is {str(entry)[:80]}, which is not an object")
+                raise DataError(f"{path}: entry {number} of {key!r} is {shown(entry)}, which is not an object")
     return content
 
 
@@ -119,7 +119,7 @@ def _entry(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(entry) < len(pairs):
         keys = [key for key, _ in pairs]
         repeated = next(key for key in keys if keys.count(key) > 1)
-        raise _RepeatedKey(f"the key {repeated!r} comes twice in one object, {str(entry)[:120]}")
+        raise _RepeatedKey(f"the key {shown(repeated)!r} comes twice in one object, {shown(entry)}")
     segmentation = entry.pop("segmentation", None)
     if segmentation and "image_id" in entry and not entry.get("bbox"):
         box = _extent(segmentation)
@@ -161,14 +161,16 @@ def _parse_images(path: Path, entries: Sequence[dict[str, Any]], notes: Notes) -
         if isinstance(name, int) and not isinstance(name, bool):
             name = str(name)
         if not isinstance(name, str) or not name.strip():
-            raise DataError(f"{path}: image {image_id} has the file_name {name!r}; write the name of its file")
+            raise DataError(
+                f"{path}: image {shown(image_id)} has the file_name {shown(name)!r}; write the name of its file"
+            )
         image = CocoImage(image_id, name, _size(entry))
         other = image_of.setdefault(image_id, image)
         if other is not image:
             if other != image:
                 raise DataError(
-                    f"{path}: two images have the id {image_id}, {other.file_name} and {name}; whose the annotations "
-                    "are is unknown. Give each image an id of its own"
+                    f"{path}: two images have the id {shown(image_id)}, {shown(other.file_name)} and {shown(name)}; "
+                    "whose the annotations are is unknown. Give each image an id of its own"
                 )
             repeated.append(str(image_id))
     notes["left out {count} repeated entries of images: {names}"] = repeated
@@ -179,7 +181,9 @@ def _id(path: Path, key: str, entry: dict[str, Any], *, number: int) -> int | st
     """Return the id of an entry of a list."""
     value = entry.get("id")
     if canonical_id(value) is None:
-        raise DataError(f"{path}: entry {number} of {key!r} has the id {value!r}, which is no whole number or text")
+        raise DataError(
+            f"{path}: entry {number} of {key!r} has the id {shown(value)}, which is no whole number or text"
+        )
     return value if isinstance(value, str) else int(value)  # type: ignore[arg-type]  # canonical_id refuses others
 
 
@@ -200,13 +204,13 @@ def _parse_categories(path: Path, entries: Sequence[dict[str, Any]]) -> list[Coc
         category_id, name = _id(path, "categories", entry, number=number), entry.get("name")
         if isinstance(name, int | float) and not isinstance(name, bool):
             name = f"{name:g}" if isinstance(name, float) else str(name)
-        if not isinstance(name, str) or not name.strip():
-            raise DataError(f"{path}: category {category_id} has the name {name!r}; write its name")
+        if not isinstance(name, str) or not name.strip() or not is_text(name):
+            raise DataError(f"{path}: category {shown(category_id)} has the name {shown(name)!r}; write its name")
         category = CocoCategory(category_id, name.strip(), str(entry.get("supercategory") or "").strip())
         other = category_of.setdefault(category_id, category)
         if other.name != category.name:
             raise DataError(
-                f"{path}: category {category_id} is both {other.name!r} and {category.name!r}; "
+                f"{path}: category {shown(category_id)} is both {other.name!r} and {category.name!r}; "
                 "give each class an id of its own"
             )
     return list(category_of.values())

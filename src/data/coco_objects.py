@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from src.data.fields import as_number
-from src.data.messages import Notes
+from src.data.messages import Notes, shown
 from src.data.records import DataError
 
 BOX_FROM_POLYGONS = "bbox of segmentation"  # the key of an annotation whose box is the extent of its polygons
@@ -57,7 +57,7 @@ def parse_objects(
     first_of: dict[str, int] = {}  # by id
     faults, repeated, from_polygons, other_area = [], [], [], []
     for number, annotation in enumerate(annotations, start=1):
-        annotation_id = str(annotation["id"]) if annotation.get("id") is not None else f"number {number} (without id)"
+        annotation_id = shown(annotation["id"]) if annotation.get("id") is not None else f"number {number} (without id)"
         try:
             row = _row(annotation, find_image, find_category)
             box, is_crowd = _box(annotation.get("bbox")), _crowd(annotation.get("iscrowd"))
@@ -100,10 +100,11 @@ def _row(
     image_id, category_id = annotation.get("image_id"), annotation.get("category_id")
     image, category = find_image(image_id), find_category(category_id)
     if image is None:
-        raise ValueError(f"is of image {image_id}, which is not in 'images'; correct its image_id or delete it")
+        raise ValueError(f"is of image {shown(image_id)}, which is not in 'images'; correct its image_id or delete it")
     if category is None:
         raise ValueError(
-            f"is of category {category_id}, which is not in 'categories'; correct its category_id or add the category"
+            f"is of category {shown(category_id)}, which is not in 'categories'; correct its category_id, or add the "
+            "category"
         )
     return image, category
 
@@ -115,14 +116,14 @@ def _box(value: Any) -> list[float]:
     except ValueError:
         pass
     raise ValueError(
-        f"has the bbox {str(value)[:100]}, which should be [x, y, width, height] in pixels; correct or delete it"
+        f"has the bbox {shown(value)}, which should be [x, y, width, height] in pixels; correct or delete it"
     )
 
 
 def _crowd(value: Any) -> bool:
-    text = str(value).strip().lower()
+    text = "0" if value == 0 else str(value).strip().lower()
     if text not in _IS_CROWD:
-        raise ValueError(f"has the iscrowd {str(value)[:40]!r}, which should be 0 or 1")
+        raise ValueError(f"has the iscrowd {shown(value, 40)!r}, which should be 0 or 1")
     return _IS_CROWD[text]
 
 

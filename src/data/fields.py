@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from src.data.messages import shown
 from src.data.records import DataError
 
 _BYTE_ORDER_MARKS = {
@@ -23,14 +24,16 @@ def as_number(value: Any) -> float:
     Raises:
         ValueError: it is not a number, or not finite.
     """
+    if isinstance(value, float) and math.isfinite(value):
+        return value  # at once: COCO has millions of them
     if isinstance(value, bool) or not isinstance(value, float | int | str):
-        raise ValueError(f"{value!r} is not a number")
+        raise ValueError(f"{shown(value)} is not a number")
     try:
         number = math.nan if isinstance(value, str) and "_" in value else float(value)
     except (ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        raise ValueError(f"{str(value)[:40]!r} is not a finite number")
+        raise ValueError(f"{shown(value, 40)!r} is not a finite number")
     return number
 
 
@@ -40,9 +43,18 @@ def canonical_id(value: Any) -> int | str | None:
         text = value.strip()
         whole = re.fullmatch(r"(-?[0-9]{1,40})(\.0+)?", text)
         return int(whole[1]) if whole else text or None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return int(value) if value == int(value) else None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    return int(value) if isinstance(value, float) and value.is_integer() else None
+
+
+def is_text(text: str) -> bool:
+    """Return whether text can be written: JSON's escapes can give halves of characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_text(path: Path) -> str:

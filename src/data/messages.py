@@ -6,9 +6,18 @@ from collections.abc import Sequence
 Notes = dict[str, list[str]]
 
 
+def shown(value: object, length: int = 100) -> str:
+    """Return a value as a message shows it: its text, escaped where it cannot be printed, and not too long."""
+    text = str(value)
+    text = text if text.isprintable() else repr(text)[1:-1]
+    return text if len(text) <= length else f"{text[:length]}…"
+
+
 def first_names(names: Sequence[str], count: int = 5) -> str:
     """Return the first `count` names, joined by commas, and the number of names if it is greater."""
-    return ", ".join(names[:count]) + (f", … ({len(names)} in all)" if len(names) > count else "")
+    return ", ".join(shown(name) for name in names[:count]) + (
+        f", … ({len(names)} in all)" if len(names) > count else ""
+    )
 
 
 def add_notes(notes: Notes, more: Notes) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from src.data.fields import as_number, read_text
+from src.data.messages import shown
 from src.data.records import Box, DataError
 
 # Rounding may put a number this far outside 0 … 1.
@@ -92,7 +93,7 @@ def _class_index(text: str, names: Mapping[int, str] | None) -> int:
     except ValueError:
         index = -1.0
     if index < 0 or not index.is_integer():
-        raise ValueError(f"the class is {text!r}; it should be the index of a name, from 0 on")
+        raise ValueError(f"the class is {shown(text)!r}; it should be the index of a name, from 0 on")
     if names is not None and index not in names:
         raise ValueError(
             f"class {int(index)} has no name: the names are {', '.join(f'{key} {name}' for key, name in names.items())}"
