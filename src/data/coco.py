@@ -1,35 +1,42 @@
-"""COCO's layout: `annotations/instances_<set>.json` and folders of images."""
+"""COCO's format: a JSON file of each set and folders of images, in COCO's layout and in others that people have."""
 
-import json
+import filecmp
 import logging
-import os
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from src.data.messages import first_names
+from src.data.coco_boxes import clip_boxes
+from src.data.coco_files import WHOLE_SETS, find_images, find_json_files, set_name_of
+from src.data.coco_json import CocoCategory, CocoFile, read_json, repeated_names
+from src.data.fields import canonical_id
+from src.data.images import read_header
+from src.data.messages import Notes, add_notes, first_names, summary
 from src.data.records import DataError, ImageRecord
+from src.data.splits import dealt_to, is_dealt, joins_train_and_val, resolve_split, warn_of_dealing
 
 logger = logging.getLogger(__name__)
 
 
 def read_coco(root: str | Path, split: str, classes: Sequence[str] | None = None) -> list[ImageRecord]:
-    """Return the images of a split of a folder in COCO's layout, in the order of their JSON files.
+    """Return the images of a split of a folder in COCO's format, in the order of their JSON files.
 
-    Boxes are clipped to their image; those without area or wholly outside are dropped, with one warning for the whole
-    call. `image_id` is COCO's id. Labels are consecutive, without the gaps of COCO's category ids.
+    Where `trainval` joins two sets, and where images are dealt to sets, they are sorted by name.
+
+    Boxes are clipped to their image; those without area or wholly outside are dropped. A size that is missing is read
+    from the image. One warning for the whole call counts this. `image_id` is COCO's id, after the name of the set
+    where two sets give an id to different images. Labels are consecutive, without the gaps of COCO's category ids.
 
     Args:
         root: the data set's folder.
-        split: names of sets joined by +, each read from `root/annotations/instances_<set>.json`. An image is looked
-            for in `root/<set>`, `root/images/<set>`, the folder in the name of a file such as
-            `COCO_val2014_000000001146.jpg` (`val2014`, in `root` or `root/images`), and `root`.
+        split: names of sets joined by +. The JSON file of a set is `root/annotations/instances_<set>.json`,
+            `root/annotations/<set>.json`, `root/<set>.json` or `root/<set>/_annotations.coco.json`. `val` is also
+            called `valid`, and `trainval` is both train and val. An image is looked for in `root/<set>`,
+            `root/images/<set>`, the folder in the name of a file such as `COCO_val2014_000000001146.jpg` (`val2014`,
+            in `root` or `root/images`), `root`, beside the JSON file, and `root/images`.
         classes: what the labels index; None for `coco_classes` of the same split.
 
     Raises:
@@ -40,7 +47,10 @@ def read_coco(root: str | Path, split: str, classes: Sequence[str] | None = None
 
 
 def coco_classes(root: str | Path, split: str) -> list[str]:
-    """Return the category names of a split's JSON files, in the order of their category ids."""
+    """Return the category names of a split's JSON files, in the order of their category ids.
+
+    A category without annotations that is the supercategory of others is none of them: Roboflow adds such a one.
+    """
     return parse_coco(Path(root), split).class_names()
 
 
@@ -50,197 +60,165 @@ class CocoSplit:
 
     root: Path
     split: str
-    contents: dict[Path, dict[str, Any]]  # by path
+    files: dict[str, CocoFile]  # by the name of the set
+    dealt: list[str] | None = None  # the sets to which this split's images are dealt; None where the files are sets
 
     def class_names(self) -> list[str]:
         """Return the category names, in the order of their category ids."""
-        name_of: dict[int, str] = {}
-        for path, content in self.contents.items():
-            for category in content["categories"]:
-                first = name_of.setdefault(category["id"], category["name"])
-                if first != category["name"]:
-                    raise DataError(f"{path}: category {category['id']} is both {first!r} and {category['name']!r}")
-        names = [name_of[key] for key in sorted(name_of)]
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        if repeated:
-            paths = ", ".join(str(path) for path in self.contents)
-            raise DataError(f"{paths}: several category ids have the name {first_names(repeated)}")
-        return names
+        used = {
+            file.categories[row].category_id for file in self.files.values() for row in set(file.objects.categories)
+        }
+        first_id: dict[str, int | str] = {}
+        parents: list[str] = []
+        for file in self.files.values():
+            parents_here = [category for category in _parents(file.categories) if category.category_id not in used]
+            kept = [category for category in file.categories if category not in parents_here]
+            parents += [category.name for category in parents_here]
+            repeated = repeated_names(kept)
+            if repeated:
+                raise DataError(
+                    f"{file.path}: several category ids have the name {repeated}; give each class a name of its own"
+                )
+            for category in kept:
+                first_id.setdefault(category.name, category.category_id)
+        parents = sorted(set(parents) - first_id.keys())
+        if parents:
+            logger.warning(
+                "%s, %s: not taken for classes, as they are supercategories of others and have no annotations: %s",
+                self.root,
+                self.split,
+                first_names(parents),
+            )
+        forms = {name: canonical_id(value) for name, value in first_id.items()}  # "10" comes after "9"
+        return sorted(forms, key=lambda name: (isinstance(forms[name], str), forms[name]))
 
     def records(self, classes: Sequence[str]) -> list[ImageRecord]:
         """Return a record of each image, as `read_coco` does."""
-        records: list[ImageRecord] = []
-        dropped: list[str] = []
-        for path, content in self.contents.items():
-            image_paths = _find_images(self.root, path, content["images"])
-            file_records, file_dropped = _records(path, content, image_paths=image_paths, classes=classes)
-            records += file_records
-            dropped += file_dropped
-        _refuse_repeated_ids(records, self.split)
-        if dropped:
-            logger.warning(
-                "%s, %s: dropped %d boxes without area or wholly outside their image, annotations %s",
-                self.root,
-                self.split,
-                len(dropped),
-                first_names(dropped),
-            )
-        return records
+        records: dict[str, list[ImageRecord]] = {}
+        notes: Notes = {}
+        for set_name, file in self.files.items():
+            add_notes(notes, file.notes)
+            records[set_name] = _records(self.root, set_name, file, classes=classes, notes=notes)
+        text = summary(notes)
+        if text:
+            logger.warning("%s, %s: %s", self.root, self.split, text)
+        joined = _join(records, self.split)
+        if self.dealt is not None or joins_train_and_val(self.split, self.files):
+            joined.sort(key=lambda record: record.path.name)
+        if self.dealt is not None:
+            joined = [record for record in joined if dealt_to(record.path, self.dealt)]
+            if not joined:
+                raise DataError(f"{self.root}: none of its images is dealt to {self.split}; add images or make sets")
+        return joined
 
 
 def parse_coco(root: Path, split: str) -> CocoSplit:
     """Read the JSON files of a split, each once; see `read_coco` for splits."""
-    folder = root / "annotations"
-    contents: dict[Path, dict[str, Any]] = {}
-    for item in split.split("+"):
-        path = folder / f"instances_{item}.json"
-        if path in contents:
-            raise DataError(f"split {split} names {item} twice")
-        if not path.is_file():
-            existing = sorted(other.name for other in folder.glob("*.json"))
-            raise DataError(
-                f"{path} does not exist; the JSON files in {folder} are: {', '.join(existing) or 'none'}. "
-                "Correct dataset.root or the split"
-            )
-        contents[path] = _read_json(path)
-    return CocoSplit(root, split, contents)
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; dataset.root must name the folder of the data set")
+    paths = find_json_files(root)
+    items = split.split("+")
+    whole = [name for name in paths if name in WHOLE_SETS]
+    dealt = None
+    if len(paths) == len(whole) == 1 and all(is_dealt(item) for item in items):
+        names, dealt = whole, items
+        warn_of_dealing(str(paths[whole[0]]), items)
+    else:
+        items = [item if item in paths else set_name_of(Path(item)) for item in items]
+        names = resolve_split("+".join(items), paths, f"{root} (JSON files in COCO's format)")
+    files = {name: read_json(paths[name]) for name in names}
+    if not any(len(file.objects.ids) for file in files.values()):
+        path = ", ".join(str(file.path) for file in files.values())
+        raise DataError(f"{path}: its list 'annotations' is empty; export the file with its annotations")
+    return CocoSplit(root, split, files, dealt)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes(), object_hook=_without_polygons)
-    except ValueError as error:
-        raise DataError(f"{path} is not complete JSON ({error}); fetch it again") from error
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise DataError(f"{path} has no list {key!r}; it is not a file of COCO's instances")
-        if not content[key]:
-            raise DataError(f"{path}: its list {key!r} is empty")
-    for key, needed in (("images", ("id", "file_name", "width", "height")), ("categories", ("id", "name"))):
-        for entry in content[key]:
-            if not all(name in entry for name in needed):
-                raise DataError(f"{path}: an entry of {key!r} lacks one of {', '.join(needed)}: {str(entry)[:200]}")
-    return content
+def _parents(categories: Sequence[CocoCategory]) -> list[CocoCategory]:
+    """Return the categories that are the supercategory of another, but not of themselves."""
+    children: dict[str, set[int | str]] = {}
+    for category in categories:
+        children.setdefault(category.supercategory, set()).add(category.category_id)
+    return [
+        category
+        for category in categories
+        if category.supercategory != category.name and children.get(category.name, set()) - {category.category_id}
+    ]
 
 
-def _without_polygons(entry: dict[str, Any]) -> dict[str, Any]:
-    """Drop segmentations while parsing: unused here, they would take most of the memory of every process."""
-    entry.pop("segmentation", None)
-    return entry
+def _records(root: Path, set_name: str, file: CocoFile, *, classes: Sequence[str], notes: Notes) -> list[ImageRecord]:
+    """Return the records of one JSON file; what was repaired or dropped is added to `notes`."""
+    images, objects = file.images, file.objects
+    of_file: Notes = {}
+    file_names = [image.file_name for image in images]
+    paths = find_images(root, file.path, set_name=set_name, file_names=file_names, notes=of_file)
+    sizes = [image.size or read_header(path).upright for image, path in zip(images, paths, strict=True)]
+    of_file[
+        "read the sizes of {count} images from the images, as width and height are no positive numbers: {names}"
+    ] = [image.file_name for image in images if image.size is None]
+    labels = _labels(file, classes)
+    corners, has_area = clip_boxes(file.path, objects, np.array(sizes, np.float64)[objects.images], of_file)
+    area = np.where(np.isnan(objects.area), (corners[:, 2:] - corners[:, :2]).prod(1), objects.area)
+    add_notes(notes, of_file)
 
-
-def _find_images(root: Path, json_path: Path, images: list[dict[str, Any]]) -> list[Path]:
-    """Return the path of each image. Folders are listed once each: a query per file is slow on a cluster."""
-    set_name = json_path.stem.removeprefix("instances_")
-
-    @cache
-    def names_in(folder: Path) -> frozenset[str]:
-        if not folder.is_dir():
-            return frozenset()
-        with os.scandir(folder) as entries:
-            return frozenset(entry.name for entry in entries)
-
-    @cache
-    def folders_for(folder_in_name: str | None, subfolder: str) -> list[Path]:
-        folders = [root / set_name, root / "images" / set_name]
-        if folder_in_name:
-            folders += [root / folder_in_name, root / "images" / folder_in_name]
-        return [folder / subfolder for folder in [*folders, root]]
-
-    paths, missing = [], []
-    for image in images:
-        subfolder, name = os.path.split(image["file_name"])
-        prefix = re.match(r"COCO_([A-Za-z0-9-]+)_\d+\.", name)
-        candidates = folders_for(prefix[1] if prefix else None, subfolder)
-        folder = next((folder for folder in candidates if name in names_in(folder)), None)
-        if folder is None:
-            missing.append(image["file_name"])
-        else:
-            paths.append(folder / name)
-    if missing:
-        raise DataError(
-            f"{len(missing)} of the {len(images)} images of {json_path} are missing: {first_names(missing)}; "
-            f"put them in {root / set_name}"
-        )
-    return paths
-
-
-def _records(
-    path: Path, content: dict[str, Any], *, image_paths: list[Path], classes: Sequence[str]
-) -> tuple[list[ImageRecord], list[str]]:
-    """Return the records of one JSON file, and the ids of the annotations that are dropped."""
-    images, annotations = content["images"], content["annotations"]
-    rows, labels, boxes = _annotation_arrays(path, content, classes)
-    sizes = np.array([(image["width"], image["height"]) for image in images], np.float64)[rows]
-    corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1).clip(0, np.tile(sizes, 2))
-    has_area = np.all(corners[:, 2:] > corners[:, :2], axis=1)
-    dropped = [str(annotations[index].get("id")) for index in np.flatnonzero(~has_area)]
-    crowd = np.array([bool(annotation.get("iscrowd", 0)) for annotation in annotations], bool)
-    area = np.array([annotation.get("area", np.nan) for annotation in annotations], np.float64)
-    area = np.where(np.isnan(area), (corners[:, 2:] - corners[:, :2]).prod(1), area)
-
-    order = np.argsort(rows, kind="stable")
+    order = np.argsort(objects.images, kind="stable")
     order = order[has_area[order]]
-    ends = np.searchsorted(rows[order], np.arange(len(images) + 1))
+    ends = np.searchsorted(objects.images[order], np.arange(len(images) + 1))
     records = []
-    for row, (image, image_path) in enumerate(zip(images, image_paths, strict=True)):
+    for row, (image, path, (width, height)) in enumerate(zip(images, paths, sizes, strict=True)):
         of_image = order[ends[row] : ends[row + 1]]
         records.append(
             ImageRecord(
-                image_id=image["id"],
-                path=image_path,
-                width=int(image["width"]),
-                height=int(image["height"]),
+                image_id=image.image_id,
+                path=path,
+                width=width,
+                height=height,
                 boxes=torch.as_tensor(corners[of_image], dtype=torch.float32),
                 labels=torch.as_tensor(labels[of_image]),
                 difficult=torch.zeros(len(of_image), dtype=torch.bool),
-                crowd=torch.as_tensor(crowd[of_image]),
+                crowd=torch.as_tensor(objects.crowd[of_image]),
                 area=torch.as_tensor(area[of_image], dtype=torch.float32),
             )
         )
-    return records, dropped
+    return records
 
 
-def _annotation_arrays(
-    path: Path, content: dict[str, Any], classes: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the row of each annotation's image [N], its label [N] and its box (x, y, width, height) [N, 4].
+def _labels(file: CocoFile, classes: Sequence[str]) -> np.ndarray:
+    """Return the label of each annotation, int64 [N]. Raises a DataError if its class is not among `classes`."""
+    label_of = {name: label for label, name in enumerate(classes)}
+    label_of_row = np.array([label_of.get(category.name, -1) for category in file.categories], np.int64)
+    labels = label_of_row[file.objects.categories]
+    unknown = np.flatnonzero(labels < 0)
+    if len(unknown):
+        name = file.categories[file.objects.categories[unknown[0]]].name
+        raise DataError(
+            f"{file.path}: annotation {file.objects.ids[unknown[0]]} is of class {name!r}, which is not one of the "
+            f"classes {', '.join(classes)}; correct the list of classes"
+        )
+    return labels
+
+
+def _join(records_of: dict[str, list[ImageRecord]], split: str) -> list[ImageRecord]:
+    """Return the records of several sets, whose ids of one number get their set's name in front.
+
+    Roboflow, CVAT and others number the images of each set from the same number on.
 
     Raises:
-        DataError: an annotation is of no known image or class, or its box is not one.
+        DataError: two sets have the same image: one of equal id, name and content.
     """
-    row_of = {image["id"]: row for row, image in enumerate(content["images"])}
-    name_of = {category["id"]: category["name"] for category in content["categories"]}
-    label_of = {name: label for label, name in enumerate(classes)}
-    rows, labels, boxes = [], [], []
-    for annotation in content["annotations"]:
-        image_id, category_id, box = (annotation.get(key) for key in ("image_id", "category_id", "bbox"))
-        problem = None
-        if image_id not in row_of:
-            problem = f"is of image {image_id}, which is not in 'images'"
-        elif category_id not in name_of:
-            problem = f"is of category {category_id}, which is not in 'categories'"
-        elif name_of[category_id] not in label_of:
-            problem = (
-                f"is of class {name_of[category_id]!r}, which is not one of the classes "
-                f"{', '.join(classes)}; correct the list of classes"
-            )
-        elif not isinstance(box, list) or len(box) != 4 or not all(isinstance(x, int | float) for x in box):
-            problem = f"has the bbox {box}, which should be [x, y, width, height]"
-        if problem:
-            raise DataError(f"{path}: annotation {annotation.get('id')} {problem}")
-        rows.append(row_of[image_id])
-        labels.append(label_of[name_of[category_id]])
-        boxes.append(box)
-    return np.array(rows, np.int64), np.array(labels, np.int64), np.array(boxes, np.float64).reshape(-1, 4)
-
-
-def _refuse_repeated_ids(records: list[ImageRecord], split: str) -> None:
-    """Raise a DataError if two files have an image of the same id."""
-    path_of: dict[str | int, Path] = {}
-    for record in records:
-        if record.image_id in path_of:
+    first_of: dict[str | int, ImageRecord] = {}
+    shared: set[str | int] = set()
+    for record in (record for records in records_of.values() for record in records):
+        first = first_of.setdefault(record.image_id, record)
+        if first is record:
+            continue
+        if first.path.name == record.path.name and filecmp.cmp(first.path, record.path, shallow=False):
             raise DataError(
-                f"image id {record.image_id} comes twice in split {split}: {path_of[record.image_id]} and {record.path}"
+                f"image id {record.image_id} comes twice in split {split}: {first.path} and {record.path}; "
+                "leave it out of one of the sets"
             )
-        path_of[record.image_id] = record.path
+        shared.add(record.image_id)
+    return [
+        replace(record, image_id=f"{set_name}/{record.image_id}") if record.image_id in shared else record
+        for set_name, records in records_of.items()
+        for record in records
+    ]

@@ -14,6 +14,7 @@ from src.data.messages import similar_names
 from src.data.records import DataError, ImageRecord
 from src.data.shapes import ensure_shapes
 from src.data.voc import parse_flat, parse_voc
+from src.data.yolo import parse_yolo
 from src.utils.files import write_json
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ READERS = {
     "voc": Reader(parse_voc, sorts_classes=True),
     "flat": Reader(parse_flat, sorts_classes=True),
     "coco": Reader(parse_coco, sorts_classes=False),
+    "yolo": Reader(parse_yolo, sorts_classes=False),
     "shapes": Reader(parse_voc, sorts_classes=True, generate=ensure_shapes),
 }
 

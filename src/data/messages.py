@@ -4,10 +4,33 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+# Names by a sentence that counts them, such as "dropped {count} boxes, in {names}".
+Notes = dict[str, list[str]]
+
+
+def shown(value: object, length: int = 100) -> str:
+    """Return a value as a message shows it: its text, escaped where it cannot be printed, and not too long."""
+    text = str(value)
+    text = text if text.isprintable() else repr(text)[1:-1]
+    return text if len(text) <= length else f"{text[:length]}…"
+
 
 def first_names(names: Sequence[str], count: int = 5) -> str:
     """Return the first `count` names, joined by commas, and the number of names if it is greater."""
-    return ", ".join(names[:count]) + (f", … ({len(names)} in all)" if len(names) > count else "")
+    return ", ".join(shown(name) for name in names[:count]) + (
+        f", … ({len(names)} in all)" if len(names) > count else ""
+    )
+
+
+def add_notes(notes: Notes, more: Notes) -> None:
+    """Add the names of further notes to notes."""
+    for text, names in more.items():
+        notes.setdefault(text, []).extend(names)
+
+
+def summary(notes: Notes) -> str:
+    """Return notes in one line, without those that have no names."""
+    return "; ".join(text.format(count=len(names), names=first_names(names)) for text, names in notes.items() if names)
 
 
 def look_alike(name: str) -> str:

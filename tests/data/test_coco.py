@@ -8,51 +8,8 @@ from PIL import Image
 
 from src.data.coco import coco_classes, read_coco
 from src.data.records import DataError
+from tests.data.coco_folder import two_images, write
 from tests.support.shared_data import shared_folder
-
-
-def two_images():
-    """Return a file of two images; its category ids have a gap and are not in order."""
-    return {
-        "images": [
-            {"id": 7, "file_name": "seven.jpg", "width": 100, "height": 80},
-            {"id": 3, "file_name": "three.jpg", "width": 50, "height": 60},
-        ],
-        "annotations": [
-            {
-                "id": 1,
-                "image_id": 3,
-                "category_id": 90,
-                "bbox": [1.5, 2, 10, 20.25],
-                "area": 99.5,
-                "iscrowd": 0,
-                "segmentation": [[1, 2, 3, 4, 5, 6]],
-            },
-            {
-                "id": 2,
-                "image_id": 7,
-                "category_id": 4,
-                "bbox": [90, 70, 30, 30],
-                "area": 12,
-                "iscrowd": 1,
-                "segmentation": {"counts": [1, 2], "size": [80, 100]},
-            },
-            {"id": 3, "image_id": 3, "category_id": 4, "bbox": [0, 0, 50, 60]},
-        ],
-        "categories": [{"id": 90, "name": "toothbrush"}, {"id": 4, "name": "boat"}],
-    }
-
-
-def write(root, set_name, data, image_folder=None):
-    """Write the JSON file of a set and its images, by default into the folder of that name."""
-    path = root / "annotations" / f"instances_{set_name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(data))
-    for image in data.get("images", []):
-        image_path = root / (set_name if image_folder is None else image_folder) / image["file_name"]
-        image_path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("L", (2, 2)).save(image_path)
-    return path
 
 
 def test_boxes_labels_and_flags_are_read(tmp_path):
@@ -148,63 +105,15 @@ def test_boxes_without_area_or_outside_are_dropped_with_one_warning(tmp_path, ca
     assert len(caplog.records) == 1 and "dropped 3 boxes" in caplog.text and "11, 12, 13" in caplog.text
 
 
-def test_the_message_for_a_missing_json_file_lists_the_files(tmp_path):
+def test_the_message_for_a_missing_set_lists_the_sets(tmp_path):
     write(tmp_path, "val2017", two_images())
-    with pytest.raises(DataError, match=r"instances_val2014\.json does not exist.*instances_val2017\.json"):
+    with pytest.raises(DataError, match=r"has no set 'val2014'; its sets are val2017\. Make a second set"):
         read_coco(tmp_path, "val2014")
-    with pytest.raises(DataError, match="are: none"):
+    write(tmp_path, "train2017", two_images())
+    with pytest.raises(DataError, match=r"its sets are train2017, val2017\. Choose with dataset\.train=train2017 "):
+        read_coco(tmp_path, "trainval")
+    with pytest.raises(DataError, match="nowhere: no such folder"):
         coco_classes(tmp_path / "nowhere", "val2014")
-
-
-def test_a_truncated_json_file_is_an_error(tmp_path):
-    path = write(tmp_path, "val", two_images())
-    path.write_text(path.read_text()[:-40])
-    with pytest.raises(DataError, match=r"instances_val\.json is not complete JSON"):
-        read_coco(tmp_path, "val")
-
-
-def without(key):
-    return lambda data: data.pop(key)
-
-
-def emptied(key):
-    return lambda data: data[key].clear()
-
-
-def annotation(**changes):
-    return lambda data: data["annotations"][1].update(changes)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (without("images"), "has no list 'images'"),
-        (without("annotations"), "has no list 'annotations'"),
-        (emptied("images"), "list 'images' is empty"),
-        (emptied("annotations"), "list 'annotations' is empty"),
-        (emptied("categories"), "list 'categories' is empty"),
-        (lambda data: data["images"][1].pop("width"), "an entry of 'images' lacks one of id, file_name, width"),
-        (annotation(image_id=1000), "annotation 2 is of image 1000"),
-        (annotation(category_id=5), "annotation 2 is of category 5"),
-        (annotation(bbox=[1, 2, 3]), r"annotation 2 has the bbox \[1, 2, 3\]"),
-        (annotation(bbox=None), "annotation 2 has the bbox None"),
-        (lambda data: data["categories"][0].update(id=4), "category 4 is both 'toothbrush' and 'boat'"),
-        (lambda data: data["categories"][0].update(name="boat"), "several category ids have the name boat"),
-    ],
-)
-def test_defective_json_is_named(tmp_path, change, message):
-    data = two_images()
-    change(data)
-    write(tmp_path, "val", data)
-    with pytest.raises(DataError, match=rf"instances_val\.json.*{message}"):
-        read_coco(tmp_path, "val")
-
-
-def test_a_file_of_detections_is_not_one_of_instances(tmp_path):
-    path = write(tmp_path, "val", two_images())
-    path.write_text(json.dumps([{"image_id": 7, "category_id": 4, "bbox": [1, 2, 3, 4], "score": 0.5}]))
-    with pytest.raises(DataError, match=r"instances_val\.json has no list 'images'"):
-        read_coco(tmp_path, "val")
 
 
 def test_a_hundred_images_of_coco_are_read_whole(tmp_path):

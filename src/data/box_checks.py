@@ -1,0 +1,28 @@
+"""Signs that the boxes of a whole file are not what its format says."""
+
+import numpy as np
+
+
+def are_corners(numbers: np.ndarray, *, outside: np.ndarray, area: np.ndarray | None = None) -> bool:
+    """Return whether boxes are (x1, y1, x2, y2), where a format gives sizes instead of the last two.
+
+    Either at least a quarter of them, and two, would reach outside their image as the format has it, while nearly all
+    are corners in order; or their areas are those of the corners.
+
+    Args:
+        numbers: the four numbers of each box, [N, 4].
+        outside: whether a box, read as the format has it, reaches outside its image, bool [N].
+        area: the area that the file gives, in square units of `numbers`, [N]; NaN where it gives none.
+    """
+    widths, heights = numbers[:, 2] - numbers[:, 0], numbers[:, 3] - numbers[:, 1]
+    in_order = (widths > 0) & (heights > 0)
+    if len(numbers) == 0 or in_order.mean() < 0.98:
+        return False
+    if outside.sum() >= max(2, len(numbers) / 4):
+        return True
+    if area is None:
+        return False
+    given = in_order & ~np.isnan(area)
+    as_corners = np.isclose(area, widths * heights, rtol=1e-3)[given]
+    as_sizes = np.isclose(area, numbers[:, 2] * numbers[:, 3], rtol=1e-2)[given]
+    return bool(as_corners.size and as_corners.mean() >= 0.98 and as_sizes.mean() < 0.5)

@@ -1,0 +1,136 @@
+"""The annotations of a JSON file in COCO's format, as arrays."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from src.data.fields import as_number
+from src.data.messages import Notes, shown
+from src.data.records import DataError
+
+BOX_FROM_POLYGONS = "bbox of segmentation"  # the key of an annotation whose box is the extent of its polygons
+
+_IS_CROWD = {"none": False, "": False, "0": False, "0.0": False, "false": False}
+_IS_CROWD |= {"1": True, "1.0": True, "true": True}
+
+
+@dataclass(frozen=True)
+class CocoObjects:
+    """N annotations."""
+
+    ids: list[str]  # for messages
+    images: np.ndarray  # int64 [N]: rows of the images
+    categories: np.ndarray  # int64 [N]: rows of the categories
+    boxes: np.ndarray  # float64 [N, 4]: (x, y, width, height) in pixels
+    crowd: np.ndarray  # bool [N]
+    area: np.ndarray  # float64 [N]; NaN where the file gives none
+
+
+def parse_objects(
+    path: Path,
+    annotations: Sequence[dict[str, Any]],
+    *,
+    find_image: Callable[[Any], int | None],
+    find_category: Callable[[Any], int | None],
+    notes: Notes,
+) -> CocoObjects:
+    """Return the annotations of a file.
+
+    Args:
+        path: of the file, for messages.
+        annotations: its list of them.
+        find_image: the row of an image id, or None.
+        find_category: the row of a category id, or None.
+        notes: what was repaired or left out is added here.
+
+    Raises:
+        DataError: an annotation is of no known image or category, or its box or crowd flag is not one.
+    """
+    ids: list[str] = []
+    rows: list[tuple[int, int]] = []
+    boxes: list[list[float]] = []
+    crowd: list[bool] = []
+    area: list[float] = []
+    first_of: dict[str, int] = {}  # by id
+    faults, repeated, from_polygons, other_area = [], [], [], []
+    for number, annotation in enumerate(annotations, start=1):
+        annotation_id = shown(annotation["id"]) if annotation.get("id") is not None else f"number {number} (without id)"
+        try:
+            row = _row(annotation, find_image, find_category)
+            box, is_crowd = _box(annotation.get("bbox")), _crowd(annotation.get("iscrowd"))
+        except ValueError as error:
+            faults.append(f"annotation {annotation_id} {error}")
+            continue
+        first = first_of.setdefault(annotation_id, len(rows))
+        if first < len(rows) and (rows[first], boxes[first], crowd[first]) == (row, box, is_crowd):
+            repeated.append(annotation_id)
+            continue
+        if BOX_FROM_POLYGONS in annotation:
+            from_polygons.append(annotation_id)
+        area.append(_area(annotation.get("area")))
+        if np.isnan(area[-1]) and annotation.get("area") is not None and min(box[2:]) > 0:
+            other_area.append(annotation_id)
+        ids.append(annotation_id)
+        rows.append(row)
+        boxes.append(box)
+        crowd.append(is_crowd)
+    if faults:
+        more = f"; {len(faults) - 1} other annotations have faults too" if len(faults) > 1 else ""
+        raise DataError(f"{path}: {faults[0]}{more}")
+    notes["left out {count} annotations that are in the file twice, {names}"] = repeated
+    notes["took the extent of the segmentation where there is no bbox, in {count} annotations, {names}"] = from_polygons
+    notes["took the box's area where the area is not a positive number, in {count} annotations, {names}"] = other_area
+    row_array = np.array(rows, np.int64).reshape(-1, 2)
+    return CocoObjects(
+        ids,
+        images=row_array[:, 0],
+        categories=row_array[:, 1],
+        boxes=np.array(boxes, np.float64).reshape(-1, 4),
+        crowd=np.array(crowd, bool),
+        area=np.array(area, np.float64),
+    )
+
+
+def _row(
+    annotation: dict[str, Any], find_image: Callable[[Any], int | None], find_category: Callable[[Any], int | None]
+) -> tuple[int, int]:
+    image_id, category_id = annotation.get("image_id"), annotation.get("category_id")
+    image, category = find_image(image_id), find_category(category_id)
+    if image is None:
+        raise ValueError(f"is of image {shown(image_id)}, which is not in 'images'; correct its image_id or delete it")
+    if category is None:
+        raise ValueError(
+            f"is of category {shown(category_id)}, which is not in 'categories'; correct its category_id, or add the "
+            "category"
+        )
+    return image, category
+
+
+def _box(value: Any) -> list[float]:
+    try:
+        if isinstance(value, list) and len(value) == 4:
+            return [as_number(number) for number in value]
+    except ValueError:
+        pass
+    raise ValueError(
+        f"has the bbox {shown(value)}, which should be [x, y, width, height] in pixels; correct or delete it"
+    )
+
+
+def _crowd(value: Any) -> bool:
+    text = "0" if value == 0 else str(value).strip().lower()
+    if text not in _IS_CROWD:
+        raise ValueError(f"has the iscrowd {shown(value, 40)!r}, which should be 0 or 1")
+    return _IS_CROWD[text]
+
+
+def _area(value: Any) -> float:
+    """Return an area; NaN if it is not a positive number. Many programs write 0 or −1 for none."""
+    try:
+        area = as_number(value)
+    except ValueError:
+        return np.nan
+    return area if area > 0 else np.nan
