@@ -1,7 +1,5 @@
-"""Reading the data set that a configuration names, and telling data sets apart."""
+"""Reading the data set that a configuration names."""
 
-import hashlib
-import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +10,6 @@ from src.data.coco import parse_coco
 from src.data.records import DataError, ImageRecord
 from src.data.shapes import ensure_shapes
 from src.data.voc import parse_voc
-from src.utils.files import write_json
 
 logger = logging.getLogger(__name__)
 
@@ -84,44 +81,3 @@ def read_data(
     if not with_boxes:
         raise DataError(f"{folder}: no image of the split {train} holds a box to train on")
     return with_boxes, test_split.records(classes), list(classes)
-
-
-def check_dataset_fingerprint(
-    directory: Path, root: str, *, train: list[ImageRecord], test: list[ImageRecord], classes: list[str]
-) -> dict[str, Any]:
-    """Write into a run's folder which data the run is on, and return what is written.
-
-    Paths are no part of a run's identity, so two data sets of one name would share a folder.
-
-    Args:
-        directory: the run's folder.
-        root: the data set's folder.
-        train: the images to train on.
-        test: the images to test on.
-        classes: the names of the classes.
-
-    Raises:
-        DataError: the run in this folder is on other data.
-    """
-    file = directory / "data.json"
-    facts = {"root": root, "train": len(train), "test": len(test), "classes": classes}
-    facts["fingerprint"] = fingerprint(train + test)
-    if file.exists():
-        earlier = json.loads(file.read_text())
-        if earlier["fingerprint"] != facts["fingerprint"]:
-            raise DataError(
-                f"{directory} belongs to a run on other data ({earlier['train']} and {earlier['test']} images at "
-                f"{earlier['root']}); give this data another name with dataset.name=NAME"
-            )
-    else:
-        write_json(file, facts)
-    return facts
-
-
-def fingerprint(records: list[ImageRecord]) -> str:
-    """Return sixteen hexadecimal digits that differ between data sets with other images, boxes or labels."""
-    digest = hashlib.sha256()
-    for record in records:
-        digest.update(f"{record.image_id} {record.width} {record.height}".encode())
-        digest.update(record.boxes.numpy().tobytes() + record.labels.numpy().tobytes())
-    return digest.hexdigest()[:16]
