@@ -10,10 +10,11 @@ from src.data.records import ImageRecord
 
 # What is digested of an image, and how a message names it. An image is named under the first of the annotation's that
 # differs, as moved boxes have other areas too.
+LABELS = "class labels"
 ANNOTATION: dict[str, tuple[str, Callable[[ImageRecord], bytes]]] = {
     "sizes": ("the size", lambda record: f"{record.width} {record.height}".encode()),
     "boxes": ("boxes", lambda record: record.boxes.numpy().tobytes()),
-    "labels": ("class labels", lambda record: record.labels.numpy().tobytes()),
+    "labels": (LABELS, lambda record: record.labels.numpy().tobytes()),
     "flags": ("difficult or crowd flags", lambda r: r.difficult.numpy().tobytes() + r.crowd.numpy().tobytes()),
     "areas": ("areas", lambda record: record.area.numpy().tobytes()),
 }
@@ -81,24 +82,25 @@ def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         return "; ".join(found) or "images or annotations, of which no details were noted"
     for split in KINDS:
         images = [data["details"]["images"][split] for data in (earlier, now)]
-        found += _between_images(split, *images)
+        # Labels index the classes, and so may differ where no object's class does.
+        found += _between_images(split, *images, compare_labels=earlier["classes"] == now["classes"])
     return "; ".join(found) or "something too small to be noted for each image"
 
 
 def _between_classes(earlier: Sequence[str], now: Sequence[str]) -> list[str]:
     if list(earlier) == list(now):
         return []
-    if sorted(earlier) == sorted(now):
+    gone, new = ([name for name in one if name not in other] for one, other in ((earlier, now), (now, earlier)))
+    if not gone and not new:
         return [f"the order of the classes (now {first_names(now)})"]
-    if len(earlier) == len(now):
-        renamed = [f"{old} → {new}" for old, new in zip(earlier, now, strict=True) if old != new]
-        return [f"the class names ({first_names(renamed)})"]
-    changes = [("new", [name for name in now if name not in earlier])]
-    changes += [("gone", [name for name in earlier if name not in now])]
-    return [f"the classes ({'; '.join(f'{word}: {first_names(names)}' for word, names in changes if names)})"]
+    if len(gone) == len(new) == 1:
+        return [f"the class names ({gone[0]} → {new[0]})"]
+    return [
+        f"the classes ({'; '.join(f'{word}: {first_names(x)}' for word, x in (('gone', gone), ('new', new)) if x)})"
+    ]
 
 
-def _between_images(split: str, earlier: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+def _between_images(split: str, earlier: Mapping[str, str], now: Mapping[str, str], compare_labels: bool) -> list[str]:
     """Return what differs between the images of a split, each by id with its digests."""
     kind = KINDS[split]
     found = []
@@ -112,6 +114,8 @@ def _between_images(split: str, earlier: Mapping[str, str], now: Mapping[str, st
     for name in earlier.keys() & now.keys():
         old, new = _split_digests(earlier[name]), _split_digests(now[name])
         others = [label for label, one, other in zip(labels, old, new, strict=False) if one != other]
+        if not compare_labels and LABELS in others:
+            others.remove(LABELS)
         for label in [*others[:1], *([PICTURE[1]] if old[-1] != new[-1] else [])]:
             differing[label].append(name)
     return found + [
