@@ -11,7 +11,6 @@ from src.config.identity import to_plain
 from src.config.linear import linear_identity, linear_run_id
 from src.launch.cli import command
 from src.launch.program import PROGRAMS
-from src.utils.files import read_json
 
 if TYPE_CHECKING:
     from src.runs.attempt import RunGuard
@@ -26,12 +25,10 @@ def run(config: DictConfig) -> Path:
 
     directory, identity = Path(config.outputs, linear_run_id(config)), linear_identity(config)
     name = " ".join(str(value) for group in ("problem", "method") for value in identity[group].values())
-    summary = read_json(directory / "summary.json")
-    if summary is not None:
-        if "identity" not in summary:
-            from src.runs.upgrade import log_identity
+    if (directory / "summary.json").exists():
+        from src.runs.upgrade import bring_up_to_date
 
-            log_identity(directory, name, to_plain(config), identity)
+        bring_up_to_date(directory, name, to_plain(config), identity)
         logger.info("%s is finished: %s", name, directory)
         return directory
     with hold_run(directory, name, World(), config.retry) as guard:
@@ -57,6 +54,7 @@ def descend_and_log(config: DictConfig, directory: Path, name: str, guard: "RunG
     write_atomically(directory / "config.yaml", lambda file: OmegaConf.save(config, file))
     with Tracker(directory, name, {**to_plain(config), **facts}, **config.wandb) as tracker:
         for values in descend(problem, loss, method.learning_rate, config.steps):
+            guard.note_step()
             guard.check_stop()
             tracker.log(values)
             tracker.step += 1

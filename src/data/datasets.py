@@ -1,7 +1,5 @@
-"""Reading the data set that a configuration names, and telling data sets apart."""
+"""Reading the data set that a configuration names."""
 
-import hashlib
-import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +13,6 @@ from src.data.records import DataError, ImageRecord
 from src.data.shapes import ensure_shapes
 from src.data.voc import parse_flat, parse_voc
 from src.data.yolo import parse_yolo
-from src.utils.files import write_json
 
 logger = logging.getLogger(__name__)
 
@@ -124,44 +121,3 @@ def _check_folder(folder: Path, root: str) -> None:
     if not folder.is_dir():
         problem = "is a file; unpack it and give its folder" if folder.exists() else "no such folder"
         raise DataError(f"dataset.root={root}: {problem}")
-
-
-def check_dataset_fingerprint(
-    directory: Path, root: str, *, train: list[ImageRecord], test: list[ImageRecord], classes: list[str]
-) -> dict[str, Any]:
-    """Write into a run's folder which data the run is on, and return what is written.
-
-    Paths are no part of a run's identity, so two data sets of one name would share a folder.
-
-    Args:
-        directory: the run's folder.
-        root: the data set's folder.
-        train: the images to train on.
-        test: the images to test on.
-        classes: the names of the classes.
-
-    Raises:
-        DataError: the run in this folder is on other data.
-    """
-    file = directory / "data.json"
-    facts = {"root": root, "train": len(train), "test": len(test), "classes": classes}
-    facts["fingerprint"] = fingerprint(train + test)
-    if file.exists():
-        earlier = json.loads(file.read_text())
-        if earlier["fingerprint"] != facts["fingerprint"]:
-            raise DataError(
-                f"{directory} belongs to a run on other data ({earlier['train']} and {earlier['test']} images at "
-                f"{earlier['root']}); give this data another name with dataset.name=NAME"
-            )
-    else:
-        write_json(file, facts)
-    return facts
-
-
-def fingerprint(records: list[ImageRecord]) -> str:
-    """Return sixteen hexadecimal digits that differ between data sets with other images, boxes or labels."""
-    digest = hashlib.sha256()
-    for record in records:
-        digest.update(f"{record.image_id} {record.width} {record.height}".encode())
-        digest.update(record.boxes.numpy().tobytes() + record.labels.numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -1,5 +1,6 @@
 """Submitting a sweep to SLURM as one array of jobs. Later edits of code or configuration do not affect them."""
 
+import functools
 import hashlib
 import os
 import shutil
@@ -7,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,15 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from src.config.command import command_line
+from src.config.identity import to_plain
+from src.data.quick_look import look_at
+from src.data.run_data import DataChanged, compare_data
 from src.launch import plugin
 from src.launch.compose import Composer, Job
 from src.launch.program import program_of_config
 from src.launch.slurm_job import FrozenRun
 from src.runs.provenance import code_version
-from src.runs.state import State, state
+from src.runs.state import State, refused_failure, state
 from src.utils import paths
 from src.utils.errors import UserError, exit_on_user_error
 from src.utils.files import read_json, write_json
@@ -80,6 +84,7 @@ class SlurmLauncher(Launcher):
         compose = Composer(self._loader, self._config)
         typed = command_line(self._program.module, sys.argv[1:])
         queued = _queued_jobs()
+        look = functools.cache(look_at)  # at each data set once
         skipped: Counter[str] = Counter()
         jobs = []
         for overrides in tqdm(job_overrides, desc="reading configurations", delay=2):
@@ -87,7 +92,7 @@ class SlurmLauncher(Launcher):
             directory = compose.directory(composed).absolute()
             config = self._program.resolve(composed, overrides, typed)
             self._check_processes(config)
-            reason = _reason_to_skip(directory, config, queued)
+            reason = _reason_to_skip(directory, config, queued) or _reason_in_data(directory, config, look)
             if reason is None:
                 jobs.append(Job(list(overrides), config, directory))
             else:
@@ -152,17 +157,41 @@ class SlurmLauncher(Launcher):
 
 
 def _reason_to_skip(directory: Path, config: DictConfig, queued: set[str]) -> str | None:
+    """Return why a run must not be submitted, whatever its data; None if there is no such reason."""
     run_state = state(directory)
-    if run_state == State.FINISHED:
-        return "finished"
     if run_state == State.RUNNING:
         return "being worked on"
     submitted = read_json(directory / "submitted.json")
     if submitted is not None and submitted["job"] in queued:
         return "queued already"
-    if run_state == State.FAILED and not config.get("retry", False):
+    if run_state == State.FAILED and refused_failure(directory) and not config.get("retry", False):
         return "failed before; to try them again add retry=true. `python -m src.status` shows why"
     return None
+
+
+def _reason_in_data(directory: Path, config: DictConfig, look: Callable[..., str]) -> str | None:
+    """Return why a run need not be submitted: it is finished, or its folder holds a part of it, on other data.
+
+    Args:
+        look: see `compare_data`.
+    """
+    finished = state(directory) == State.FINISHED
+    if not finished and not (directory / "checkpoint.pt").exists():
+        return None
+    if "dataset" in config:
+        root = config.dataset.root
+        if not Path(root).expanduser().is_dir():
+            return f"finished; their data could not be compared, as {root} is not there" if finished else None
+        try:
+            compare_data(directory, to_plain(config.dataset), outputs=config.outputs, workers=config.workers, look=look)
+        except DataChanged as change:
+            if config.retry:
+                return None
+            return (
+                f"on other data than {root} holds now; what differs: {change.difference}. To train them anew on the "
+                "data as they are now, add retry=true; to keep them and make others, add dataset.name=NAME"
+            )
+    return "finished" if finished else None
 
 
 def _queued_jobs() -> set[str]:

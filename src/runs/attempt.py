@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from src.runs.earlier_data import set_aside
 from src.runs.run_lock import RunLock, acquire
+from src.runs.state import refused_failure
 from src.utils.distributed import World, is_lost_peer
 from src.utils.errors import UserError
 from src.utils.files import read_json, write_json
@@ -29,6 +31,11 @@ class RunGuard:
 
     def __init__(self, lock: RunLock | None, interruption: Interruption):
         self._lock, self._interruption = lock, interruption
+        self.training_has_begun = False
+
+    def note_step(self) -> None:
+        """Note that a step was made; a failure from now on is retried only on request."""
+        self.training_has_begun = True
 
     def check_stop(self) -> None:
         """Raise Interrupted if a signal to stop has arrived."""
@@ -42,7 +49,9 @@ class RunGuard:
 
 
 @contextmanager
-def hold_run(directory: Path, name: str, world: World, retry: bool = False) -> Iterator[RunGuard | None]:
+def hold_run(
+    directory: Path, name: str, world: World, retry: bool = False, on_other_data: str | None = None
+) -> Iterator[RunGuard | None]:
     """Hold a run's lock while the body works on the run; the body must write `summary.json` last.
 
     An exception in the body is noted in `failed.json` by the process in which it is raised.
@@ -52,6 +61,8 @@ def hold_run(directory: Path, name: str, world: World, retry: bool = False) -> I
         name: the run's name for people.
         world: the processes that call this together; the main one holds the lock.
         retry: whether to retry a run that has failed.
+        on_other_data: the fingerprint of data on which the run is not to stay finished: what the folder holds of them
+            is set aside.
 
     Yields:
         The guard that the body must check regularly; None if there is nothing to do, because the run is finished or
@@ -61,15 +72,19 @@ def hold_run(directory: Path, name: str, world: World, retry: bool = False) -> I
         UserError: the run has failed before, or another process of this run is gone.
         Interrupted: a signal to stop has arrived; checkpoints that were saved remain.
     """
-    lock = _lock_unfinished(directory, name, retry) if world.is_main else None
+    lock = _lock_unfinished(directory, name, retry, on_other_data) if world.is_main else None
     try:
         if not world.broadcast(lock is not None):
             yield None
             return
         with Interruption() as interruption:
+            guard = RunGuard(lock, interruption)
             try:
-                yield RunGuard(lock, interruption)
-            except Interrupted:
+                yield guard
+            except Interrupted as stop:
+                # W&B's service may be stopped together with the run; SLURM goes by the signal.
+                if interruption.signum not in (None, stop.signum):
+                    raise Interrupted(interruption.signum) from stop
                 raise
             except Exception as error:
                 # When the processes of a run are stopped together, one may end before the others reach a checkpoint.
@@ -81,38 +96,47 @@ def hold_run(directory: Path, name: str, world: World, retry: bool = False) -> I
                         f"{name}: another process of this run is gone; run the same command again to resume {directory}"
                     ) from error
                 if lock is None or not lock.lost:
-                    _note_failure(directory, error)
+                    _note_failure(directory, error, guard.training_has_begun)
                 raise
     finally:
         if lock is not None:
             lock.release()
 
 
-def _lock_unfinished(directory: Path, name: str, retry: bool) -> RunLock | None:
+def _lock_unfinished(directory: Path, name: str, retry: bool, on_other_data: str | None) -> RunLock | None:
     """Return the lock of a run that is to be worked on; None if the run is finished or another process works on it."""
     directory.mkdir(parents=True, exist_ok=True)
-    failure = read_json(directory / "failed.json")
+    failure = refused_failure(directory)
     if failure is not None and not retry:
         raise UserError(f"{name} has failed before ({directory}): {failure['error']}. To retry it, add retry=true")
     lock = acquire(directory)
     if lock is None:
         logger.info("%s is being worked on by another process: %s", name, directory)
-    elif (directory / "summary.json").exists():  # it was finished just before the lock was acquired
+        return None
+    if (directory / "summary.json").exists() and on_other_data and _fingerprint(directory) == on_other_data:
+        set_aside(directory)
+    if (directory / "summary.json").exists():  # it was finished just before the lock was acquired
         logger.info("%s is finished: %s", name, directory)
         lock.release()
         return None
-    else:
-        (directory / "failed.json").unlink(missing_ok=True)
-        for file in directory.iterdir():  # temporary files of a process that was killed while writing
-            if re.fullmatch(r"\..+\.\d+", file.name):
-                file.unlink()
+    (directory / "failed.json").unlink(missing_ok=True)
+    for file in directory.iterdir():  # temporary files of a process that was killed while writing
+        if re.fullmatch(r"\..+\.\d+", file.name):
+            file.unlink()
     return lock
 
 
-def _note_failure(directory: Path, error: Exception) -> None:
+def _fingerprint(directory: Path) -> str | None:
+    """Return the fingerprint of the data that a finished run is on."""
+    noted = read_json(directory / "data.json") or read_json(directory / "summary.json").get("data", {})
+    return noted.get("fingerprint")
+
+
+def _note_failure(directory: Path, error: Exception, training_had_begun: bool) -> None:
     lines = traceback.format_exception(error)
     message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-    note = {"error": message, "time": time.time(), "traceback": "".join(lines)}
+    note = {"error": message, "time": time.time(), "training_had_begun": training_had_begun}
+    note["traceback"] = "".join(lines)
     try:
         write_json(directory / "failed.json", note)
     except UserError as problem:

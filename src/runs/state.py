@@ -2,14 +2,16 @@
 
 A run's folder contains `config.yaml` as resolved, `data.json`, `checkpoint.pt`, the W&B log, `claim.<n>` (the lock and
 its holder), `submitted.json` (the job on a cluster), `failed.json` (why the last attempt failed) and, written last,
-`summary.json`.
+`summary.json`. What belongs to data as they were before they were changed is set aside in `earlier-<n>`.
 """
 
 import os
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from src.runs.run_lock import PREFIX, read_lock
+from src.utils.files import read_json
 
 
 class State(StrEnum):
@@ -37,3 +39,12 @@ def state(directory: Path) -> State:
     if lock is not None and lock["alive"]:
         return State.RUNNING
     return State.FAILED if "failed.json" in names else State.INTERRUPTED
+
+
+def refused_failure(directory: Path) -> dict[str, Any] | None:
+    """Return why the run in this folder has failed, if it is retried only on request; else None.
+
+    An attempt that failed before its first step, as with a broken image, left nothing to keep: it is made again.
+    """
+    failure = read_json(directory / "failed.json")
+    return failure if failure and failure.get("training_had_begun", True) else None

@@ -1,38 +1,63 @@
-"""Bringing runs of earlier versions up to date without training them again."""
+"""Bringing finished runs up to date without training them again."""
 
 import logging
 from pathlib import Path
 from typing import Any
 
 from src.runs.run_lock import acquire
-from src.runs.tracking import Tracker
 from src.utils.files import read_json, write_json
 
 logger = logging.getLogger(__name__)
 
 
-def log_identity(directory: Path, name: str, config: dict[str, Any], identity: dict[str, Any]) -> None:
-    """Log what a finished run is, if the version that made it did not: version 0.1 logged no identity.
+def bring_up_to_date(
+    directory: Path, name: str, config: dict[str, Any], identity: dict[str, Any], data: dict[str, Any] | None = None
+) -> None:
+    """Write what a finished run's folder lacks: a quick look at its data as they are, and what version 0.1 did not log.
 
-    Adds a part without rows to the run's W&B log, with the configuration, the identity and the command, and what the
-    summary has of the data and of where the run took place. Does nothing if another process is doing so, or if logging
-    is disabled.
+    That version logged no identity, and a fingerprint of less of the data. A part without rows is added to the run's
+    W&B log, with the configuration, the identity, the command, the data, and what the summary has of where the run took
+    place. Nothing is logged if logging is disabled. Does nothing if another process works on the run.
 
     Args:
         config: resolved, as plain dicts.
+        data: the content of `data.json` to write; None to leave the file as it is.
     """
-    if config["wandb"]["mode"] == "disabled":
+    summary = read_json(directory / "summary.json")
+    data_facts = _data_facts(directory, summary, data)
+    to_log = config["wandb"]["mode"] != "disabled" and ("identity" not in summary or data_facts != summary.get("data"))
+    if data is None and not to_log:
         return
-    lock = acquire(directory)
+    try:
+        lock = acquire(directory)
+    except OSError as error:
+        logger.warning("%s cannot be brought up to date: %s", directory, error)
+        return
     if lock is None:
         return
     try:
-        summary = read_json(directory / "summary.json")
-        facts = {"run_id": directory.name, "identity": identity}
-        facts |= {key: summary[key] for key in ("environment", "data") if key in summary}
-        with Tracker(directory, name, {**config, **facts}, **config["wandb"]):
-            pass
-        write_json(directory / "summary.json", {**summary, "identity": identity, "command": config["command"]})
-        logger.info("%s: logged what it is, which an earlier version did not", name)
+        if not (directory / "summary.json").exists():  # another process has begun it anew meanwhile
+            return
+        if data is not None:
+            write_json(directory / "data.json", data)
+        if to_log:
+            facts = {"run_id": directory.name, "identity": identity}
+            facts |= {"environment": summary["environment"]} if "environment" in summary else {}
+            facts |= {"data": data_facts} if data_facts else {}
+            from src.runs.tracking import Tracker  # imports torch and wandb
+
+            with Tracker(directory, name, {**config, **facts}, **config["wandb"]):
+                pass
+            write_json(directory / "summary.json", {**summary, **facts, "command": config["command"]})
+            logger.info("%s: logged what it is, which an earlier version did not", name)
     finally:
         lock.release()
+
+
+def _data_facts(directory: Path, summary: dict[str, Any], data: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return what is to be logged of a run's data; None for a run without any."""
+    logged: dict[str, Any] | None = summary.get("data")
+    if logged is None or "parts" in logged:
+        return logged
+    noted = data or read_json(directory / "data.json") or {}
+    return {key: value for key, value in noted.items() if key != "details"} if "parts" in noted else logged

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -17,9 +18,11 @@ from torchvision.transforms import v2
 from src import losses
 from src.config.identity import identity, to_plain
 from src.config.registry import DETECTORS, LOSSES, loss_call, used_options
-from src.data.datasets import check_dataset_fingerprint, format_of, read_data
+from src.data.datasets import read_data
+from src.data.fingerprint import fingerprint_of_version_01
 from src.data.loading import InferenceBatch, Share, TrainingBatch, TrainingSet, inference_batches, training_batches
 from src.data.records import ImageRecord
+from src.data.run_data import DataChanged, check_same, describe_data, take_look
 from src.data.transforms import inference_transform, training_transform
 from src.detectors.postprocess import ImageOutputs, image_outputs, predict
 from src.detectors.sync_batch_norm import synchronise_batch_norms
@@ -27,12 +30,13 @@ from src.evaluation.anchor_scores import anchor_scores
 from src.evaluation.coco_metrics import COCO_METRICS, evaluate_detections
 from src.evaluation.drawing import draw_detections, evenly_spaced
 from src.runs.attempt import RunGuard
+from src.runs.earlier_data import set_aside
 from src.runs.tracking import Tracker, environment
 from src.training.optimizer import build_optimizer
 from src.training.trainer import RunContext, Trainer, TrainerOptions, train
 from src.utils.device import choose_device
 from src.utils.distributed import World
-from src.utils.files import write_atomically, write_json
+from src.utils.files import read_json, write_atomically, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +50,9 @@ def train_and_test(config: DictConfig, directory: Path, name: str, world: World,
         guard: of the run, which this process or the main one of its world holds.
     """
     start = time.time()
+    look = take_look(to_plain(config.dataset), config.outputs) if world.is_main else {}
     data = build_data(config, world)
+    data_facts = world.on_main(lambda wait: note_data(config, directory, data, look=look, guard=guard, wait=wait))
     torch.manual_seed(config.seed)
     device = choose_device(config.device)
     detector = build_detector(config, len(data.classes), device, world)
@@ -54,11 +60,8 @@ def train_and_test(config: DictConfig, directory: Path, name: str, world: World,
     tester = Tester(detector, data, config, device, world, guard)
 
     facts = {"run_id": directory.name, "identity": identity(config), "environment": environment(device)}
+    facts["data"] = data_facts
     if world.is_main:
-        fingerprint = check_dataset_fingerprint(
-            directory, config.dataset.root, train=data.train.records, test=data.test, classes=data.classes
-        )
-        facts["data"] = {**fingerprint, "format": format_of(config.dataset.format, config.dataset.root)}
         write_atomically(directory / "config.yaml", lambda file: OmegaConf.save(config, file))
     logged_to = config.wandb if world.is_main else {**config.wandb, "mode": "disabled"}
     with Tracker(directory, name, {**to_plain(config), **facts}, **logged_to) as tracker:
@@ -125,6 +128,55 @@ def build_data(config: DictConfig, world: World) -> Data:
     train_set = TrainingSet(train_records, training_transform(dataset.train_size, dataset.augmentation))
     resize = inference_transform(dataset.train_size, dataset.test_shorter_side, dataset.test_longer_side)
     return Data(train_set, test_records, classes, resize, config.batch_size, config.seed, config.workers, world)
+
+
+def note_data(
+    config: DictConfig,
+    directory: Path,
+    data: Data,
+    *,
+    look: dict[str, str],
+    guard: RunGuard,
+    wait: Callable[[], None],
+) -> dict[str, Any]:
+    """Write into a run's folder which data the run is on, and return what is to be logged of that.
+
+    What the folder holds of other data is set aside; only a checkpoint needs retry=true for that.
+
+    Args:
+        directory: the run's folder, of which this process holds the lock.
+        look: at the data set before it was read.
+        guard: of the run.
+        wait: called again and again, so that the other processes wait.
+
+    Raises:
+        DataChanged: the folder has a checkpoint of other data.
+        DataError: an image cannot be decoded, or disagrees with its annotation.
+    """
+    train, test = data.train.records, data.test
+
+    def check_stop() -> None:
+        guard.check_stop()
+        wait()
+
+    now = describe_data(
+        to_plain(config.dataset),
+        (train, test, data.classes),
+        look,
+        outputs=config.outputs,
+        workers=config.workers,
+        check_stop=check_stop,
+    )
+    noted = read_json(directory / "data.json")
+    if noted is not None:
+        try:
+            check_same(directory, noted, now, fingerprint_of_version_01(train + test))
+        except DataChanged:
+            if (directory / "checkpoint.pt").exists() and not config.retry:
+                raise
+            set_aside(directory)
+    write_json(directory / "data.json", now)
+    return {key: value for key, value in now.items() if key != "details"}
 
 
 def build_detector(config: DictConfig, classes: int, device: torch.device, world: World) -> nn.Module:
@@ -214,12 +266,6 @@ class Tester:
         detections = predict(self.outputs(records, shared=False), records, self.config.model.score_threshold)
         figure = draw_detections(records, [detections[index] for index in range(len(records))], self.data.classes)
         write_atomically(file, lambda temporary: figure.savefig(temporary, format="png"))
-
-
-def check_data(config: DictConfig, directory: Path) -> None:
-    """Raise a DataError if the data of a configuration are not those that a run's folder was made with."""
-    train_records, test_records, classes = _read(config)
-    check_dataset_fingerprint(directory, config.dataset.root, train=train_records, test=test_records, classes=classes)
 
 
 def _read(config: DictConfig) -> tuple[list[ImageRecord], list[ImageRecord], list[str]]:

@@ -1,7 +1,6 @@
 """The training loop, and the step of training that it repeats."""
 
 import math
-import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -25,6 +24,7 @@ from src.training.checkpoint import load_checkpoint, save_checkpoint
 from src.utils.distributed import World
 from src.utils.errors import UserError
 from src.utils.memory import peak, reset_peak
+from src.utils.progress import refresh_interval
 from src.utils.signals import Interrupted
 from src.utils.timing import Stopwatch
 
@@ -103,14 +103,15 @@ def train(
                     step = tracker.step + 1
                     raise NonFiniteLoss(f"step {step}: {error}. Last checkpoint: {context.checkpoint}") from None
                 tracker.step += 1
+                guard.note_step()
                 seconds, start = time.perf_counter() - start, time.perf_counter()
                 images = len(batch.images) * trainer.world.size
                 speed = {"iteration_seconds": seconds, "images_per_second": images / seconds}
                 memory = {"peak_memory": peak(trainer.device) / 2**20} if memory_is_known else {}
-                tracker.log({**values, **speed, **memory, "epoch": epoch})
                 bar.set_postfix(loss=f"{values['loss']:.3f}", AP=_shown(progress.metrics), refresh=False)
                 bar.update()
                 try:
+                    tracker.log({**values, **speed, **memory, "epoch": epoch})
                     guard.check_stop()
                 except Interrupted:
                     progress.save()
@@ -152,7 +153,7 @@ class _Progress:
 
 
 def _progress_bar(total: int, done: int, name: str, world: World) -> tqdm:
-    interval = 0.1 if sys.stderr.isatty() else 30.0  # seconds; a log file is no screen
+    interval = refresh_interval()
     return tqdm(
         total=total,
         initial=done,

@@ -2,8 +2,10 @@
 
 import os
 import subprocess
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -11,6 +13,10 @@ from torch import Tensor, nn
 
 from src.utils.distributed_env import number_of_processes
 from src.utils.errors import UserError
+from src.utils.signals import Interrupted
+
+T = TypeVar("T")
+SIGN_OF_LIFE_S = 60.0  # well below the half hour after which collectives give up
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,37 @@ class World:
         values = [value]
         dist.broadcast_object_list(values)
         return values[0]
+
+    def on_main(self, work: Callable[[Callable[[], None]], T]) -> T:
+        """Call a function on the main process alone; return its value, or raise its UserError, on all.
+
+        Args:
+            work: may take long. It takes a function, which it then calls every few seconds, so that the others wait.
+        """
+        if self.size == 1:
+            return work(lambda: None)
+        state = "at work"
+        while not self.is_main and state == "at work":
+            state, outcome = self.broadcast(None)
+        if self.is_main:
+            last = time.monotonic()
+
+            def show_life() -> None:
+                nonlocal last
+                if time.monotonic() - last > SIGN_OF_LIFE_S:
+                    self.broadcast(("at work", None))
+                    last = time.monotonic()
+
+            try:
+                state, outcome = "done", work(show_life)
+            except Interrupted:
+                raise  # the others stop as they find this process gone
+            except UserError as error:
+                state, outcome = "failed", error
+            self.broadcast((state, outcome))
+        if state == "failed":
+            raise outcome
+        return outcome
 
     def gather_to_main(self, value: Any) -> list[Any]:
         """Return every process's value in rank order on the main process, an empty list on the others."""

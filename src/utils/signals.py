@@ -11,10 +11,16 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)  # submitit makes SLUR
 
 
 class Interrupted(UserError):
-    """The run has stopped at a checkpoint after a signal."""
+    """The run has stopped, at a checkpoint if it can, and goes on when asked again.
 
-    def __init__(self, signum: int):
-        super().__init__(f"stopped by {signal.Signals(signum).name}; run the same command again to resume")
+    Args:
+        signum: of the signal to stop.
+        reason: what has stopped the run, if it was no signal.
+    """
+
+    def __init__(self, signum: int, reason: str | None = None):
+        reason = reason or f"stopped by {signal.Signals(signum).name}"
+        super().__init__(f"{reason}; run the same command again to resume")
         self.signum = signum
 
 

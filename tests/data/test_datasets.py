@@ -1,11 +1,11 @@
-"""Reading a data set by its format, and its fingerprint."""
+"""Reading a data set by its format."""
 
 import json
 
 import pytest
 
-from src.data.datasets import READERS, check_dataset_fingerprint, fingerprint, read_data
-from src.data.records import DataError, make_record
+from src.data.datasets import READERS, read_data
+from src.data.records import DataError
 from tests.data.voc_folder import add_image, add_list, add_two_images, object_xml
 
 CATEGORIES = [{"id": 1, "name": "zebra"}, {"id": 2, "name": "ant"}]
@@ -75,25 +75,3 @@ def test_a_missing_folder_is_named_by_its_key(tmp_path):
     for dataset_format in READERS.keys() - {"shapes"}:
         with pytest.raises(DataError, match="dataset.root=.*nowhere: no such folder"):
             read_data(dataset_format, str(tmp_path / "nowhere"), train="train", test="test")
-
-
-def test_other_data_in_a_runs_folder_is_refused(tmp_path):
-    record = make_record("a", "a.jpg", (9, 9), boxes=[[1, 2, 3, 4]], labels=[0])
-    other = make_record("a", "a.jpg", (9, 9), boxes=[[1, 2, 3, 5]], labels=[0])
-    facts = check_dataset_fingerprint(tmp_path, "here", train=[record], test=[], classes=["cat"])
-    assert facts == {"root": "here", "train": 1, "test": 0, "classes": ["cat"], "fingerprint": fingerprint([record])}
-    assert json.loads((tmp_path / "data.json").read_text()) == facts
-    # The same data elsewhere are the same data, and the note stays.
-    check_dataset_fingerprint(tmp_path, "there", train=[record], test=[], classes=["cat"])
-    assert json.loads((tmp_path / "data.json").read_text()) == facts
-    with pytest.raises(DataError, match=r"a run on other data \(1 and 0 images at here\).*dataset.name=NAME"):
-        check_dataset_fingerprint(tmp_path, "here", train=[other], test=[], classes=["cat"])
-
-
-def test_the_fingerprint_depends_on_ids_sizes_boxes_and_labels():
-    def prints(image_id="a", size=(9, 9), box=(1, 2, 3, 4), label=0):
-        return fingerprint([make_record(image_id, "a.jpg", size, boxes=[box], labels=[label])])
-
-    variants = {prints(), prints("b"), prints(size=(9, 8)), prints(box=(0, 2, 3, 4)), prints(label=1)}
-    assert len(variants) == 5
-    assert len(prints()) == 16

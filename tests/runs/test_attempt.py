@@ -4,7 +4,8 @@ import signal
 import pytest
 
 from src.runs.attempt import hold_run
-from src.runs.state import State, state
+from src.runs.state import State, refused_failure, state
+from src.runs.tracking import ServiceLost
 from src.utils.distributed import World
 from src.utils.errors import UserError
 from src.utils.signals import Interrupted, Interruption
@@ -32,6 +33,7 @@ def test_a_failure_is_recorded_and_retried_only_on_request(tmp_path):
     directory = tmp_path / "run"
 
     def fail(guard):
+        guard.note_step()
         raise UserError("the reason")
 
     with pytest.raises(UserError, match="the reason"):
@@ -42,6 +44,61 @@ def test_a_failure_is_recorded_and_retried_only_on_request(tmp_path):
         attempt(directory, "it", lambda guard: finish(directory), World())
     attempt(directory, "it", lambda guard: finish(directory), World(), retry=True)
     assert state(directory) == State.FINISHED
+
+
+def test_a_failure_before_the_first_step_is_recorded_and_needs_no_request(tmp_path):
+    def fail(guard):
+        raise UserError("the reason")
+
+    with pytest.raises(UserError, match="the reason"):
+        attempt(tmp_path, "it", fail, World())
+    assert state(tmp_path) == State.FAILED and refused_failure(tmp_path) is None
+    attempt(tmp_path, "it", lambda guard: finish(tmp_path), World())
+    assert state(tmp_path) == State.FINISHED
+
+
+def test_a_failure_that_an_earlier_version_noted_is_retried_only_on_request(tmp_path):
+    (tmp_path / "failed.json").write_text(json.dumps({"error": "the reason", "time": 0, "traceback": ""}))
+    with pytest.raises(UserError, match="has failed before"):
+        attempt(tmp_path, "it", finish, World())
+
+
+def test_what_a_folder_holds_of_other_data_is_set_aside(tmp_path):
+    held = {name: tmp_path / name for name in ("summary.json", "checkpoint.pt", "data.json", "config.yaml", "run.log")}
+    for name, file in held.items():
+        file.write_text(json.dumps({"fingerprint": "old"}) if name == "data.json" else "{}")
+    (tmp_path / "wandb/offline-run-1-it").mkdir(parents=True)
+    seen = []
+
+    def work(guard):
+        seen.append(sorted(path.name for path in tmp_path.iterdir()))
+        (tmp_path / "data.json").write_text(json.dumps({"fingerprint": "new"}))
+        finish(tmp_path)
+
+    def again(on_other_data):
+        with hold_run(tmp_path, "it", World(), True, on_other_data) as guard:
+            if guard is not None:
+                work(guard)
+
+    again("old")
+    assert seen == [["claim.1", "earlier-1", "run.log"]]
+    aside = sorted(path.name for path in (tmp_path / "earlier-1").iterdir())
+    assert aside == ["checkpoint.pt", "config.yaml", "data.json", "summary.json", "wandb"]
+    again("old")  # another process compared the data before this one began the run anew
+    again(None)
+    assert len(seen) == 1 and state(tmp_path) == State.FINISHED
+    again("new")
+    assert len(seen) == 2 and (tmp_path / "earlier-2/data.json").exists()
+
+
+def test_the_signal_counts_where_wandbs_service_is_stopped_with_the_run(tmp_path):
+    def stopped(guard):
+        signal.raise_signal(signal.SIGUSR2)
+        raise ServiceLost
+
+    with pytest.raises(Interrupted, match="SIGUSR2") as caught:
+        attempt(tmp_path, "it", stopped, World())
+    assert caught.value.signum == signal.SIGUSR2
 
 
 def test_temporary_files_of_a_killed_process_are_removed(tmp_path):

@@ -1,0 +1,192 @@
+"""Which data a run is on: its folder's `data.json`, and whether the data set is still the one noted there.
+
+A finished run is compared by a quick look, and only if that differs by reading. What needs torch is imported only then.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from src.data.quick_look import look_at
+from src.utils.errors import UserError
+from src.utils.files import read_json
+
+if TYPE_CHECKING:
+    from src.data.records import ImageRecord
+
+logger = logging.getLogger(__name__)
+
+FILE = "data.json"
+Data = tuple["list[ImageRecord]", "list[ImageRecord]", list[str]]  # to train on, to test on, and the classes
+
+# The data set that was last read for a comparison, and its old fingerprint: the runs of a sweep have the same one.
+_last_read: dict[str, tuple[dict[str, Any], str]] = {}
+
+
+class DataChanged(UserError):
+    """The data set is no longer the one that the run in a folder is on.
+
+    Args:
+        difference: what differs, in words.
+        noted: the fingerprint in the run's folder.
+    """
+
+    def __init__(self, message: str, difference: str = "", noted: str = ""):
+        super().__init__(message)
+        self.difference, self.noted = difference, noted
+
+
+def take_look(dataset: Mapping[str, Any], outputs: str) -> dict[str, str]:
+    """Return a quick look at the folder of a data set; take it before the data are read.
+
+    Args:
+        dataset: the keys of the group `dataset`.
+        outputs: the folder of all runs.
+    """
+    return {"": look_at(Path(dataset["root"]).expanduser(), outputs)}
+
+
+def describe_data(
+    dataset: Mapping[str, Any],
+    data: "Data",
+    look: Mapping[str, str],
+    *,
+    outputs: str,
+    workers: int,
+    check_stop: Callable[[], None],
+) -> dict[str, Any]:
+    """Return the content of `data.json` for data that have been read; all but its `details` is logged with the run.
+
+    Args:
+        dataset: the keys of the group `dataset`.
+        look: as `take_look` returns it.
+        outputs: the folder of all runs.
+        workers, check_stop: see `hash_images`.
+
+    Raises:
+        DataError: an image cannot be decoded, or disagrees with its annotation.
+    """
+    from src.data.datasets import format_of
+    from src.data.fingerprint import describe
+    from src.data.image_hashes import hash_images
+
+    train, test, classes = data
+    hashes = hash_images([*train, *test], dataset["root"], workers=workers, check_stop=check_stop)
+    root = Path(dataset["root"]).expanduser()
+    looks = {**look, **{folder: look_at(folder, outputs) for folder in _folders_elsewhere(root, hashes)}}
+    facts, images = describe(train, test, classes, hashes)
+    details = {"format": dataset["format"], "look": looks, "images": images}
+    data_format = format_of(dataset["format"], dataset["root"])
+    return {"root": dataset["root"], "format": data_format, **facts, "details": details}
+
+
+def check_same(directory: Path, noted: Mapping[str, Any], now: Mapping[str, Any], of_version_01: str) -> None:
+    """Raise DataChanged if a run's folder and the data set do not belong together.
+
+    Args:
+        directory: the run's folder.
+        noted: its `data.json`.
+        now: what that would be for the data set as it is.
+        of_version_01: the fingerprint of the data set as version 0.1 computed it.
+    """
+    from src.data.fingerprint import differences
+
+    if noted["fingerprint"] == (now["fingerprint"] if "parts" in noted else of_version_01):
+        return
+    difference = differences(noted, now)
+    raise DataChanged(
+        f"{directory} belongs to a run on other data than {now['root']} holds now; what differs: {difference}. To "
+        "train anew on the data as they are now, add retry=true; to keep that run and make another, add "
+        "dataset.name=NAME",
+        difference,
+        noted["fingerprint"],
+    )
+
+
+def compare_data(
+    directory: Path,
+    dataset: Mapping[str, Any],
+    *,
+    outputs: str,
+    workers: int,
+    check_stop: Callable[[], None] = lambda: None,
+    look: Callable[..., str] = look_at,
+) -> dict[str, Any] | None:
+    """Compare the data set with what is noted in the folder of a run, without changing that.
+
+    Args:
+        directory: the run's folder.
+        dataset: the keys of the group `dataset`.
+        outputs: the folder of all runs.
+        workers: see `hash_images`, as for `check_stop`.
+        look: `look_at`, or a function that looks at a folder only once.
+
+    Returns:
+        What to write into `data.json`, so that the next comparison is a look; None if it need not be written.
+
+    Raises:
+        DataChanged: the data are others.
+        DataError: something is wrong on disk.
+    """
+    noted = read_json(directory / FILE) or (read_json(directory / "summary.json") or {}).get("data")
+    root = Path(dataset["root"]).expanduser()
+    if noted is None or not root.is_dir():
+        reason = f"{root} is not there" if noted else f"{directory} has no {FILE}"
+        logger.warning("%s: its data could not be compared, as %s", directory, reason)
+        return None
+    before = {"": look(root, outputs)}
+    details = noted.get("details", {"look": {}, "format": None})
+    elsewhere = {folder: look(folder, outputs) for folder in details["look"] if folder}
+    if details["look"] == {**before, **elsewhere} and details["format"] == dataset["format"]:
+        return None
+    from src.data.records import DataError  # imports torch
+
+    try:
+        now, of_version_01 = _read_now(dataset, before, outputs=outputs, workers=workers, check_stop=check_stop)
+    except DataError as error:
+        raise DataError(f"{directory}: its data have been changed, and something is wrong with them: {error}") from None
+    check_same(directory, noted, now, of_version_01)
+    return {**now, "root": noted["root"]}
+
+
+def _read_now(
+    dataset: Mapping[str, Any],
+    look: Mapping[str, str],
+    *,
+    outputs: str,
+    workers: int,
+    check_stop: Callable[[], None],
+) -> tuple[dict[str, Any], str]:
+    """Return the content of `data.json` for a data set as it is, and its fingerprint of version 0.1."""
+    from src.data.datasets import read_data
+    from src.data.fingerprint import fingerprint_of_version_01
+
+    keys = {key: dataset[key] for key in ("format", "root", "train", "test", "classes")}
+    key = json.dumps([keys, look])
+    if key not in _last_read:
+        _last_read.clear()
+        splits = {"train": keys["train"], "test": keys["test"]}
+        train, test, classes = read_data(keys["format"], keys["root"], **splits, classes=keys["classes"])
+        now = describe_data(
+            dataset, (train, test, classes), look, outputs=outputs, workers=workers, check_stop=check_stop
+        )
+        _last_read[key] = now, fingerprint_of_version_01(train + test)
+    return _last_read[key]
+
+
+def _folders_elsewhere(root: Path, images: Mapping[Path, str]) -> list[str]:
+    """Return the folders to look at besides the data set's: those of images that are elsewhere, as YOLO's may be."""
+    root = Path(os.path.abspath(root))
+    folders = set()
+    for folder in {Path(os.path.abspath(path.parent)) for path in images}:
+        inside = folder.is_relative_to(root)
+        if inside and not any(part.startswith(".") for part in folder.relative_to(root).parts):
+            continue
+        # The annotations of YOLO's images/… are in labels/… beside it.
+        parts = folder.parts
+        depth = len(parts) - parts[::-1].index("images") - 1 if "images" in parts and not inside else len(parts)
+        folders.add(str(Path(*parts[:depth])))
+    return sorted(folders)
