@@ -66,7 +66,7 @@ class Sample:
 
 
 def draw_samples(samples: Sequence[Sample], classes: list[str]) -> Figure:
-    """Draw training samples in a grid, with boxes in the colours of their classes, and positive anchors in thin white.
+    """Draw training samples in a grid, with boxes in the colours of their classes, and positive anchors thin.
 
     Args:
         samples: at least one.
@@ -76,10 +76,13 @@ def draw_samples(samples: Sequence[Sample], classes: list[str]) -> Figure:
     for axes, sample in zip(grid, samples, strict=True):
         _show(axes, sample.image, sample.title, interpolation="nearest")
         anchors = [_rectangle(anchor) for anchor in sample.anchors]
-        axes.add_collection(PatchCollection(anchors, facecolor="none", edgecolor="white", linewidth=0.6, alpha=0.6))
+        for colour, width in (("black", 1.4), ("white", 0.7)):  # to be seen on dark and on bright images
+            style = {"facecolor": "none", "edgecolor": colour, "linewidth": width, "alpha": 0.6}
+            axes.add_collection(PatchCollection(anchors, **style))
         for box, label in zip(sample.boxes, sample.labels.tolist(), strict=True):
             axes.add_patch(_rectangle(box, edgecolor=_colour(label), linewidth=2))
             _name(axes, box, one_line(classes[label]), label)
+    figure.supxlabel("coloured: objects; thin white: their positive anchors", fontsize=9)
     return figure
 
 

@@ -9,13 +9,13 @@ from torch import Tensor
 from src.data.messages import first_names
 from src.data.records import DataError, ImageRecord
 from src.detectors.anchors import closest_anchors
-from src.utils.text import one_line
+from src.utils.text import counted, one_line
 
 POSITIVE_IOU = 0.5  # of assign_targets
 SMALL, LARGE = 32**2, 96**2  # square pixels: COCO's limits
 SIZES = ("small", "medium", "large")
 MOST_CLASSES = 6  # all listed in one line
-FLAGS = {"difficult": "difficult ones", "crowd": "crowds"}
+FLAGS = {"difficult": "difficult object", "crowd": "crowd"}
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def summary(train: SplitView, test: SplitView, view: DetectorView) -> list[str]:
     sizes = count_sizes(areas_of(train.boxes[train.counts]))
     shares = ", ".join(f"{round(100 * count / max(train.objects, 1))}% {name}" for name, count in sizes.items())
     side, with_anchor = view.train_size, train.with_anchor()
-    others = "" if with_anchor == train.objects else "; the others train only the anchors that fit them best"
+    others = "" if with_anchor == train.objects else ", the others at best the closest one"
     return [
         _split_line("train on", train, view, "trained on"),
         _split_line("test on", test, view, "to be found"),
@@ -119,11 +119,11 @@ def _split_line(verb: str, split: SplitView, view: DetectorView, use: str) -> st
     listed = [f"{one_line(name)} {count:,}" for count, name in by_class]
     if len(listed) > MOST_CLASSES:
         listed = [*listed[:2], "…", *listed[-2:]]
-    flags = [f"{count:,} {words}" for flag, words in FLAGS.items() if (count := split.flagged(flag))]
-    not_used = f"; {' and '.join(flags)} are not {use}" if flags else ""
-    images = f"{len(split.records):,} images of {one_line(split.name, 80)}"
-    classes = f"{len(view.classes)} class{'es' * (len(view.classes) > 1)} ({', '.join(listed)})"
-    return f"{verb} {images}: {split.objects:,} objects of {classes}{not_used}"
+    flags = [counted(count, noun) for flag, noun in FLAGS.items() if (count := split.flagged(flag))]
+    not_used = f"; not {use}: {', '.join(flags)}" if flags else ""
+    images = f"{counted(len(split.records), 'image')} of {one_line(split.name, 80)}"
+    classes = f"{counted(len(view.classes), 'class')} ({', '.join(listed)})"
+    return f"{verb} {images}: {counted(split.objects, 'object')} of {classes}{not_used}"
 
 
 def warnings(train: SplitView, test: SplitView, view: DetectorView) -> list[str]:
@@ -139,7 +139,7 @@ def warnings(train: SplitView, test: SplitView, view: DetectorView) -> list[str]
     both = [record.path.name for record in test.records if record.path in paths]
     if both:
         found.append(
-            f"{len(both):,} test images are training images too, so that AP is not that of new images: "
+            f"{counted(len(both), 'test image')} in the training split too, so that AP is not that of new images: "
             f"{first_names(both)}"
         )
     return [line for line in found if line]
@@ -149,9 +149,9 @@ def _refuse_nothing_to_find(test: SplitView) -> None:
     if test.objects:
         return
     boxes = len(test.labels)
-    why = f"all {boxes:,} objects are difficult ones or crowds" if boxes else "no image has an object"
+    why = f"every object ({boxes:,}) is difficult or a crowd" if boxes else "no image has an object"
     raise DataError(
-        f"the split {test.name} has nothing to find: of {len(test.records):,} images "
+        f"the split {test.name} has nothing to find: in {counted(len(test.records), 'image')} "
         f"({first_names([str(record.path) for record in test.records], 2)}) {why}, so that there would be no AP. "
         "Correct dataset.test or the annotations"
     )
@@ -188,8 +188,8 @@ def _too_many_objects(test: SplitView, view: DetectorView) -> str:
     if not crowded:
         return ""
     return (
-        f"{len(crowded):,} test images have more objects than the model.max_detections={view.max_detections} that are "
-        f"kept, up to {int(per_image.max())}, and the rest cannot be found: "
+        f"{counted(len(crowded), 'test image')} with more objects than the model.max_detections={view.max_detections} "
+        f"detections kept, up to {int(per_image.max())}; the rest cannot be found: "
         f"{first_names([test.records[index].path.name for index in crowded])}. Give "
         f"model.max_detections={int(per_image.max())} or more; COCO's own AP stays at 100"
     )

@@ -93,7 +93,7 @@ def without_anchors(split: SplitView, view: DetectorView) -> Oddity | None:
         alone = int((~(targets.classes[0] == 1).any(0)).sum())
         count += alone
         files += [record.path.name] * (alone > 0)
-    what = "objects without any positive anchor, as others overlap more with each that fits them"
+    what = "objects without any positive anchor, as other objects overlap more with those that fit"
     return Oddity(what, count, files) if count else None
 
 

@@ -8,6 +8,7 @@ from src.config.validate import check_batch_norm
 from src.data.records import ImageRecord
 from src.evaluation.inspection import DetectorView, SplitView, summary, view_split, warnings
 from src.utils.errors import UserError
+from src.utils.text import counted
 
 logger = logging.getLogger(__name__)
 
@@ -57,11 +58,11 @@ def check_batch(config: DictConfig, images: int) -> list[str]:
         UserError: such a batch cannot be trained on.
     """
     if images < config.processes:
-        raise UserError(f"processes={config.processes}, but there are only {images} training images; take fewer")
+        raise UserError(f"processes={config.processes}, but only {counted(images, 'training image')}; take fewer")
     check_batch_norm(config, min(config.batch_size, images))
     if images >= config.batch_size:
         return []
     return [
-        f"batch_size={config.batch_size}, but there are only {images} training images: each step takes these, at the "
-        f"learning rate of {config.batch_size}"
+        f"batch_size={config.batch_size}, but only {counted(images, 'training image')}: each step takes all there are, "
+        f"at the learning rate of {config.batch_size}"
     ]

@@ -16,6 +16,7 @@ from src.detectors.anchors import make_anchors
 from src.detectors.targets import assign_targets
 from src.evaluation.drawing import Sample, draw_samples, write_png
 from src.evaluation.inspection import (
+    FLAGS,
     POSITIVE_IOU,
     DetectorView,
     SplitView,
@@ -28,7 +29,7 @@ from src.training.data_check import check_batch, detector_view, view_splits
 from src.training.experiment import Data, build_data
 from src.utils.distributed import World
 from src.utils.files import write_atomically
-from src.utils.text import one_line
+from src.utils.text import counted, one_line
 
 SAMPLES = 12
 COLUMN = 26  # characters, of a class's name
@@ -82,7 +83,7 @@ def _write_odd(file: Path, odd: dict[str, list[Oddity]]) -> None:
 def _refuse_unreadable(looks: list[Look]) -> None:
     problems = [look.problem for look in looks if look.problem]
     if problems:
-        raise DataError(f"{len(problems):,} images cannot be read, and would stop a run. The first: {problems[0]}")
+        raise DataError(f"{counted(len(problems), 'image')} cannot be read, and would stop a run. First: {problems[0]}")
 
 
 def training_samples(config: DictConfig, data: Data) -> Iterator[Sample]:
@@ -110,13 +111,13 @@ def _describe(title: str, split: SplitView, view: DetectorView) -> list[str]:
     side = f"{view.train_size} × {view.train_size} pixels"
     return [
         f"{title}: {one_line(split.name, 80)}",
-        f"  {len(split.records):,} images, {int((per_image == 0).sum()):,} of them without objects",
-        f"  {split.objects:,} objects, at most {int(per_image.max()) if len(per_image) else 0:,} in an image; besides "
-        f"{split.flagged('difficult'):,} difficult ones and {split.flagged('crowd'):,} crowds, which do not count",
+        f"  {counted(len(split.records), 'image')}, {int((per_image == 0).sum()):,} of them without objects",
+        f"  {counted(split.objects, 'object')}, at most {int(per_image.max()) if len(per_image) else 0:,} in an image; "
+        f"not counted: {', '.join(counted(split.flagged(flag), noun) for flag, noun in FLAGS.items())}",
         f"  by size at {side}: {_listed(count_sizes(areas_of(boxes)))}; median {_median(boxes)}",
         f"  by size as COCO's metrics count it, in pixels of the file: {_listed(count_sizes(original))}",
-        f"  at {side} {with_anchor:,} objects have an anchor of IoU ≥ {POSITIVE_IOU}; for the other "
-        f"{split.objects - with_anchor:,} only the closest anchor is positive",
+        f"  at {side} {with_anchor:,} objects have an anchor of IoU ≥ {POSITIVE_IOU}, {split.objects - with_anchor:,} "
+        "at best the closest anchor, positive by force",
     ]
 
 
@@ -151,5 +152,5 @@ def _class_table(train: SplitView, test: SplitView, view: DetectorView) -> list[
 def _steps(data: Data) -> str:
     images, batch = len(data.train), min(data.batch_size, len(data.train))
     left = images % batch
-    rest = f"; the {left} images that remain are other ones each epoch" if left else ""
-    return f"{images // batch:,} steps of {batch} images{rest}"
+    rest = f"; the {left} that remain are other ones each epoch" if left else ""
+    return f"{counted(images // batch, 'step')} of {counted(batch, 'image')}{rest}"
