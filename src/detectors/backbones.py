@@ -43,9 +43,10 @@ def _build_network(name: str, weights: str | None) -> ResNet:
         entry = get_model_weights(name).IMAGENET1K_V1
         try:
             return get_model(name, weights=entry, norm_layer=FrozenBatchNorm2d)
-        except (OSError, RuntimeError) as error:  # no network, or a file that was not downloaded whole
+        except Exception as error:  # no network, or a file that was not downloaded whole
+            reason = " ".join(str(error).split())[:300]
             raise UserError(
-                f"model.weights=imagenet: {entry.url} cannot be loaded ({error}). Put that file into "
+                f"model.weights=imagenet: {entry.url} cannot be loaded ({reason}). Put that file into "
                 f"{Path(torch.hub.get_dir(), 'checkpoints')}, give its path as model.weights=FILE, or take "
                 "model.weights=null for random weights"
             ) from error

@@ -88,10 +88,11 @@ def _refuse_unreadable(looks: list[Look]) -> None:
 
 def training_samples(config: DictConfig, data: Data) -> Iterator[Sample]:
     """Yield the first training images of the run, augmented as in the run, with their positive anchors."""
-    size, count = config.dataset.train_size, min(SAMPLES, len(data.train))
+    size = config.dataset.train_size
     anchors = torch.cat(make_anchors(size, size, config.model.anchor_scale))
-    keys = itertools.chain.from_iterable(data.training_batches(epoch=0).batch_sampler or [])
-    for index, seed in itertools.islice(keys, count):
+    epochs = (data.training_batches(epoch).batch_sampler or [] for epoch in itertools.count())
+    keys = (key for batches in epochs for batch in batches for key in batch)
+    for index, seed in itertools.islice(keys, SAMPLES):
         image, boxes, labels = data.train[index, seed]
         targets = assign_targets(anchors, [boxes], [labels], classes=len(data.classes))
         pixels = image * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]
@@ -133,12 +134,10 @@ def _median(boxes: torch.Tensor) -> str:
 
 
 def _odd_lines(odd: list[Oddity]) -> list[str]:
-    lines = [f"  odd: {item.count:,} {item.what}: {first_names(list(map(_short, item.files)), 3)}" for item in odd]
-    return lines or ["  nothing odd"]
-
-
-def _short(name: str) -> str:
-    return one_line(name, 200)
+    return [
+        f"  odd: {item.what}: {item.count:,}, in {first_names([one_line(name, 200) for name in item.files], 3)}"
+        for item in odd
+    ] or ["  nothing odd"]
 
 
 def _class_table(train: SplitView, test: SplitView, view: DetectorView) -> list[str]:
