@@ -77,8 +77,9 @@ def draw_samples(samples: Sequence[Sample], classes: list[str]) -> Figure:
         _show(axes, sample.image, sample.title, interpolation="nearest")
         anchors = [_rectangle(anchor) for anchor in sample.anchors]
         for colour, width in (("black", 1.4), ("white", 0.7)):  # to be seen on dark and on bright images
-            style = {"facecolor": "none", "edgecolor": colour, "linewidth": width, "alpha": 0.6}
-            axes.add_collection(PatchCollection(anchors, **style))
+            axes.add_collection(
+                PatchCollection(anchors, facecolor="none", edgecolor=colour, linewidth=width, alpha=0.6)
+            )
         for box, label in zip(sample.boxes, sample.labels.tolist(), strict=True):
             axes.add_patch(_rectangle(box, edgecolor=_colour(label), linewidth=2))
             _name(axes, box, one_line(classes[label]), label)

@@ -46,7 +46,8 @@ def text_in_any_script(settings: Mapping[str, Any] | None = None) -> Iterator[No
 
     installed = {font.name for font in fontManager.ttflist}
     families = ["DejaVu Sans", *(name for name in FALLBACKS if name in installed)]
-    with matplotlib.rc_context({"font.family": families, **(settings or {})}):
+    changed: Any = {"font.family": families, **(settings or {})}  # whose keys matplotlib's types list one by one
+    with matplotlib.rc_context(changed):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             yield
