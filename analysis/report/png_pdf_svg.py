@@ -13,6 +13,7 @@ from pathlib import Path
 from analysis.artefacts.artefact import Artefact, Panel
 from analysis.artefacts.style import BLACK, COLUMN, GRID, HEIGHT, INK, SETTINGS, Axes, style_axes
 from src.utils.files import write_atomically
+from src.utils.fonts import text_in_any_script
 
 PANELS_PER_ROW = 2
 DPI = 300
@@ -66,12 +67,11 @@ def draw(drawing: Drawing, folder: Path) -> None:
 
 def write_png_and_pdf(panels: Sequence[Panel], path: Path) -> None:
     """Draw panels as one figure, two per row, into `path` with .png and .pdf added to its name."""
-    import matplotlib
     from matplotlib.figure import Figure
 
     columns = min(len(panels), PANELS_PER_ROW)
     rows = -(-len(panels) // columns)
-    with matplotlib.rc_context(SETTINGS):
+    with text_in_any_script(SETTINGS):
         figure = Figure(figsize=(COLUMN * columns, HEIGHT * rows), layout="constrained")
         for number, panel in enumerate(panels, start=1):
             ax = figure.add_subplot(rows, columns, number)
@@ -88,11 +88,10 @@ def write_svg(panel: Panel, path: Path) -> None:
 
     The name of the file makes the ids in it unique.
     """
-    import matplotlib
     from matplotlib.figure import Figure
 
     transparent = {f"{part}.facecolor": "none" for part in ("figure", "axes", "savefig")}
-    with matplotlib.rc_context(SETTINGS | transparent | {"svg.hashsalt": path.name}):
+    with text_in_any_script(SETTINGS | transparent | {"svg.hashsalt": path.name}):
         figure = Figure(figsize=(COLUMN, HEIGHT), layout="constrained")
         ax = figure.add_subplot()
         _draw_panel(panel, ax)

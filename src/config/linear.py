@@ -87,6 +87,8 @@ def resolve_linear(config: DictConfig, overrides: Iterable[str] = (), typed: str
                 raise UserError(f"{group}.{key}={known[group][key]} must be greater than 0 and finite")
     if not 0 <= known["problem"].get("start_scale", 0) < float("inf"):
         raise UserError(f"problem.start_scale={config.problem.start_scale} must be at least 0 and finite")
+    if not 0 <= known["problem"].get("seed", 0) < 2**63:
+        raise UserError(f"problem.seed={config.problem.seed} must be from 0 to 2^63 − 1")
     if config.steps < 0:
         raise UserError(f"steps={config.steps} must be at least 0")
     plain = to_plain(config)

@@ -41,6 +41,9 @@ class Model:
     channels: int = MISSING
     anchor_scale: float = MISSING
     score_threshold: float = MISSING
+    candidates_per_level: int = with_identity_default(1000, default=MISSING)
+    nms_iou: float = with_identity_default(0.5, default=MISSING)
+    max_detections: int = with_identity_default(100, default=MISSING)
 
 
 @dataclass

@@ -1,7 +1,8 @@
 """Turning a composed configuration into the plain one that the rest of the project works with."""
 
 import copy
-from collections.abc import Iterable
+import functools
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -9,6 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from src.config.command import canonical_words, command_line
 from src.config.identity import flatten, keys_not_in_identity, to_plain
 from src.config.registry import LOSS_OPTIONS, LOSSES, METHODS, used_options
+from src.config.value_ranges import check_ranges
+from src.utils import paths
 from src.utils.errors import UserError
 
 # Where the data are and what the recipe is called decide no number, but no command can do without them.
@@ -43,40 +46,57 @@ def resolve(config: DictConfig, overrides: Iterable[str] = (), typed: str = "") 
 
 
 def _check_values(config: dict[str, Any]) -> None:
-    schedule, data, used = config["schedule"], config["dataset"], used_options(config)
-    positive = ["batch_size", "processes", "checkpoint_minutes", "schedule.epochs", "schedule.evaluate_every"]
-    positive += ["schedule.learning_rate", "schedule.reference_batch_size", "dataset.train_size"]
-    positive += ["model.channels", "model.anchor_scale", *(["delta"] if "delta" in used else [])]
     values = flatten(config)
-    positive += ["loss.negatives_per_positive"] if "loss.negatives_per_positive" in values else []
-    for key in positive:
-        if not values[key] > 0:
-            raise UserError(f"{key}={values[key]} must be greater than 0")
+    unused = set(LOSS_OPTIONS) - set(used_options(config))
+    check_ranges({key: value for key, value in values.items() if key.partition(".")[0] not in unused})
     if config["batch_size"] % config["processes"]:
         raise UserError(f"batch_size={config['batch_size']} must be a multiple of processes={config['processes']}")
-    if not values.get("method.epsilon", 0) >= 0:
-        raise UserError(f"method.epsilon={values['method.epsilon']} must be at least 0")
-    if data["train_size"] % 32:
-        raise UserError(f"dataset.train_size={data['train_size']} must be a multiple of 32")
-    shorter, longer = data["test_shorter_side"], data["test_longer_side"]
-    if shorter is not None and not 0 < shorter <= longer:
+    shorter, longer = config["dataset"]["test_shorter_side"], config["dataset"]["test_longer_side"]
+    if shorter is not None and not 0 < shorter < longer:
         raise UserError(
-            f"dataset.test_shorter_side={shorter} must be null, or greater than 0 and at most "
+            f"dataset.test_shorter_side={shorter} must be null, or greater than 0 and less than "
             f"dataset.test_longer_side={longer}"
         )
-    if not all(0 < fraction <= 1 for fraction in schedule["decay_at"]):
-        raise UserError(f"schedule.decay_at={schedule['decay_at']} must be fractions of the training, between 0 and 1")
+    check_batch_norm(config, config["batch_size"])
+
+
+def check_batch_norm(config: Mapping[str, Any], images: int) -> None:
+    """Raise a UserError if a batch of this many training images leaves a batch norm a single value per channel.
+
+    Pretrained backbones have frozen batch norms, which compute no statistics.
+
+    Args:
+        config: a resolved configuration.
+        images: of a batch, those of all processes together.
+    """
+    size = config["dataset"]["train_size"]
+    if images == 1 and size == 32 and config["model"]["weights"] is None:
+        raise UserError(
+            "dataset.train_size=32 with one image in a batch: the backbone's last map is a single pixel, and a batch "
+            "norm trained from random weights (model.weights=null) needs two values. Raise dataset.train_size, or "
+            f"batch_size={config['batch_size']} if there are more training images than one"
+        )
 
 
 def _canonical_command(plain: dict[str, Any], overrides: Iterable[str]) -> str:
     """Return the command that makes exactly this run: what does not change its numbers is left out."""
     unused = set(LOSS_OPTIONS) - set(used_options(plain))
     left_out = (keys_not_in_identity() - KEPT_IN_COMMANDS) | unused | {"sweeps", "slurm", "hydra"}
+    recipe_fixes_processes = _processes_of_recipe(plain["recipe"]) is not None
+    if recipe_fixes_processes:  # it refuses any other number of them
+        left_out.discard("processes")
     words = canonical_words(overrides, left_out)
     if not any(word.startswith("recipe=") for word in words):
         words.insert(0, f"recipe={plain['recipe']}")
-    together = "ranking" not in unused and plain["ranking"] == "per_process" and plain["processes"] > 1
-    return command_line("src.run", words, processes=plain["processes"] if together else 1)
+    rank_apart = "ranking" not in unused and plain["ranking"] == "per_process"
+    return command_line("src.run", words, processes=plain["processes"] if rank_apart or recipe_fixes_processes else 1)
+
+
+@functools.cache
+def _processes_of_recipe(name: str) -> int | None:
+    """Return how many processes a recipe's file prescribes; None if it leaves that to the command."""
+    file = paths.CONF / "recipe" / f"{name}.yaml"
+    return OmegaConf.select(OmegaConf.load(file), "processes") if file.is_file() else None
 
 
 def _values_by_loss(config: DictConfig) -> dict[str, dict[str, Any]]:

@@ -40,12 +40,22 @@ def _build_network(name: str, weights: str | None) -> ResNet:
     if weights is None:
         return get_model(name, weights=None)
     if weights == "imagenet":
-        return get_model(name, weights=get_model_weights(name).IMAGENET1K_V1, norm_layer=FrozenBatchNorm2d)
+        entry = get_model_weights(name).IMAGENET1K_V1
+        try:
+            return get_model(name, weights=entry, norm_layer=FrozenBatchNorm2d)
+        except Exception as error:  # no network, or a file that was not downloaded whole
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(
+                f"model.weights=imagenet: {entry.url} cannot be loaded ({reason}). Put that file into "
+                f"{Path(torch.hub.get_dir(), 'checkpoints')}, give its path as model.weights=FILE, or take "
+                "model.weights=null for random weights"
+            ) from error
     network = get_model(name, weights=None, norm_layer=FrozenBatchNorm2d)
     if not Path(weights).is_file():
         raise UserError(f"model.weights={weights}: no such file; give imagenet, a state dict's path, or null")
     try:
         network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     except Exception as error:  # a file that is no state dict can raise almost anything
-        raise UserError(f"model.weights={weights} is not a state dict of torchvision's {name}: {error}") from error
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"model.weights={weights} is not a state dict of torchvision's {name}: {reason}") from error
     return network

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -93,19 +94,17 @@ def image_outputs(
 
 
 @torch.inference_mode()
-def predict(
-    outputs: Iterable[ImageOutputs], records: list[ImageRecord], score_threshold: float
-) -> dict[int, Detections]:
+def predict(outputs: Iterable[ImageOutputs], records: list[ImageRecord], **options: Any) -> dict[int, Detections]:
     """Return the detections on every image, by its index in the data set and in pixels of the original image.
 
     Args:
         outputs: of the detector for each image.
         records: the data set.
-        score_threshold: see `detect`.
+        options: keyword arguments of `detect`.
     """
     results = {}
     for image in outputs:
-        detections = detect(image, score_threshold=score_threshold)
+        detections = detect(image, **options)
         height, width = image.size
         zoom = torch.tensor([records[image.index].width / width, records[image.index].height / height] * 2)
         results[image.index] = Detections(detections.boxes * zoom, detections.scores, detections.labels)

@@ -35,8 +35,15 @@ COCO_METRICS = (
 )
 
 
+COCO_MAX_DETECTIONS = 100  # the best ones of an image, over all classes, that COCO's metrics use
+
+
 def evaluate_detections(
-    records: Sequence[ImageRecord], detections: Sequence[Detections], classes: Sequence[str]
+    records: Sequence[ImageRecord],
+    detections: Sequence[Detections],
+    classes: Sequence[str],
+    *,
+    max_detections: int = COCO_MAX_DETECTIONS,
 ) -> dict[str, float]:
     """Return all metrics: COCO's twelve, VOC's two mean APs at IoU 0.5, and the APs of each class.
 
@@ -44,6 +51,8 @@ def evaluate_detections(
         records: the ground truth.
         detections: those of each record, in the same order.
         classes: the names that labels index.
+        max_detections: how many an image may have. COCO's metrics use the best 100 of an image; with a greater number,
+            say 300, its AP and AR of that many detections are added as `AP@300` and `AR@300`.
 
     Returns:
         Percentages under `COCO_METRICS`, `VOC07_AP50`, `VOC12_AP50`, and for each class `AP/<class>`,
@@ -54,6 +63,8 @@ def evaluate_detections(
     """
     evaluator = _run_coco_eval(records, detections, classes)
     metrics = _named_stats(evaluator)
+    if max_detections > COCO_MAX_DETECTIONS:
+        metrics |= _with_more_detections(records, detections, classes, max_detections)
     per_class = {f"AP/{name}": ap for name, ap in zip(classes, _coco_class_ap(evaluator), strict=True)}
     for metric in ("07", "12"):
         key = f"VOC{metric}_AP50"
@@ -67,9 +78,10 @@ def coco_metrics(
 ) -> dict[str, float]:
     """Return COCO's twelve metrics, under the names in `COCO_METRICS`, as pycocotools computes them.
 
-    Crowd regions are COCO's `iscrowd`. Difficult objects are ignored as COCOeval ignores those outside an area range:
-    missing one costs nothing, and one detection on it, by ordinary IoU, is not counted. Detections of equal score rank
-    in the order of the records, then in the order given.
+    Of an image's detections the best 100 over all classes count, as COCO's rules have it; pycocotools, given more,
+    would take the best 100 of each class. Crowd regions are COCO's `iscrowd`. Difficult objects are ignored as COCOeval
+    ignores those outside an area range: missing one costs nothing, and one detection on it, by ordinary IoU, is not
+    counted. Detections of equal score rank in the order of the records, then in the order given.
 
     Args:
         records: the ground truth.
@@ -93,7 +105,11 @@ class _DifficultCOCOeval(COCOeval):
 
 
 def _run_coco_eval(
-    records: Sequence[ImageRecord], detections: Sequence[Detections], classes: Sequence[str]
+    records: Sequence[ImageRecord],
+    detections: Sequence[Detections],
+    classes: Sequence[str],
+    *,
+    max_detections: int = COCO_MAX_DETECTIONS,
 ) -> COCOeval:
     check_detections(records, detections, classes)
     ground_truth: list[dict[str, Any]] = []
@@ -101,16 +117,40 @@ def _run_coco_eval(
     for image, (record, of_image) in enumerate(zip(records, detections, strict=True)):
         flags = {"area": record.area, "iscrowd": record.crowd, "difficult": record.difficult}
         ground_truth += _annotations(image, record.boxes, record.labels, columns=flags)
-        results += _annotations(image, of_image.boxes, of_image.labels, columns={"score": of_image.scores})
+        best = _best(of_image, max_detections)
+        results += _annotations(image, best.boxes, best.labels, columns={"score": best.scores})
     with contextlib.redirect_stdout(io.StringIO()):
         images, categories = range(len(records)), range(len(classes))
         evaluator = _DifficultCOCOeval(
             _coco(images, categories, ground_truth), _coco(images, categories, results), iouType="bbox"
         )
+        evaluator.params.maxDets = [1, 10, max_detections]
         evaluator.evaluate()
         evaluator.accumulate()
-        evaluator.summarize()
+        if max_detections == COCO_MAX_DETECTIONS:  # the number that pycocotools' summary is written for
+            evaluator.summarize()
     return evaluator
+
+
+def _best(detections: Detections, count: int) -> Detections:
+    """Return the best detections of an image in the order given; of equal scores the first."""
+    if len(detections.scores) <= count:
+        return detections
+    kept = detections.scores.argsort(descending=True, stable=True)[:count].sort().values
+    return Detections(detections.boxes[kept], detections.scores[kept], detections.labels[kept])
+
+
+def _with_more_detections(
+    records: Sequence[ImageRecord], detections: Sequence[Detections], classes: Sequence[str], max_detections: int
+) -> dict[str, float]:
+    """Return COCO's AP and AR, over all IoU thresholds, of more detections than its rules allow."""
+    evaluator = _run_coco_eval(records, detections, classes, max_detections=max_detections)
+    values = {"AP": evaluator.eval["precision"][..., 0, -1], "AR": evaluator.eval["recall"][..., 0, -1]}
+    defined = {key: value[value > -1] for key, value in values.items()}  # −1: no such class
+    return {
+        f"{key}@{max_detections}": 100 * float(value.mean()) if value.size else float("nan")
+        for key, value in defined.items()
+    }
 
 
 def _annotations(image: int, boxes: Tensor, labels: Tensor, *, columns: dict[str, Tensor]) -> list[dict[str, Any]]:

@@ -28,10 +28,11 @@ from src.detectors.postprocess import ImageOutputs, image_outputs, predict
 from src.detectors.sync_batch_norm import synchronise_batch_norms
 from src.evaluation.anchor_scores import anchor_scores
 from src.evaluation.coco_metrics import COCO_METRICS, evaluate_detections
-from src.evaluation.drawing import draw_detections, evenly_spaced
+from src.evaluation.drawing import draw_detections, evenly_spaced, write_png
 from src.runs.attempt import RunGuard
 from src.runs.earlier_data import set_aside
 from src.runs.tracking import Tracker, environment
+from src.training.data_check import look_at_data
 from src.training.optimizer import build_optimizer
 from src.training.trainer import RunContext, Trainer, TrainerOptions, train
 from src.utils.device import choose_device
@@ -52,6 +53,7 @@ def train_and_test(config: DictConfig, directory: Path, name: str, world: World,
     start = time.time()
     look = take_look(to_plain(config.dataset), config.outputs) if world.is_main else {}
     data = build_data(config, world)
+    look_at_data(config, data.train.records, data.test, data.classes, log=world.is_main)
     data_facts = world.on_main(lambda wait: note_data(config, directory, data, look=look, guard=guard, wait=wait))
     torch.manual_seed(config.seed)
     device = choose_device(config.device)
@@ -239,6 +241,11 @@ class Tester:
         batches = self._until_stopped(self.data.inference_batches(records, shared))
         return image_outputs(self.detector, batches, self.device, self.config.model.anchor_scale, activation)
 
+    def _detection_options(self) -> dict[str, Any]:
+        """Return the keyword arguments of `detect` that the model's configuration has."""
+        keys = ("score_threshold", "candidates_per_level", "nms_iou", "max_detections")
+        return {key: self.config.model[key] for key in keys}
+
     def _until_stopped(self, batches: Iterable[InferenceBatch]) -> Iterator[InferenceBatch]:
         for batch in batches:
             self.guard.check_stop()
@@ -246,13 +253,15 @@ class Tester:
 
     def evaluate(self) -> dict[str, float]:
         """Return the metrics on the test images, on all processes."""
-        records, threshold = self.data.test, self.config.model.score_threshold
-        parts = self.world.gather_to_main(predict(self.outputs(records, shared=True), records, threshold))
+        records, options = self.data.test, self._detection_options()
+        parts = self.world.gather_to_main(predict(self.outputs(records, shared=True), records, **options))
         detections = {index: one for part in parts for index, one in part.items()}
         metrics = None
         if self.world.is_main:
             in_order = [detections[index] for index in range(len(records))]
-            metrics = evaluate_detections(records, in_order, self.data.classes)
+            metrics = evaluate_detections(
+                records, in_order, self.data.classes, max_detections=options["max_detections"]
+            )
         return self.world.broadcast(metrics)
 
     def count_anchor_scores(self) -> Tensor | None:
@@ -263,9 +272,9 @@ class Tester:
 
     def draw(self, file: Path, records: list[ImageRecord]) -> None:
         """Draw the detections on these images, on this process alone."""
-        detections = predict(self.outputs(records, shared=False), records, self.config.model.score_threshold)
-        figure = draw_detections(records, [detections[index] for index in range(len(records))], self.data.classes)
-        write_atomically(file, lambda temporary: figure.savefig(temporary, format="png"))
+        detections = predict(self.outputs(records, shared=False), records, **self._detection_options())
+        in_order = [detections[index] for index in range(len(records))]
+        write_png(file, lambda: draw_detections(records, in_order, self.data.classes))
 
 
 def _read(config: DictConfig) -> tuple[list[ImageRecord], list[ImageRecord], list[str]]:

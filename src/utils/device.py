@@ -9,11 +9,19 @@ def choose_device(name: str) -> torch.device:
     """Return the device of that name; "auto" is this process's GPU if there is one, else the CPU.
 
     Raises:
-        UserError: the name is a GPU's, but torch finds none.
+        UserError: torch has no device of that name here.
     """
     if name == "auto":
         name = f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"device={name}, but torch finds no GPU here; use device=auto or device=cpu")
+    gpus = torch.cuda.device_count()
+    try:
+        device = torch.device(name)
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise UserError(f"device={name}, but torch finds no GPU here; use device=auto or device=cpu")
+        if device.type == "cuda" and (device.index or 0) >= gpus:
+            raise UserError(f"device={name}, but torch finds {gpus} here, from cuda:0 on; use device=auto")
+        float(torch.zeros(1, device=device))
+    except (RuntimeError, NotImplementedError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"device={name} is no device of torch's here ({reason}); use auto, cpu, or cuda:0") from error
     return device

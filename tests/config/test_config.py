@@ -16,7 +16,7 @@ from tests.support.configurations import compose_config, make_config
 from tests.support.programs import call_run, run_python
 
 RECIPES = sorted(path.stem for path in (paths.CONF / "recipe").glob("*.yaml"))
-NEED_ROOT = {"bccd", "folder", "voc", "coco"}
+NEED_ROOT = {"bccd", "folder", "voc", "coco", "voc_paper", "coco_paper"}
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -51,3 +51,12 @@ def test_errors_of_weights_name_the_key(weights, tmp_path):
     (tmp_path / "broken.pth").write_bytes(b"broken")
     with pytest.raises(ValueError, match="broken.pth is not a state dict"):
         build_backbone("resnet18", str(tmp_path / "broken.pth"))
+
+
+def test_imagenet_weights_that_cannot_be_loaded_name_their_address_and_place(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    checkpoints = tmp_path / "hub" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints / "resnet18-f37072fd.pth").write_bytes(b"half of a download")
+    with pytest.raises(ValueError, match=f"resnet18-f37072fd.pth cannot be loaded .*{checkpoints}.*model.weights=null"):
+        build_backbone("resnet18", "imagenet")

@@ -64,3 +64,15 @@ def test_predictions_are_in_pixels_of_the_original_image():
     (detections,) = predict([outputs], [record], score_threshold=0.01).values()
     assert detections.boxes[0].tolist() == [20, 60, 60, 180]
     assert detections.labels[0] == 1 and detections.scores[0].item() == pytest.approx(0.5)
+
+
+def test_predictions_take_the_options_of_detection():
+    record = make_record("a", "a.jpg", (200, 200), boxes=[], labels=[])
+    anchors = [torch.tensor([[20.0 * i, 0, 20.0 * i + 15, 15] for i in range(10)] * 2)]
+    outputs = ImageOutputs(0, (200, 200), scores=torch.full((20, 1), 0.5), offsets=torch.zeros(20, 4), anchors=anchors)
+
+    def count(**options):
+        return len(predict([outputs], [record], **options)[0].scores)
+
+    assert count() == 10 and count(max_detections=3) == 3
+    assert count(nms_iou=1.0) == 20 and count(nms_iou=1.0, candidates_per_level=7) == 7

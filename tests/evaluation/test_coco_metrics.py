@@ -1,5 +1,7 @@
 """All metrics together and COCO's: against stored values of pycocotools and cases computed by hand."""
 
+import contextlib
+import io
 import json
 import math
 
@@ -7,7 +9,7 @@ import pytest
 import torch
 
 from src.detectors.detections import Detections
-from src.evaluation.coco_metrics import COCO_METRICS, coco_metrics, evaluate_detections
+from src.evaluation.coco_metrics import COCO_METRICS, _run_coco_eval, coco_metrics, evaluate_detections
 from src.evaluation.voc_ap import voc_ap
 from tests.evaluation.metric_inputs import AWAY, BOX, SIDE_BY_SIDE, detected, truth, voc_means
 from tests.support.shared_data import shared_folder
@@ -202,3 +204,42 @@ def test_detections_may_be_of_low_precision_and_part_of_a_graph():
 def test_errors_name_the_image(metric, detections, message):
     with pytest.raises(ValueError, match=message):
         metric([truth([BOX], image_id="img7")], detections, ["a", "b"])
+
+
+def many_objects(count):
+    """An image with this many objects of two classes, and perfect detections of all, by falling score."""
+    boxes = [(30 * (i % 20), 30 * (i // 20), 30 * (i % 20) + 20, 30 * (i // 20) + 20) for i in range(count)]
+    labels = [i % 2 for i in range(count)]
+    return truth(boxes, labels), detected(boxes, [1 - i / 1000 for i in range(count)], labels)
+
+
+def test_coco_metrics_use_the_best_100_of_an_image_whatever_is_kept():
+    record, everything = many_objects(150)
+    best = detected(*(values.tolist()[:100] for values in (everything.boxes, everything.scores, everything.labels)))
+    limited = evaluate_detections([record], [best], ["a", "b"])
+    metrics = evaluate_detections([record], [everything], ["a", "b"], max_detections=150)
+    assert {key: metrics[key] for key in COCO_METRICS} == pytest.approx(
+        {key: limited[key] for key in COCO_METRICS}, abs=0, nan_ok=True
+    )
+    assert metrics["AR100"] == pytest.approx(100 * 2 / 3) and metrics["AP"] < 68
+    assert [metrics[key] for key in ("AP@150", "AR@150", "VOC07_AP50", "VOC12_AP50")] == pytest.approx([100] * 4)
+    assert limited.keys() == metrics.keys() - {"AP@150", "AR@150"}
+    assert limited["VOC12_AP50"] == pytest.approx(100 * 2 / 3)
+
+
+def test_more_detections_count_as_pycocotools_counts_them():
+    record, everything = many_objects(120)
+    half_wrong = detected(
+        [*everything.boxes.tolist(), *([[900.0, 900, 909, 909]] * 60)],
+        [*everything.scores.tolist(), *(0.99 - i / 50 for i in range(60))],
+        [*everything.labels.tolist(), *([0] * 60)],
+    )
+    at_200 = evaluate_detections([record], [half_wrong], ["a", "b"], max_detections=200)
+    evaluator = _run_coco_eval([record], [half_wrong], ["a", "b"], max_detections=200)
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluator.summarize()
+    # AP at IoU 0.5, which is that at all IoUs as every match is perfect, and AR, both of 200 detections.
+    assert [at_200["AP@200"], at_200["AR@200"]] == pytest.approx([100 * evaluator.stats[1], 100 * evaluator.stats[8]])
+    assert 40 < at_200["AP@200"] < 99
+    nothing = evaluate_detections([truth([])], [detected()], ["a"], max_detections=200)
+    assert math.isnan(nothing["AP@200"]) and math.isnan(nothing["AR@200"])

@@ -34,7 +34,6 @@ def test_panels_for_the_page_have_its_ink_and_unique_ids(tmp_path):
     assert Image.open(tmp_path / "table1.png").width == 2100
 
 
-@pytest.mark.filterwarnings("ignore:Glyph")  # of a character that matplotlib's font lacks it draws a box
 @pytest.mark.parametrize("text", [r"$\frac$ $x_$", "$a$", ODD_NAME])
 def test_text_in_figures_is_no_mathematics(text, tmp_path):
     curve = sample_panel()

@@ -1,0 +1,83 @@
+"""What values a configuration's keys may have."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from src.utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class Range:
+    """Values that a key may have, and how a message describes them. NaN is in none."""
+
+    words: str
+    contains: Callable[[Any], bool]
+
+
+POSITIVE = Range("greater than 0", lambda x: x > 0)
+POSITIVE_FINITE = Range("greater than 0 and finite", lambda x: 0 < x < math.inf)
+POSITIVE_OR_NULL = Range("null or greater than 0", lambda x: x is None or x > 0)
+NOT_NEGATIVE = Range("at least 0", lambda x: x >= 0)
+NOT_NEGATIVE_FINITE = Range("at least 0 and finite", lambda x: 0 <= x < math.inf)
+FRACTION = Range("from 0 to 1", lambda x: 0 <= x <= 1)
+AT_LEAST_2 = Range("at least 2", lambda x: x >= 2)
+# A square of more would need gigabytes for a single image.
+TRAIN_SIZE = Range("a multiple of 32, from 32 to 8192", lambda x: 32 <= x <= 8192 and x % 32 == 0)
+LONGEST_SIDE = Range("from 1 to 32768", lambda x: 1 <= x <= 32768)
+SEED = Range("from 0 to 2^63 − 1", lambda x: 0 <= x < 2**63)
+DECAY_AT = Range("fractions of the training, between 0 and 1", lambda xs: all(0 < x <= 1 for x in xs))
+CLASSES = Range(
+    "null or a list of different names, none of them empty",
+    lambda names: names is None or (names and all(name.strip() for name in names) and len(set(names)) == len(names)),
+)
+WANDB_PROJECT = Range(  # as W&B itself demands once a run starts
+    "a name of at most 128 characters without / \\ # ? % :",
+    lambda name: len(name.strip()) > 0 and len(name) <= 128 and not set(name) & set("/\\#?%:"),
+)
+
+RANGES = {
+    "batch_size": POSITIVE,
+    "seed": SEED,
+    "processes": POSITIVE,
+    "workers": NOT_NEGATIVE,
+    "checkpoint_minutes": POSITIVE,
+    "images_logged": NOT_NEGATIVE,
+    "delta": POSITIVE_FINITE,
+    "method.epsilon": NOT_NEGATIVE_FINITE,
+    "loss.negatives_per_positive": POSITIVE,
+    "loss.alpha": FRACTION,
+    "loss.gamma": NOT_NEGATIVE_FINITE,
+    "schedule.epochs": POSITIVE,
+    "schedule.evaluate_every": POSITIVE,
+    "schedule.learning_rate": POSITIVE_FINITE,
+    "schedule.reference_batch_size": POSITIVE,
+    "schedule.warmup_iterations": NOT_NEGATIVE,
+    "schedule.decay_at": DECAY_AT,
+    "schedule.momentum": Range("at least 0 and less than 1", lambda x: 0 <= x < 1),
+    "schedule.weight_decay": NOT_NEGATIVE_FINITE,
+    "schedule.box_loss_weight": NOT_NEGATIVE_FINITE,
+    "schedule.clip_gradient": POSITIVE_OR_NULL,
+    "dataset.train_size": TRAIN_SIZE,
+    "dataset.test_longer_side": LONGEST_SIDE,
+    "dataset.classes": CLASSES,
+    "model.channels": AT_LEAST_2,  # the group norm of one channel on a map of one pixel has a single value
+    "model.anchor_scale": POSITIVE_FINITE,
+    "model.score_threshold": FRACTION,
+    "model.candidates_per_level": POSITIVE,
+    "model.nms_iou": FRACTION,
+    "model.max_detections": POSITIVE,
+    "wandb.project": WANDB_PROJECT,
+}
+
+
+def check_ranges(values: Mapping[str, Any]) -> None:
+    """Raise a UserError that names the first key whose value is not in its range.
+
+    Args:
+        values: by key, with dots between the levels; keys that are not here are not checked.
+    """
+    for key, allowed in RANGES.items():
+        if key in values and not allowed.contains(values[key]):
+            raise UserError(f"{key}={values[key]} must be {allowed.words}")

@@ -1,0 +1,43 @@
+"""Look at the data of a run before it trains: `python -m src.inspect` with the overrides of `python -m src.run`.
+
+Prints what each split holds, at the resolution the detector is trained at, and what is odd about it; writes the same by
+file, and a picture of a dozen training samples as the network gets them. Trains nothing.
+"""
+
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from src.config.validate import resolve
+from src.launch.cli import command
+from src.launch.program import Program
+
+FOLDER = "inspect"  # in that of all outputs
+
+
+def inspect(config: DictConfig) -> None:
+    """Print what the data of a resolved configuration are like, and draw training samples.
+
+    Raises:
+        UserError: a run would refuse the data.
+    """
+    from src.training.inspection_report import inspect_data
+
+    inspect_data(config, Path(config.outputs, FOLDER))
+
+
+def main() -> None:
+    """Compose the configuration as `python -m src.run` does, and inspect its data."""
+    words = sys.argv[1:]
+    if {"-h", "--help"} & set(words):
+        print(f"{__doc__}\nOptions are those of `python -m src.run --help`.")
+        return
+    if {"-m", "--multirun"} & set(words):
+        raise SystemExit("error: python -m src.inspect looks at the data of one run; leave out -m")
+    sys.argv.append(f"hydra.run.dir=${{outputs}}/{FOLDER}")  # that of the run is left to the run
+    command(inspect, Program("src.inspect", "config", resolve))()
+
+
+if __name__ == "__main__":
+    main()

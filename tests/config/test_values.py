@@ -1,0 +1,140 @@
+"""Values that a configuration must not have are refused by name, before anything is read or trained."""
+
+import inspect
+import math
+
+import pytest
+from omegaconf import OmegaConf
+
+from src.config.identity import identity, run_id
+from src.config.validate import resolve
+from src.config.value_ranges import RANGES
+from src.detectors.postprocess import detect
+from src.utils.errors import UserError
+from tests.support.configurations import make_config
+
+NOT_FINITE = [math.nan, math.inf, -math.inf]
+WRONG = {
+    "batch_size": [0, -8],
+    "seed": [-1, 9223372036854775808, 18446744073709551616],
+    "processes": [0, -1],
+    "workers": [-1],
+    "checkpoint_minutes": [0, -1, math.nan],
+    "images_logged": [-1],
+    "delta": [0, -1, *NOT_FINITE],
+    "schedule.epochs": [0, -1],
+    "schedule.evaluate_every": [0, -3],
+    "schedule.learning_rate": [0, -0.1, *NOT_FINITE],
+    "schedule.reference_batch_size": [0],
+    "schedule.warmup_iterations": [-1],
+    "schedule.decay_at": [[0.0], [1.5], [-0.5], [math.nan], [0.5, 60.0]],
+    "schedule.momentum": [1, 1.5, -0.1, math.nan],
+    "schedule.weight_decay": [-1, *NOT_FINITE],
+    "schedule.box_loss_weight": [-1, *NOT_FINITE],
+    "schedule.clip_gradient": [0, -1, math.nan],
+    "dataset.train_size": [0, -32, 16, 100, 1000000000],
+    "dataset.test_longer_side": [0, -1, 1000000000],
+    "dataset.classes": [[], ["a", "b", "a"], ["a", ""], ["  "]],
+    "model.channels": [0, -8, 1],
+    "model.anchor_scale": [0, -4, *NOT_FINITE],
+    "model.score_threshold": [-0.1, 1.1, math.nan],
+    "model.candidates_per_level": [0],
+    "model.nms_iou": [-0.1, 1.1, math.nan],
+    "model.max_detections": [0, -100],
+    "wandb.project": ["", "a/b", "a:b", "x" * 129],
+}
+OF_A_CHOICE = {
+    "loss.negatives_per_positive": ("loss=ohem", [0]),
+    "loss.alpha": ("loss=focal", [-0.1, 1.1, math.nan]),
+    "loss.gamma": ("loss=focal", [-1, *NOT_FINITE]),
+    "method.epsilon": ("method=approximate_gradient", [-1, *NOT_FINITE]),
+}
+CASES = [([], key, value) for key, values in WRONG.items() for value in values]
+CASES += [([choice], key, value) for key, (choice, values) in OF_A_CHOICE.items() for value in values]
+
+
+def test_every_range_is_tried():
+    assert WRONG.keys() | OF_A_CHOICE.keys() == RANGES.keys()
+
+
+@pytest.mark.parametrize(("choice", "key", "value"), CASES)
+def test_a_value_out_of_range_is_named_with_its_key_and_the_range(choice, key, value):
+    config = make_config(*choice)
+    OmegaConf.update(config, key, value)
+    with pytest.raises(UserError) as refused:
+        resolve(config)
+    message = str(refused.value)
+    assert message.startswith(f"{key}=") and message.endswith(f" must be {RANGES[key].words}"), message
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["schedule.clip_gradient=null", "dataset.classes=null"],
+        ["schedule.clip_gradient=0.5", "dataset.classes=[a,b]", "schedule.decay_at=[]", "checkpoint_minutes=1e-9"],
+        ["schedule.momentum=0", "schedule.weight_decay=0", "schedule.box_loss_weight=0", "workers=0"],
+        ["model.score_threshold=0", "model.nms_iou=1", "model.max_detections=1", "seed=9223372036854775807"],
+        ["dataset.train_size=8192", "batch_size=1", "dataset.test_shorter_side=832", "dataset.test_longer_side=833"],
+        ["loss=focal", "delta=0", "loss.alpha=0", "loss.gamma=0"],  # focal loss has no δ
+        ["dataset.classes=['ca$$h','a b','1']"],
+    ],
+)
+def test_values_at_the_ends_of_their_ranges_are_taken(words):
+    resolve(make_config(*words))
+
+
+def test_test_images_shorter_side_is_less_than_the_longer():
+    for shorter in ("0", "-5", "833", "900"):
+        with pytest.raises(UserError, match=f"dataset.test_shorter_side={shorter} must be null, or .* less than"):
+            resolve(make_config(f"dataset.test_shorter_side={shorter}"))
+
+
+def test_a_batch_norm_of_one_value_is_refused_by_both_keys():
+    with pytest.raises(UserError, match="dataset.train_size=32 with one image in a batch.*batch_size=1"):
+        resolve(make_config("dataset.train_size=32", "batch_size=1"))
+    resolve(make_config("dataset.train_size=32", "batch_size=2"))
+    resolve(make_config("dataset.train_size=64", "batch_size=1"))
+    # Frozen batch norms compute no statistics.
+    resolve(make_config("dataset.train_size=32", "batch_size=1", "model.weights=imagenet"))
+
+
+def test_detection_has_the_papers_values_by_default_and_old_ids():
+    model = resolve(make_config()).model
+    defaults = {name: parameter.default for name, parameter in inspect.signature(detect).parameters.items()}
+    del defaults["outputs"]
+    assert defaults == {key: model[key] for key in defaults}
+    assert defaults == {
+        "score_threshold": 0.01,
+        "candidates_per_level": 1000,
+        "nms_iou": 0.5,
+        "max_detections": 100,
+    }
+    new = {"candidates_per_level", "nms_iou", "max_detections"}
+    assert not new & identity(make_config())["model"].keys()
+    changed = ["model.nms_iou=0.45", "model.max_detections=300", "model.candidates_per_level=400"]
+    assert len({run_id(make_config(word)) for word in changed} | {run_id(make_config())}) == 4
+
+
+@pytest.mark.parametrize(("recipe", "base"), [("voc_paper", "voc"), ("coco_paper", "coco")])
+def test_the_papers_own_setting_is_one_recipe(recipe, base):
+    words = [f"recipe={recipe}", "dataset.root=DIR"]
+    config = resolve(make_config(*words), words)
+    assert (config.processes, config.batch_size, config.ranking) == (2, 16, "per_process")
+    schedule = config.schedule
+    assert schedule.learning_rate * config.batch_size / schedule.reference_batch_size == 0.001
+    assert config.command.canonical == f"torchrun --nproc-per-node 2 -m src.run recipe={recipe} dataset.root=DIR"
+    by_hand = ["processes=2", "batch_size=16", "ranking=per_process"]
+    assert run_id(config) == run_id(make_config(f"recipe={base}", "dataset.root=DIR", *by_hand))
+    # Eight images on one GPU, half of the step, take half of the learning rate.
+    alone = resolve(make_config(f"recipe={base}", "dataset.root=DIR"))
+    assert alone.batch_size == 8 and alone.processes == 1
+    assert schedule == alone.schedule and run_id(alone) != run_id(config)
+
+
+def test_a_recipe_that_fixes_processes_is_started_with_them_whatever_the_loss():
+    words = ["recipe=voc_paper", "dataset.root=DIR", "loss=focal"]
+    command = resolve(make_config(*words), words).command.canonical
+    assert command == "torchrun --nproc-per-node 2 -m src.run recipe=voc_paper dataset.root=DIR loss=focal"
+    words = [*words, "processes=1"]
+    command = resolve(make_config(*words), words).command.canonical
+    assert command == "python -m src.run recipe=voc_paper dataset.root=DIR loss=focal processes=1"
