@@ -36,6 +36,7 @@ def test_a_run_leaves_its_results_and_is_not_repeated(tiny, tmp_path):
     (directory,) = run_folders(tmp_path / "outputs")
     summary = summary_of(directory)
     assert summary["run_id"] == directory.name and summary["data"]["test"] == 4
+    assert summary["data"]["format"] == "voc"
     assert 0 <= summary["metrics"]["AP50"] <= 100 and "VOC07_AP50" in summary["metrics"]
     assert (directory / "detections.png").stat().st_size > 10_000 and (directory / "config.yaml").exists()
     assert "AP " in output and str(directory) in output

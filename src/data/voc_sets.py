@@ -86,7 +86,7 @@ def _folder_of(root: Path, item: str) -> tuple[Path, str]:
         else:
             hint = (
                 "dataset.root must name a folder that holds JPEGImages and Annotations, "
-                "or VOCdevkit with its folders such as VOC2007"
+                "or VOCdevkit with its folders such as VOC2007; dataset.format=auto finds out other layouts"
             )
         raise DataError(f"{root} has no folder JPEGImages; {hint}")
     return root, item
@@ -175,10 +175,15 @@ def _listed(listing: Listing, path: Path) -> list[str]:
     """
     # Not splitlines(), which also ends lines at characters that names may hold.
     lines = [line.strip() for line in re.split(r"[\r\n]", read_text(path)) if line.strip()]
+    flags = [re.fullmatch(r"(.*\S)\s+(-1|0|1)", line) for line in lines]
     stems, without_class = [], 0
-    for line in lines:
+    for line, flagged in zip(lines, flags, strict=True):
         stem = _find(listing, line)
-        flagged = re.fullmatch(r"(.*\S)\s+(-1|0|1)", line)
+        if stem and flagged and all(flags) and _find(listing, flagged[1]):
+            raise DataError(
+                f"{path}: {line!r} may mean the image {line!r}, or {flagged[1]!r} with the flag {flagged[2]}; write "
+                "the images' names with their suffix"
+            )
         if stem is None and flagged:
             if flagged[2] == "-1":
                 without_class += 1

@@ -4,11 +4,13 @@ import json
 import logging
 
 import pytest
+import torch
 
 from src.data.datasets import format_of, read_data
 from src.data.formats import detect_format
 from src.data.records import DataError
 from tests.data.voc_folder import add_image, add_two_images, object_xml
+from tests.support.shared_data import shared_folder
 
 
 def put(root, *names, content=""):
@@ -130,3 +132,18 @@ def test_other_json_files_are_cocos_if_they_have_its_lists(tmp_path, name):
 def test_files_of_coco_need_not_be_read_to_be_found(tmp_path):
     put(tmp_path, "annotations/instances_val.json", content=json.dumps({})[:1])
     assert detect_format(tmp_path) == "coco"
+
+
+def test_bccd_is_the_same_flat_as_in_vocs_layout(tmp_path):
+    voc = shared_folder("bccd") / "BCCD"
+    for split, folder in (("train", "train"), ("val", "valid"), ("test", "test")):
+        (tmp_path / folder).mkdir()
+        for stem in (voc / "ImageSets" / "Main" / f"{split}.txt").read_text().split():
+            (tmp_path / folder / f"{stem}.jpg").symlink_to(voc / "JPEGImages" / f"{stem}.jpg")
+            (tmp_path / folder / f"{stem}.xml").symlink_to(voc / "Annotations" / f"{stem}.xml")
+    expected = read_data("auto", str(voc), train="trainval", test="test")
+    actual = read_data("auto", str(tmp_path), train="trainval", test="test")
+    assert actual[2] == expected[2] and [len(records) for records in actual[:2]] == [292, 72]
+    for one, other in zip(actual[0] + actual[1], expected[0] + expected[1], strict=True):
+        assert one.path.name == other.path.name and (one.width, one.height) == (other.width, other.height)
+        assert torch.equal(one.boxes, other.boxes) and torch.equal(one.labels, other.labels)

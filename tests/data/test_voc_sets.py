@@ -34,6 +34,17 @@ def test_lists_may_have_flags_blank_lines_and_names_with_spaces(root, caplog):
     assert ids(root, "dog_train") == ["b", "image (1)"]
 
 
+def test_a_line_that_may_be_a_name_or_a_name_with_its_flag_is_named(root):
+    add_image(root, "a 1", object_xml())
+    add_list(root, "cat_train", "a 1", "b -1")
+    with pytest.raises(DataError, match="'a 1' may mean the image 'a 1', or 'a' with the flag 1; write.*suffix"):
+        ids(root, "cat_train")
+    add_list(root, "cat_train", "a 1.jpg 1", "b 0")
+    assert ids(root, "cat_train") == ["a 1", "b"]
+    add_list(root, "train", "a 1", "b")
+    assert ids(root, "train") == ["a 1", "b"]
+
+
 @pytest.mark.parametrize(
     "line",
     ["a.jpg", "a.JPG", "a.png", "a.xml", "./a", "JPEGImages/a.jpg", "C:\\data\\JPEGImages\\a.jpg", "/x/y/a", " a "],
