@@ -68,7 +68,12 @@ def find_images(folder: YoloFolder, set_name: str, notes: Notes) -> list[YoloIma
 def _images_in(folder: Path) -> list[Path]:
     """Return the images in a folder and its subfolders, sorted by name."""
     images = []
+    seen: set[str] = set()  # links may lead round in a circle
     for directory, subfolders, names in os.walk(folder, followlinks=True):
+        if os.path.realpath(directory) in seen:
+            subfolders.clear()
+            continue
+        seen.add(os.path.realpath(directory))
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         images += [
             Path(directory, name)
