@@ -76,9 +76,7 @@ def parse_objects(
         rows.append(row)
         boxes.append(box)
         crowd.append(is_crowd)
-    if faults:
-        more = f"; {len(faults) - 1} other annotations have faults too" if len(faults) > 1 else ""
-        raise DataError(f"{path}: {faults[0]}{more}")
+    _refuse(path, faults)
     notes["left out {count} annotations that are in the file twice, {names}"] = repeated
     notes["took the extent of the segmentation where there is no bbox, in {count} annotations, {names}"] = from_polygons
     notes["took the box's area where the area is not a positive number, in {count} annotations, {names}"] = other_area
@@ -91,6 +89,13 @@ def parse_objects(
         crowd=np.array(crowd, bool),
         area=np.array(area, np.float64),
     )
+
+
+def _refuse(path: Path, faults: Sequence[str]) -> None:
+    """Raise a DataError with the first of the faults and the number of others, if there are any."""
+    if faults:
+        more = f"; {len(faults) - 1} other annotations have faults too" if len(faults) > 1 else ""
+        raise DataError(f"{path}: {faults[0]}{more}")
 
 
 def _row(

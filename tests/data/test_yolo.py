@@ -226,6 +226,14 @@ def test_missing_labels_are_background_and_counted(tmp_path, caplog):
         read_yolo(tmp_path, "train")
 
 
+def test_a_file_name_that_is_not_utf_8_is_named(tmp_path):
+    two_sets(tmp_path)
+    source = bytes(tmp_path / "images" / "val" / "c.jpg")
+    shutil.copyfile(source, source.replace(b"c.jpg", b"K\xe4fer.jpg"))
+    with pytest.raises(DataError, match=r"images/val has files whose names are not UTF-8: .*K.*dce4fer\.jpg; rename"):
+        read_yolo(tmp_path, "val")
+
+
 def test_an_image_that_cannot_be_read_is_named(tmp_path):
     two_sets(tmp_path)
     (tmp_path / "images" / "train" / "a.jpg").write_bytes(b"no image")
