@@ -122,11 +122,14 @@ def parse_coco(root: Path, split: str) -> CocoSplit:
     dealt = None
     if len(paths) == len(whole) == 1 and all(is_dealt(item) for item in items):
         names, dealt = whole, items
-        warn_of_dealing(str(paths[whole[0]]), items)
+        warn_of_dealing(str(paths[whole[0]][0]), items)
     else:
         items = [item if item in paths else set_name_of(Path(item)) for item in items]
         names = resolve_split("+".join(items), paths, f"{root} (JSON files in COCO's format)")
-    files = {name: read_json(paths[name]) for name in names}
+    for name in names:
+        if len(paths[name]) > 1:
+            raise DataError(f"{first_names(list(map(str, paths[name])))} are all of the set {name!r}; keep one")
+    files = {name: read_json(paths[name][0]) for name in names}
     if not any(len(file.objects.ids) for file in files.values()):
         path = ", ".join(str(file.path) for file in files.values())
         raise DataError(f"{path}: its list 'annotations' is empty; export the file with its annotations")

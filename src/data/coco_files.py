@@ -18,32 +18,25 @@ _NAMES_IN_A_SET = ("_annotations.coco.json", "annotations.json", "instances_defa
 WHOLE_SETS = ("default", "result", "labels", "_annotations", "annotations", "instances", "coco")
 
 
-def find_json_files(root: Path) -> dict[str, Path]:
+def find_json_files(root: Path) -> dict[str, list[Path]]:
     """Return the JSON files below a folder by the names of their sets.
 
-    They are `annotations/instances_<set>.json`, `annotations/<set>.json`, `<set>.json`, and
-    `<set>/_annotations.coco.json`; the first where there are several. Raises a DataError if two others have one name.
+    They are `annotations/instances_<set>.json`, which excludes others of its set, `annotations/<set>.json`,
+    `<set>.json`, and `<set>/_annotations.coco.json` or one of a few other names.
     """
-    paths: dict[str, Path] = {}
-    for folder in (root / "annotations", root):
-        for path in sorted(folder.glob("*.json")):
-            name = set_name_of(path)
-            other = paths.setdefault(name, path)
-            if other is not path and other.name != f"instances_{name}.json":
-                if path.name != f"instances_{name}.json":
-                    raise DataError(f"{other} and {path} are both of the set {name!r}; rename or remove one")
-                paths[name] = path
+    paths: dict[str, list[Path]] = {}
+    for path in [*sorted((root / "annotations").glob("*.json")), *sorted(root.glob("*.json"))]:
+        paths.setdefault(set_name_of(path), []).append(path)
     with os.scandir(root) as entries:
         folders = sorted(entry.name for entry in entries if entry.is_dir() and entry.name != "annotations")
-    for folder_name in folders:
-        names = [*_NAMES_IN_A_SET, f"{folder_name}.json", f"instances_{folder_name}.json"]
-        places = [root / folder_name, root / folder_name / "annotations"]
-        found = [place / name for place in places for name in names if (place / name).is_file()]
-        if len(found) > 1:
-            raise DataError(f"{found[0]} and {found[1]} are both of the set {folder_name!r}; rename or remove one")
-        if found and folder_name not in paths:
-            paths[folder_name] = found[0]
-    return paths
+    for folder in folders:
+        names = dict.fromkeys([*_NAMES_IN_A_SET, f"{folder}.json", f"instances_{folder}.json"])
+        places = [root / folder / subfolder / name for subfolder in ("", "annotations") for name in names]
+        found = [place for place in places if place.is_file()]
+        if found:
+            paths.setdefault(folder, []).extend(found)
+    usual = {name: root / "annotations" / f"instances_{name}.json" for name in paths}
+    return {name: [usual[name]] if usual[name] in found else found for name, found in paths.items()}
 
 
 def set_name_of(path: Path) -> str:

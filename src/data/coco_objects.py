@@ -40,7 +40,7 @@ def parse_objects(
     """Return the annotations of a file.
 
     Args:
-        path: of the file, for messages.
+        path: of the file.
         annotations: its list of them.
         find_image: the row of an image id, or None.
         find_category: the row of a category id, or None.
@@ -68,8 +68,7 @@ def parse_objects(
         if first < len(rows) and (rows[first], boxes[first], crowd[first]) == (row, box, is_crowd):
             repeated.append(annotation_id)
             continue
-        if BOX_FROM_POLYGONS in annotation:
-            from_polygons.append(annotation_id)
+        from_polygons += [annotation_id] if BOX_FROM_POLYGONS in annotation else []
         area.append(_area(annotation.get("area")))
         if np.isnan(area[-1]) and annotation.get("area") is not None and min(box[2:]) > 0:
             other_area.append(annotation_id)
@@ -77,21 +76,26 @@ def parse_objects(
         rows.append(row)
         boxes.append(box)
         crowd.append(is_crowd)
-    if faults:
-        more = f"; {len(faults) - 1} other annotations have faults too" if len(faults) > 1 else ""
-        raise DataError(f"{path}: {faults[0]}{more}")
+    _refuse(path, faults)
     notes["left out {count} annotations that are in the file twice, {names}"] = repeated
     notes["took the extent of the segmentation where there is no bbox, in {count} annotations, {names}"] = from_polygons
     notes["took the box's area where the area is not a positive number, in {count} annotations, {names}"] = other_area
-    row_array = np.array(rows, np.int64).reshape(-1, 2)
+    images, categories = np.array(rows, np.int64).reshape(-1, 2).T
     return CocoObjects(
         ids,
-        images=row_array[:, 0],
-        categories=row_array[:, 1],
+        images=images,
+        categories=categories,
         boxes=np.array(boxes, np.float64).reshape(-1, 4),
         crowd=np.array(crowd, bool),
         area=np.array(area, np.float64),
     )
+
+
+def _refuse(path: Path, faults: Sequence[str]) -> None:
+    """Raise a DataError with the first of the faults and the number of others, if there are any."""
+    if faults:
+        more = f"; {len(faults) - 1} other annotations have faults too" if len(faults) > 1 else ""
+        raise DataError(f"{path}: {faults[0]}{more}")
 
 
 def _row(

@@ -1,6 +1,7 @@
 """Splits of a data set: which of its sets a name such as `trainval` means, and how images without sets are dealt."""
 
 import logging
+import os
 from collections.abc import Collection, Sequence
 from pathlib import PurePath
 from zlib import crc32
@@ -89,7 +90,7 @@ def dealt_to(name: str | PurePath, items: Sequence[str]) -> bool:
 
     A hash of the stem of its name decides, so that the same images in another format are dealt alike.
     """
-    digit = crc32(PurePath(name).stem.encode()) % 10
+    digit = crc32(os.fsencode(PurePath(name).stem)) % 10
     return any(item == "all" or digit in HASH_DIGITS[item] for item in items)
 
 

@@ -29,13 +29,16 @@ def read_bytes(path: Path, count: int = -1) -> bytes:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file in UTF-8 or UTF-16, without its byte order mark.
+    """Return the text of a file in UTF-8, UTF-16 or UTF-32, without its byte order mark.
 
     Raises:
         DataError: the file cannot be read, or is in another encoding.
     """
     data = read_bytes(path)
-    return decode_text(data, path, unicode_encoding(data) or "utf-8")
+    text = decode_text(data, path, unicode_encoding(data) or "utf-8")
+    if "\0" in text:
+        raise DataError(f"{path} is not text in UTF-8 or UTF-16: it holds zero bytes; save it as UTF-8")
+    return text
 
 
 def unicode_encoding(data: bytes) -> str | None:

@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 
-from src.data.fields import read_text
 from src.data.messages import first_names
 from src.data.records import DataError
 from src.data.splits import SYNONYMS, find_set
+from src.data.text import read_text
 
 logger = logging.getLogger(__name__)
 

@@ -5,10 +5,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.data.fields import read_text
+from src.data.fields import is_text
 from src.data.listings import Listings
 from src.data.messages import Notes, first_names
 from src.data.records import DataError
+from src.data.text import read_text
 from src.data.voc_sets import IMAGE_SUFFIXES
 from src.data.yolo_files import YoloFolder
 
@@ -40,7 +41,12 @@ def find_images(folder: YoloFolder, set_name: str, notes: Notes) -> list[YoloIma
         images += _listed_images(folder, place, listings) if place.is_file() else _images_in(place)
     places = first_names([str(place) for place in folder.sets[set_name]])
     if not images:
-        raise DataError(f"{places} has no images ({', '.join(IMAGE_SUFFIXES)}); correct dataset.root or data.yaml")
+        raise DataError(
+            f"{places} has no images ({', '.join(sorted(IMAGE_SUFFIXES))}); correct dataset.root or data.yaml"
+        )
+    not_text = [str(image) for image in images if not is_text(image.name)]
+    if not_text:
+        raise DataError(f"{places} has files whose names are not UTF-8: {first_names(not_text)}; rename them")
     found = [YoloImage(image, _find_labels(folder, image, listings)) for image in images]
     without = [image.path.name for image in found if image.labels is None]
     if len(without) == len(found):
@@ -68,7 +74,12 @@ def find_images(folder: YoloFolder, set_name: str, notes: Notes) -> list[YoloIma
 def _images_in(folder: Path) -> list[Path]:
     """Return the images in a folder and its subfolders, sorted by name."""
     images = []
+    seen: set[str] = set()  # links may lead round in a circle
     for directory, subfolders, names in os.walk(folder, followlinks=True):
+        if os.path.realpath(directory) in seen:
+            subfolders.clear()
+            continue
+        seen.add(os.path.realpath(directory))
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         images += [
             Path(directory, name)

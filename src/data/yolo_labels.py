@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.data.fields import as_number, read_text
+from src.data.fields import as_number
 from src.data.messages import shown
 from src.data.records import Box, DataError
+from src.data.text import read_text
 
 # Rounding may put a number this far outside 0 … 1.
 _TOLERANCE = 0.01

@@ -34,6 +34,22 @@ def test_labels_follow_the_given_classes(tmp_path):
         read_coco(tmp_path, "val", ["toothbrush"])
 
 
+def test_names_are_text_without_spaces_around(tmp_path):
+    data = two_images()
+    data["categories"][0]["name"], data["categories"][1]["name"] = " tooth brush\n", 5
+    write(tmp_path, "val", data)
+    assert coco_classes(tmp_path, "val") == ["5", "tooth brush"]
+    seven, three = read_coco(tmp_path, "val", ["tooth brush", "5"])
+    assert seven.labels.tolist() == [1] and three.labels.tolist() == [0, 1]
+
+
+def test_categories_are_in_the_order_of_their_numbers_also_as_text(tmp_path):
+    data = two_images()
+    data["categories"] = [{"id": str(number), "name": f"class {number}"} for number in (90, 4, 10, 9)]
+    write(tmp_path, "val", data)
+    assert coco_classes(tmp_path, "val") == ["class 4", "class 9", "class 10", "class 90"]
+
+
 def test_an_image_without_objects_is_kept(tmp_path):
     data = two_images()
     data["images"].append({"id": 9, "file_name": "nine.jpg", "width": 5, "height": 5})

@@ -288,22 +288,6 @@ def test_a_file_that_is_not_one_of_instances_is_named(tmp_path, content, message
         read_coco(tmp_path, "val")
 
 
-def test_names_are_text_without_spaces_around(tmp_path):
-    data = two_images()
-    data["categories"][0]["name"], data["categories"][1]["name"] = " tooth brush\n", 5
-    write(tmp_path, "val", data)
-    assert coco_classes(tmp_path, "val") == ["5", "tooth brush"]
-    seven, three = read_coco(tmp_path, "val", ["tooth brush", "5"])
-    assert seven.labels.tolist() == [1] and three.labels.tolist() == [0, 1]
-
-
-def test_categories_are_in_the_order_of_their_numbers_also_as_text(tmp_path):
-    data = two_images()
-    data["categories"] = [{"id": str(number), "name": f"class {number}"} for number in (90, 4, 10, 9)]
-    write(tmp_path, "val", data)
-    assert coco_classes(tmp_path, "val") == ["class 4", "class 9", "class 10", "class 90"]
-
-
 def test_a_test_set_without_objects_is_named_before_training(tmp_path):
     write(tmp_path, "train", two_images())
     data = two_images()

@@ -148,8 +148,10 @@ def test_the_usual_name_comes_before_others(tmp_path):
 def test_two_files_for_one_set_are_an_error(tmp_path):
     put(tmp_path, "annotations/val.json", two_images())
     put(tmp_path, "val.json", two_images())
-    with pytest.raises(DataError, match=r"annotations/val\.json and .*val\.json are both of the set 'val'"):
+    with pytest.raises(DataError, match=r"annotations/val\.json, .*val\.json are all of the set 'val'; keep one"):
         read_coco(tmp_path, "val")
+    write(tmp_path, "train", two_images())
+    assert len(read_coco(tmp_path, "train")) == 2
 
 
 @pytest.mark.parametrize(

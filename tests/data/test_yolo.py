@@ -3,36 +3,11 @@
 import shutil
 
 import pytest
-from PIL import Image
 
 from src.data.datasets import read_data
 from src.data.records import DataError
 from src.data.yolo import read_yolo, yolo_classes
-
-YAML = "names: [ant, bee]\n"
-LABELS = "1 0.5 0.5 0.2 0.25\n0 0.1 0.2 0.1 0.1\n"
-BOXES = [[40, 30, 60, 50], [5, 12, 15, 20]]
-
-
-def add(root, image, labels=LABELS, label_path=None):
-    """Add an image of 100 × 80 pixels and its labels: beside it, or in `labels` where its path has `images`."""
-    path = root / image
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("L", (100, 80)).save(path)
-    if labels is not None:
-        label_path = root / (label_path or image.replace("images/", "labels/")).rpartition(".")[0]
-        label_path = label_path.with_name(label_path.name + ".txt")
-        label_path.parent.mkdir(parents=True, exist_ok=True)
-        label_path.write_bytes(labels if isinstance(labels, bytes) else labels.encode())
-
-
-def two_sets(root, yaml=YAML):
-    """Write images/train with b and a, and images/val with c."""
-    root.mkdir(exist_ok=True)
-    for image in ("train/b.jpg", "train/a.jpg", "val/c.jpg"):
-        add(root, f"images/{image}")
-    (root / "data.yaml").write_bytes(yaml if isinstance(yaml, bytes) else yaml.encode())
-    return root
+from tests.data.yolo_folder import BOXES, LABELS, YAML, add, two_sets
 
 
 def test_boxes_labels_and_ids_are_read(tmp_path):
@@ -239,6 +214,7 @@ def test_missing_labels_are_background_and_counted(tmp_path, caplog):
     (tmp_path / "labels" / "train" / "z.txt").write_text(LABELS)
     (tmp_path / "labels" / "train" / "classes.txt").write_text("ant\nbee\n")
     (tmp_path / "images" / "train" / "._a.jpg").write_bytes(b"of macOS")
+    (tmp_path / "images" / "train" / "circle").symlink_to(tmp_path / "images" / "train")
     assert [len(record.boxes) for record in read_yolo(tmp_path, "train")] == [2, 2, 0, 0]
     assert len(caplog.records) == 1
     assert "1 images have no label file, and so no objects: c.jpg" in caplog.text
@@ -250,6 +226,14 @@ def test_missing_labels_are_background_and_counted(tmp_path, caplog):
         read_yolo(tmp_path, "train")
 
 
+def test_a_file_name_that_is_not_utf_8_is_named(tmp_path):
+    two_sets(tmp_path)
+    source = bytes(tmp_path / "images" / "val" / "c.jpg")
+    shutil.copyfile(source, source.replace(b"c.jpg", b"K\xe4fer.jpg"))
+    with pytest.raises(DataError, match=r"images/val has files whose names are not UTF-8: .*K.*dce4fer\.jpg; rename"):
+        read_yolo(tmp_path, "val")
+
+
 def test_an_image_that_cannot_be_read_is_named(tmp_path):
     two_sets(tmp_path)
     (tmp_path / "images" / "train" / "a.jpg").write_bytes(b"no image")
@@ -259,90 +243,3 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path):
         path.unlink()
     with pytest.raises(DataError, match=r"images/val has no images"):
         read_yolo(tmp_path, "val")
-
-
-@pytest.mark.parametrize(
-    "labels",
-    [
-        LABELS.replace("\n", "\r\n"),
-        LABELS.replace(" ", "\t"),
-        LABELS.replace("1 0.5", "1.0  5e-1"),
-        "\n" + LABELS.replace("\n", " \n\n"),
-        b"\xef\xbb\xbf" + LABELS.encode(),
-        LABELS.encode("utf-16"),
-        LABELS + LABELS,
-        LABELS.strip(),
-        "1 0.4 0.375 0.6 0.375 0.6 0.625 0.4 0.625\n0 0.1 0.2 0.1 0.1\n",
-        "1 0.4 0.5 0.5 0.375 0.6 0.625\n0 0.1 0.2 0.1 0.1\n",
-        LABELS + "0 0.5 0.5 0 0.2\n",
-    ],
-)
-def test_labels_that_mean_the_same(tmp_path, labels):
-    add(tmp_path, "images/train/a.jpg", labels)
-    (tmp_path / "data.yaml").write_text(YAML)
-    (record,) = read_yolo(tmp_path, "train")
-    assert record.boxes.tolist() == BOXES and record.labels.tolist() == [1, 0]
-
-
-def test_what_is_left_out_or_replaced_is_counted_in_one_line(tmp_path, caplog):
-    more = LABELS + "0 0.5 0.5 0 0.2\n0 0.1 0.1 0.2 0.1 0.1 0.2\n0 1 1 0.1 0.1\n0 0.999 0.5 0.01 0.5\n"
-    add(tmp_path, "images/train/a.jpg", LABELS + more)
-    (tmp_path / "data.yaml").write_text(YAML)
-    (record,) = read_yolo(tmp_path, "train")
-    expected = [*BOXES, [10, 8, 20, 16], [95, 76, 100, 80], [99.4, 20, 100, 60]]
-    assert record.boxes.tolist() == [pytest.approx(box) for box in expected]
-    assert len(caplog.records) == 1
-    for text in (
-        "left out 2 lines that are in their label file twice",
-        "dropped 1 boxes without area or wholly outside their image, in a.txt",
-        "took the extents of 1 polygons or rotated boxes",
-        "clipped 1 boxes that reach over a pixel outside",
-    ):
-        assert text in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("2 0.5 0.5 0.2 0.2", "class 2 has no name: the names are 0 ant, 1 bee. Add its name"),
-        ("-1 0.5 0.5 0.2 0.2", "the class is '-1'; it should be the index of a name, from 0"),
-        ("0.5 0.5 0.5 0.2 0.2", "the class is '0.5'"),
-        ("bee 0.5 0.5 0.2 0.2", "the class is 'bee'"),
-        ("0 0.5 0.5 0.2", "4 columns, where a box has five"),
-        ("0", "1 columns"),
-        ("0 0.5 0.5 0.2 0.2 0.9", "six columns.* If the sixth is a confidence or a track, remove it"),
-        ("0 0.5 0.5 0.2 0.2 7", "six columns"),
-        ("0 0.5 0.5 0.2 0.2 0.9 0.9 0.9", "8 columns"),
-        ("0 50 40 20 20", "50 is not between 0 and 1; .*Divide pixels"),
-        ("0 0.5 0.5 -0.2 0.2", "-0.2 is not between 0 and 1"),
-        ("0 0.5 0.5 nan 0.2", "'nan' is not a finite number"),
-        ("0 0.5 0.5 inf 0.2", "'inf' is not a finite number"),
-        ("0 0.5 0.5 a 0.2", "'a' is not a finite number"),
-        ("0 0.5 0.5 1_0 0.2", "'1_0' is not a finite number"),
-        ("0,0.5,0.5,0.2,0.2", "hold commas; separate them by spaces"),
-        ("0 0,5 0,5 0,2 0,2", "hold commas"),
-        ("\x00\x01", "is not text"),
-        (b"0 0.5 \xff", "is not text in UTF-8"),
-        ("version https://git-lfs.github.com/spec/v1", "the class is 'version'"),
-    ],
-)
-def test_a_line_that_cannot_be_used_is_named(tmp_path, line, message):
-    labels = b"\n" + LABELS.encode() + (line if isinstance(line, bytes) else line.encode())
-    add(tmp_path, "images/train/a.jpg", labels)
-    (tmp_path / "data.yaml").write_text(YAML)
-    with pytest.raises(DataError, match=rf"labels/train/a\.txt(, line 4:)? .*{message}"):
-        read_yolo(tmp_path, "train")
-
-
-def test_corners_instead_of_centres_are_named(tmp_path):
-    add(tmp_path, "images/train/a.jpg", "0 0.1 0.2 0.5 0.6\n0 0.6 0.1 0.9 0.3\n1 0.3 0.5 0.4 0.9\n")
-    (tmp_path / "data.yaml").write_text(YAML)
-    with pytest.raises(DataError, match=r"a\.txt: the boxes are corners x1 y1 x2 y2: .* 2 of 3 would reach outside"):
-        read_yolo(tmp_path, "train")
-
-
-def test_keypoints_after_the_box_are_left_out(tmp_path):
-    for shape, keypoints in {"[2, 2]": "0.1 0.1 0.9 0.9", "[2, 3]": "0.1 0.1 2 0.9 0.9 1"}.items():
-        add(tmp_path, "images/train/a.jpg", f"1 0.5 0.5 0.2 0.25 {keypoints}\n")
-        (tmp_path / "data.yaml").write_text(f"{YAML}kpt_shape: {shape}\n")
-        assert read_yolo(tmp_path, "train")[0].boxes.tolist() == BOXES[:1]
