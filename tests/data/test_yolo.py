@@ -60,7 +60,7 @@ def test_names_are_those_of_the_yaml_file(tmp_path, yaml, expected):
         ("names: {0: ant, 0: bee}\n", "the key 0 comes twice"),
         ("names: [ant\n", "cannot be read as YAML"),
         ("names:\n\t- ant\n", "cannot be read as YAML"),
-        ("names: [K\u00e4fer]\n".encode("latin-1"), "is not text in UTF-8"),
+        ("names: [K\u00e4fer]\n".encode("latin-1"), "is not UTF-8"),
         ("names: [ant, bee]\ntrain: {a: b}\n", "train is .*; it should be a folder"),
     ],
 )

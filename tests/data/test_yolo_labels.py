@@ -68,7 +68,7 @@ def test_what_is_left_out_or_replaced_is_counted_in_one_line(tmp_path, caplog):
         ("0,0.5,0.5,0.2,0.2", "hold commas; separate them by spaces"),
         ("0 0,5 0,5 0,2 0,2", "hold commas"),
         ("\x00\x01", "is not text"),
-        (b"0 0.5 \xff", "is not text in UTF-8"),
+        (b"0 0.5 \xff", "is not UTF-8"),
         ("version https://git-lfs.github.com/spec/v1", "the class is 'version'"),
     ],
 )
