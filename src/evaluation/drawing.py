@@ -83,7 +83,7 @@ def draw_samples(samples: Sequence[Sample], classes: list[str]) -> Figure:
         for box, label in zip(sample.boxes, sample.labels.tolist(), strict=True):
             axes.add_patch(_rectangle(box, edgecolor=_colour(label), linewidth=2))
             _name(axes, box, one_line(classes[label]), label)
-    figure.supxlabel("coloured: objects; thin white: their positive anchors", fontsize=9)
+    figure.supxlabel("coloured: objects; thin: their positive anchors", fontsize=9)
     return figure
 
 
