@@ -175,8 +175,8 @@ def records_of(root):
 
 def test_an_image_is_read_again_only_when_it_has_changed(root, cache, monkeypatch):
     read = []
-    check = image_hashes.check_image
-    monkeypatch.setattr(image_hashes, "check_image", lambda record: (read.append(record.image_id), check(record)))
+    examine = image_hashes.examine_image
+    monkeypatch.setattr(image_hashes, "examine_image", lambda record: read.append(record.image_id) or examine(record))
     first = hash_images(records_of(root), root, workers=0)
     assert sorted(read) == ["a", "b", "c", "d"] and len(first) == 4 and all(len(h) == 32 for h in first.values())
     assert hash_images(records_of(root), root, workers=3) == first and len(read) == 4
@@ -222,6 +222,17 @@ def test_all_broken_images_are_named_and_the_others_not_read_again(root, caplog)
     (root / "Annotations/c.xml").write_text(rewritten)
     with pytest.raises(DataError, match=r"c\.jpg has 100×80 pixels"):
         hash_images(records_of(root), root, workers=2)
+
+
+def test_odd_images_are_named_each_time_in_one_line_for_each_kind(root, monkeypatch, caplog):
+    odd = {"a": ["holds 3 pages"], "b": ["holds 4 pages", "is transparent"], "c": ["holds 5 pages"]}
+    monkeypatch.setattr(image_hashes, "examine_image", lambda record: odd.get(record.image_id, []))
+    for _ in range(2):
+        caplog.clear()
+        hash_images(records_of(root), root, workers=2)
+        first, second = [record.getMessage() for record in caplog.records]
+        assert first.endswith("a.jpg holds 3 pages; likewise 2 more images: b.jpg, c.jpg")
+        assert second.endswith("b.jpg is transparent")
 
 
 def test_a_pass_that_is_stopped_goes_on_where_it_was(root, cache):
