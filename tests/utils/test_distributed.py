@@ -33,6 +33,7 @@ def work_on_main(rank: int, store: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 @pytest.mark.multiprocess
 def test_the_others_wait_for_the_main_process_and_get_its_value_or_error(tmp_path):
     call = f"from tests.utils.test_distributed import work_on_main as work; work({{}}, {str(tmp_path / 'store')!r})"
