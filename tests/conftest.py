@@ -2,6 +2,7 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported: several test processes share the cores
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,3 +72,10 @@ def undisturbed(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
         return run_here(*TINY, f"dataset.root={tiny_data}", *overrides, f"outputs={outputs}", *NOT_LOGGED)
 
     return make
+
+
+@pytest.fixture
+def finished(tiny, tmp_path, undisturbed) -> Path:
+    """The folder of a finished run of `tiny`, to be changed."""
+    twin = undisturbed()
+    return Path(shutil.copytree(twin, tmp_path / "outputs" / twin.name))

@@ -52,9 +52,9 @@ def _check_values(config: dict[str, Any]) -> None:
     if config["batch_size"] % config["processes"]:
         raise UserError(f"batch_size={config['batch_size']} must be a multiple of processes={config['processes']}")
     shorter, longer = config["dataset"]["test_shorter_side"], config["dataset"]["test_longer_side"]
-    if shorter is not None and not 0 < shorter < longer:
+    if shorter is not None and not 0 < shorter <= longer:
         raise UserError(
-            f"dataset.test_shorter_side={shorter} must be null, or greater than 0 and less than "
+            f"dataset.test_shorter_side={shorter} must be null, or greater than 0 and at most "
             f"dataset.test_longer_side={longer}"
         )
     check_batch_norm(config, config["batch_size"])

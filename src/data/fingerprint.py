@@ -80,10 +80,11 @@ def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
             if earlier[split] != now[split]:
                 found.append(f"the number of {kind} images ({earlier[split]} → {now[split]})")
         return "; ".join(found) or "images or annotations, of which no details were noted"
+    # Labels index the classes, and so may differ where no object's class does.
+    same_classes = earlier["classes"] == now["classes"]
     for split in KINDS:
-        images = [data["details"]["images"][split] for data in (earlier, now)]
-        # Labels index the classes, and so may differ where no object's class does.
-        found += _between_images(split, *images, compare_labels=earlier["classes"] == now["classes"])
+        old, new = earlier["details"]["images"][split], now["details"]["images"][split]
+        found += _between_images(split, old, new, compare_labels=same_classes)
     return "; ".join(found) or "something too small to be noted for each image"
 
 

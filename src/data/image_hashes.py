@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from src.data.images import check_image
+from src.data.images import examine_image
 from src.data.messages import first_names
 from src.data.quick_look import stamp
 from src.data.records import DataError, ImageRecord
@@ -29,13 +30,14 @@ logger = logging.getLogger(__name__)
 
 VERSION = 1  # of the cache; raise it when more of an image is checked
 UNUSED_S = 7 * 86400.0  # seconds without use after which the cache of a folder that is gone is deleted
-Entry = list[Any]  # size, two times, width, height, hash
+STAMP = 5  # values of an entry by which an unchanged image is known
+Entry = list[Any]  # size and two times of the file, width and height in its annotation, hash, and what is odd
 
 
 def hash_images(
     records: Sequence[ImageRecord], root: str | Path, *, workers: int, check_stop: Callable[[], None] = lambda: None
 ) -> dict[Path, str]:
-    """Return 32 hexadecimal digits for the bytes of each image's file.
+    """Return 32 hexadecimal digits for the bytes of each image's file, and warn of odd images.
 
     Args:
         records: of the images.
@@ -47,53 +49,73 @@ def hash_images(
         DataError: images cannot be decoded, or disagree with their annotations; the message names them.
     """
     cache = _Cache(Path(root).expanduser().absolute())
-    hashes: dict[Path, str] = {}
-    to_read = []
-    for record in {record.path: record for record in records}.values():
-        known = cache.hash_of(record)
-        if known is None:
-            to_read.append(record)
-        else:
-            hashes[record.path] = known
-    if not to_read:
+    by_path = {record.path: record for record in records}
+    entries = {path: entry for path, record in by_path.items() if (entry := cache.entry_of(record))}
+    to_read = [record for path, record in by_path.items() if path not in entries]
+    problems = _read_all(to_read, cache, entries, workers=workers, check_stop=check_stop)
+    if problems:
+        first, *others = problems
+        also = f". The same holds for {len(others)} more of the {len(by_path)} images: {first_names(others)}"
+        raise DataError(f"{problems[first]}{also if others else ''}")
+    _warn({path: entries[path][-1] for path in by_path})
+    return {path: entries[path][STAMP] for path in by_path}
+
+
+def _read_all(
+    records: list[ImageRecord],
+    cache: "_Cache",
+    entries: dict[Path, Entry],
+    *,
+    workers: int,
+    check_stop: Callable[[], None],
+) -> dict[str, DataError]:
+    """Add the entries of images to the cache and to `entries`, and return what is wrong with others, by image id."""
+    if not records:
         cache.keep()
-        return hashes
-    problems: dict[str, DataError] = {}
+        return {}
+    problems = {}
     pool = ThreadPoolExecutor(max(workers, 1))
-    # Smaller data sets are done before a bar would appear.
-    bar = tqdm(desc="reading images", unit="image", total=len(to_read), delay=3, mininterval=refresh_interval())
+    # Small data sets are done before a bar would appear.
+    bar = tqdm(desc="reading images", unit="image", total=len(records), delay=3, mininterval=refresh_interval())
     try:
-        for record, entry in zip(to_read, pool.map(_read, to_read), strict=True):
+        for record, entry in zip(records, pool.map(_read, records), strict=True):
             if isinstance(entry, DataError):
                 problems[str(record.image_id)] = entry
             else:
                 cache.add(record, entry)
-                hashes[record.path] = entry[-1]
+                entries[record.path] = entry
             bar.update()
             check_stop()
     finally:
         pool.shutdown(cancel_futures=True)
         bar.close()
         cache.save()
-    if problems:
-        first, *others = problems
-        also = f". The same holds for {len(others)} more of the {len(hashes) + len(problems)} images"
-        raise DataError(f"{problems[first]}{f'{also}: {first_names(others)}' if others else ''}")
-    return hashes
+    return problems
+
+
+def _warn(oddities: dict[Path, list[str]]) -> None:
+    """Warn of what is odd about images, with one line for each kind."""
+    kinds: dict[str, list[tuple[Path, str]]] = {}
+    for path, lines in oddities.items():
+        for line in lines:
+            kinds.setdefault(re.sub(r"\d+", "", line), []).append((path, line))
+    for (path, line), *others in kinds.values():
+        names = first_names([other.name for other, _ in others])
+        logger.warning("%s %s%s", path, line, f"; likewise {len(others)} more images: {names}" if others else "")
 
 
 def _read(record: ImageRecord) -> Entry | DataError:
     """Decode an image and hash its file; return its entry in the cache, or what is wrong with it."""
     try:
         before = stamp(record.path)
-        check_image(record)
+        oddities = examine_image(record)
         with open(record.path, "rb") as file:
             content = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
     except DataError as error:
         return error
     except OSError as error:
         return DataError(f"{record.path} cannot be read: {error.strerror or error}")
-    return [*before, record.width, record.height, content]
+    return [*before, record.width, record.height, content, oddities]
 
 
 class _Cache:
@@ -111,14 +133,14 @@ class _Cache:
         self.known = self._load()
         self.added: dict[str, Entry] = {}
 
-    def hash_of(self, record: ImageRecord) -> str | None:
-        """Return the hash of an image that has not changed since it was read, and whose size was right."""
+    def entry_of(self, record: ImageRecord) -> Entry | None:
+        """Return the entry of an image that has not changed since it was read, and whose annotated size is the same."""
         entry = self.known.get(self._name(record))
         try:
             current = [*stamp(record.path), record.width, record.height]
         except OSError:
             return None
-        return entry[-1] if isinstance(entry, list) and entry[:-1] == current else None
+        return entry if isinstance(entry, list) and entry[:STAMP] == current else None
 
     def add(self, record: ImageRecord, entry: Entry) -> None:
         """Note an image that has been read."""

@@ -97,9 +97,10 @@ def check_same(directory: Path, noted: Mapping[str, Any], now: Mapping[str, Any]
     if noted["fingerprint"] == (now["fingerprint"] if "parts" in noted else of_version_01):
         return
     difference = differences(noted, now)
+    moved = f" (at {noted['root']})" if noted["root"] != now["root"] else ""
     raise DataChanged(
-        f"{directory} belongs to a run on other data than {now['root']} holds now; what differs: {difference}. To "
-        "train anew on the data as they are now, add retry=true; to keep that run and make another, add "
+        f"{directory} belongs to a run on other data{moved} than {now['root']} holds now; what differs: {difference}. "
+        "To train anew on the data as they are now, add retry=true; to keep that run and make another, add "
         "dataset.name=NAME",
         difference,
         noted["fingerprint"],

@@ -24,6 +24,7 @@ import wandb
 from wandb.proto.wandb_internal_pb2 import HistoryItem, Record, SummaryItem
 
 from src.runs.wandb_log import join_rows, read_log, write_log
+from src.runs.wandb_variables import OVERRULED
 from src.utils.errors import UserError
 from src.utils.files import read_json, write_json
 
@@ -161,7 +162,7 @@ def _wandb_sync(log: Path, project: str, entity: str) -> str | None:
         UserError: with the errors that `wandb sync` prints, or notes in its own log, if not everything has arrived.
     """
     # Meant for runs as they are logged, these would make it another upload, or hide its errors.
-    unset = {f"WANDB_{name}" for name in ("MODE", "RESUME", "RUN_ID", "SILENT", "QUIET")}
+    unset = {*OVERRULED, "WANDB_SILENT", "WANDB_QUIET"}
     environment = {key: value for key, value in os.environ.items() if key not in unset}
     environment.setdefault("WANDB_X_GRAPHQL_RETRY_MAX", "4")  # half a minute; by default it is many
     temporary = log.parent.parent

@@ -39,6 +39,9 @@ def overrule_variables(directory: Path, name: str, *, mode: str, project: str, e
         "WANDB_RUN_ID": ("id", directory.name),
         "WANDB_RESUME": ("resume", "allow"),
     }
+    # A program that logs to W&B passes its service on to the programs it starts, which would end with it.
+    if f"-{os.getpid()}-" not in os.environ.get("WANDB_SERVICE", ""):
+        os.environ.pop("WANDB_SERVICE", None)
     ineffective = []
     for variable in OVERRULED:
         if variable == "WANDB_ENTITY" and entity is None:

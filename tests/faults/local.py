@@ -1,5 +1,6 @@
 """Faults of processes and of files on one machine."""
 
+import contextlib
 import os
 import resource
 import signal
@@ -171,6 +172,17 @@ def kill_rank(rank: int) -> Callable[[Trial], None]:
     return strike
 
 
+def kill_service(trial: Trial) -> None:
+    """Kill the process in which W&B writes the log."""
+    program = trial.start()
+    trial.wait_for_a_moment(program, first=1)
+    for pid in trial.pids():
+        with contextlib.suppress(OSError):
+            if b"wandb-core" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]:
+                os.kill(pid, signal.SIGKILL)
+    trial.note_end(program)
+
+
 WORKER = ("workers=1",)
 LOCAL = [
     Kind("SIGKILL", send(signal.SIGKILL), 4),
@@ -186,6 +198,7 @@ LOCAL = [
     Kind("limit on the size of files", limit_files),
     Kind("truncated checkpoint", cut_checkpoint, 2),
     Kind("truncated W&B file", cut_log, 3, epochs=10),
+    Kind("SIGKILL of W&B's service", kill_service, 3),
     Kind("two processes at once", two_at_once),
     Kind("two processes at once after a SIGKILL", two_at_once_after_a_kill),
     Kind("a second process", start_second_midway),

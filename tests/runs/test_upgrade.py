@@ -3,8 +3,11 @@ import json
 import pytest
 
 from analysis.reading.local import read_local
+from src.data.datasets import read_data
+from src.data.fingerprint import fingerprint_of_version_01
 from src.runs.wandb_log import read_log, write_log
-from tests.support.runs import run_here
+from tests.support.configurations import make_config
+from tests.support.runs import run_here, summary_of
 
 ADDED = ("identity", "command", "by_loss")  # what version 0.1 did not log
 
@@ -41,4 +44,24 @@ def test_a_finished_run_that_lacks_its_identity_logs_it_without_training(tiny, t
     assert logged.values.equals(before.values) and (directory / "checkpoint.pt").stat().st_mtime_ns == saved
 
     run_here(*tiny)
+    assert len(list(directory.glob("wandb/offline-run-*"))) == 2
+
+
+@pytest.mark.slow
+def test_a_finished_run_of_version_01_logs_the_fingerprint_of_all_its_data(tiny, tmp_path):
+    directory = run_here(*tiny, "images_logged=0")
+    now = json.loads((directory / "data.json").read_text())
+    config = make_config(*tiny).dataset
+    train, test, _ = read_data("voc", config.root, train=config.train, test=config.test)
+    noted = {key: now[key] for key in ("root", "train", "test", "classes")}
+    noted["fingerprint"] = fingerprint_of_version_01(train + test)
+    (directory / "data.json").write_text(json.dumps(noted))
+    summary = summary_of(directory)
+    (directory / "summary.json").write_text(json.dumps({**summary, "data": noted}))
+
+    assert run_here(*tiny, "images_logged=0") == directory
+    assert json.loads((directory / "data.json").read_text()) == now and summary_of(directory) == summary
+    (logged,) = read_local(tmp_path / "outputs").all
+    assert logged.finished and logged.config["data.fingerprint"] == now["fingerprint"]
+    run_here(*tiny, "images_logged=0")
     assert len(list(directory.glob("wandb/offline-run-*"))) == 2

@@ -67,6 +67,7 @@ def test_a_run_started_by_an_agent_keeps_its_id_folder_and_mode(tiny, tmp_path):
         "WANDB_DIR": str(tmp_path / "elsewhere"),
         "WANDB_USE_DOT_WANDB": "true",
         "WANDB_NAME": "other",
+        "WANDB_SERVICE": "3-1-unix-/a/service/that/has/ended",
         "WANDB_PROJECT": "other",
         "WANDB_TAGS": "mine,too",
         "WANDB_RUN_GROUP": "us",
