@@ -1,12 +1,14 @@
 """Images and XML files without VOC's layout: beside each other, or in folders of their own."""
 
+import shutil
+from pathlib import Path
 from zlib import crc32
 
 import pytest
 
 from src.data.records import DataError
 from src.data.voc import read_voc
-from tests.data.voc_folder import add_two_images
+from tests.data.voc_folder import add_image, add_two_images, object_xml
 
 
 @pytest.fixture
@@ -17,6 +19,16 @@ def root(tmp_path):
 
 def ids(root, split, **options):
     return [record.image_id for record in read_voc(root, split, **options)]
+
+
+def flat(root, *places):
+    """Move images and XML files of VOC's layout to (folder of the image, folder of its XML file)."""
+    for number, (image_folder, xml_folder) in enumerate(places):
+        add_image(root / "voc", f"{number}", object_xml())
+        for folder, name in ((image_folder, f"JPEGImages/{number}.jpg"), (xml_folder, f"Annotations/{number}.xml")):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            (root / "voc" / name).rename(root / folder / Path(name).name)
+    shutil.rmtree(root / "voc")
 
 
 def test_a_flat_folder_is_dealt_by_hash(tmp_path, caplog):

@@ -1,8 +1,6 @@
 """Which images and XML files the splits of PASCAL VOC's layout name."""
 
 import os
-import shutil
-from pathlib import Path
 from zlib import crc32
 
 import pytest
@@ -258,13 +256,3 @@ def test_file_names_that_are_not_utf8_are_named(tmp_path):
     (tmp_path / "JPEGImages" / os.fsdecode(b"caf\xe9.jpg")).touch()
     with pytest.raises(DataError, match=r"names are not UTF-8: caf\\xe9\.jpg; rename them"):
         read_voc(tmp_path, "all")
-
-
-def flat(root, *places):
-    """Move images and XML files of VOC's layout to (folder of the image, folder of its XML file)."""
-    for number, (image_folder, xml_folder) in enumerate(places):
-        add_image(root / "voc", f"{number}", object_xml())
-        for folder, name in ((image_folder, f"JPEGImages/{number}.jpg"), (xml_folder, f"Annotations/{number}.xml")):
-            (root / folder).mkdir(parents=True, exist_ok=True)
-            (root / "voc" / name).rename(root / folder / Path(name).name)
-    shutil.rmtree(root / "voc")
