@@ -31,7 +31,7 @@ def run(config: DictConfig) -> Path:
         bring_up_to_date(directory, name, to_plain(config), identity)
         logger.info("%s is finished: %s", name, directory)
         return directory
-    with hold_run(directory, name, World(), config.retry) as guard:
+    with hold_run(directory, name, World(), retry=config.retry) as guard:
         if guard is not None:
             descend_and_log(config, directory, name, guard)
     return directory

@@ -46,7 +46,7 @@ def run(config: DictConfig) -> Path:
             return directory
     from src.training.experiment import train_and_test
 
-    with hold_run(directory, name, world, config.retry, on_other_data) as guard:
+    with hold_run(directory, name, world, retry=config.retry, on_other_data=on_other_data) as guard:
         if guard is not None:
             train_and_test(config, directory, name, world, guard)
     return directory

@@ -24,7 +24,7 @@ KINDS = {"train": "training", "test": "test"}
 
 
 def describe(
-    train: Sequence[ImageRecord], test: Sequence[ImageRecord], classes: Sequence[str], hashes: Mapping[Path, str]
+    train: Sequence[ImageRecord], test: Sequence[ImageRecord], classes: Sequence[str], *, hashes: Mapping[Path, str]
 ) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
     """Return the fingerprint of a data set with the digests of its parts, and the digests of each image.
 

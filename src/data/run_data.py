@@ -77,13 +77,13 @@ def describe_data(
     hashes = hash_images([*train, *test], dataset["root"], workers=workers, check_stop=check_stop)
     root = Path(dataset["root"]).expanduser()
     looks = {**look, **{folder: look_at(folder, outputs) for folder in _folders_elsewhere(root, hashes)}}
-    facts, images = describe(train, test, classes, hashes)
+    facts, images = describe(train, test, classes, hashes=hashes)
     details = {"format": dataset["format"], "look": looks, "images": images}
     data_format = format_of(dataset["format"], dataset["root"])
     return {"root": dataset["root"], "format": data_format, **facts, "details": details}
 
 
-def check_same(directory: Path, noted: Mapping[str, Any], now: Mapping[str, Any], of_version_01: str) -> None:
+def check_same(directory: Path, noted: Mapping[str, Any], now: Mapping[str, Any], *, of_version_01: str) -> None:
     """Raise DataChanged if a run's folder and the data set do not belong together.
 
     Args:
@@ -149,7 +149,7 @@ def compare_data(
         now, of_version_01 = _read_now(dataset, before, outputs=outputs, workers=workers, check_stop=check_stop)
     except DataError as error:
         raise DataError(f"{directory}: its data have been changed, and something is wrong with them: {error}") from None
-    check_same(directory, noted, now, of_version_01)
+    check_same(directory, noted, now, of_version_01=of_version_01)
     return {**now, "root": noted["root"]}
 
 

@@ -50,7 +50,7 @@ class RunGuard:
 
 @contextmanager
 def hold_run(
-    directory: Path, name: str, world: World, retry: bool = False, on_other_data: str | None = None
+    directory: Path, name: str, world: World, *, retry: bool = False, on_other_data: str | None = None
 ) -> Iterator[RunGuard | None]:
     """Hold a run's lock while the body works on the run; the body must write `summary.json` last.
 
@@ -72,7 +72,7 @@ def hold_run(
         UserError: the run has failed before, or another process of this run is gone.
         Interrupted: a signal to stop has arrived; checkpoints that were saved remain.
     """
-    lock = _lock_unfinished(directory, name, retry, on_other_data) if world.is_main else None
+    lock = _lock_unfinished(directory, name, retry=retry, on_other_data=on_other_data) if world.is_main else None
     try:
         if not world.broadcast(lock is not None):
             yield None
@@ -103,7 +103,7 @@ def hold_run(
             lock.release()
 
 
-def _lock_unfinished(directory: Path, name: str, retry: bool, on_other_data: str | None) -> RunLock | None:
+def _lock_unfinished(directory: Path, name: str, *, retry: bool, on_other_data: str | None) -> RunLock | None:
     """Return the lock of a run that is to be worked on; None if the run is finished or another process works on it."""
     directory.mkdir(parents=True, exist_ok=True)
     failure = refused_failure(directory)

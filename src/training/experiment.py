@@ -172,7 +172,7 @@ def note_data(
     noted = read_json(directory / "data.json")
     if noted is not None:
         try:
-            check_same(directory, noted, now, fingerprint_of_version_01(train + test))
+            check_same(directory, noted, now, of_version_01=fingerprint_of_version_01(train + test))
         except DataChanged:
             if (directory / "checkpoint.pt").exists() and not config.retry:
                 raise

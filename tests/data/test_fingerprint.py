@@ -21,7 +21,7 @@ VARIANTS = {
 
 
 def described(*records, classes=("cat", "dog"), hashes="00"):
-    facts, images = describe(records, [RECORD], classes, {RECORD.path: hashes})
+    facts, images = describe(records, [RECORD], classes, hashes={RECORD.path: hashes})
     return {**facts, "details": {"images": images}}
 
 
@@ -66,8 +66,8 @@ def test_many_images_are_counted_and_the_first_named():
 
 def test_the_same_data_elsewhere_are_the_same():
     moved = dataclasses.replace(RECORD, path=Path("there/a.jpg"))
-    there, _ = describe([moved], [moved], ["cat"], {moved.path: "00"})
-    here, _ = describe([RECORD], [RECORD], ["cat"], {RECORD.path: "00"})
+    there, _ = describe([moved], [moved], ["cat"], hashes={moved.path: "00"})
+    here, _ = describe([RECORD], [RECORD], ["cat"], hashes={RECORD.path: "00"})
     assert here == there
 
 

@@ -12,7 +12,7 @@ from src.utils.signals import Interrupted, Interruption
 
 
 def attempt(directory, name, work, world, retry=False):
-    with hold_run(directory, name, world, retry) as guard:
+    with hold_run(directory, name, world, retry=retry) as guard:
         if guard is not None:
             work(guard)
 
@@ -76,7 +76,7 @@ def test_what_a_folder_holds_of_other_data_is_set_aside(tmp_path):
         finish(tmp_path)
 
     def again(on_other_data):
-        with hold_run(tmp_path, "it", World(), True, on_other_data) as guard:
+        with hold_run(tmp_path, "it", World(), retry=True, on_other_data=on_other_data) as guard:
             if guard is not None:
                 work(guard)
 
