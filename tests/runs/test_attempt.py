@@ -8,7 +8,7 @@ from src.runs.state import State, refused_failure, state
 from src.runs.tracking import ServiceLost
 from src.utils.distributed import World
 from src.utils.errors import UserError
-from src.utils.signals import Interrupted, Interruption
+from src.utils.signals import SIGNALS, Interrupted, Interruption
 
 
 def attempt(directory, name, work, world, retry=False):
@@ -115,6 +115,18 @@ def test_an_error_after_a_signal_is_an_interruption_and_no_failure(tmp_path):
 
     with pytest.raises(Interrupted, match="SIGTERM"):
         attempt(tmp_path, "it", stopped, World())
+    assert state(tmp_path) == State.INTERRUPTED
+
+
+@pytest.mark.parametrize("signum", SIGNALS, ids=lambda signum: signum.name)
+def test_each_signal_to_stop_ends_a_run_as_interrupted(signum, tmp_path):
+    def stop(guard):
+        guard.check_stop()
+        signal.raise_signal(signum)
+        guard.check_stop()
+
+    with pytest.raises(Interrupted, match=f"stopped by {signum.name}; run the same command again"):
+        attempt(tmp_path, "it", stop, World())
     assert state(tmp_path) == State.INTERRUPTED
 
 
