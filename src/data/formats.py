@@ -5,10 +5,11 @@ import re
 from itertools import islice
 from pathlib import Path
 
+from src.data.listings import is_hidden
 from src.data.messages import first_names
 from src.data.records import DataError
+from src.data.splits import SET_OF
 from src.data.text import read_bytes
-from src.data.voc_files import SPLITS, is_hidden
 
 # What a folder of each format holds, in the order in which they are looked for.
 FORMATS = {
@@ -34,7 +35,7 @@ def detect_format(root: Path) -> str:
         nested = {
             str(folder): found
             for folder in _entries(root)[0]
-            if folder.name.casefold() not in SPLITS and (found := _evidence(folder))
+            if folder.name.casefold() not in SET_OF and (found := _evidence(folder))
         }
         if nested:
             places = [f"{folder} ({', '.join(found)})" for folder, found in nested.items()]
@@ -75,7 +76,7 @@ def _evidence(root: Path) -> dict[str, str]:
         if coco := next((path for path in islice(json_files, MOST_JSON) if _is_coco(path)), None):
             evidence.setdefault("coco", str(coco.relative_to(root)))
     yaml_files = [path for path in files if path.suffix in (".yaml", ".yml") and _has_names(path)]
-    splits = [folder for folder in folders if folder.name.casefold() in SPLITS]
+    splits = [folder for folder in folders if folder.name.casefold() in SET_OF]
     labels = [folder / "labels" for folder in (root, *splits) if (folder / "images").is_dir()]
     labels = [folder for folder in labels if folder.is_dir() and _first(folder, ".txt", depth=1)]
     if yaml_files or labels:

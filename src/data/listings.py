@@ -5,6 +5,17 @@ import unicodedata
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif", ".tga"}
+)
+HIDDEN = ("thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin")
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder is one that systems leave behind, such as .DS_Store, ._a.jpg or Thumbs.db."""
+    return name.startswith(".") or name.casefold() in HIDDEN
+
 
 class Listings:
     """The names in folders, as they were when first asked for.

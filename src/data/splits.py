@@ -7,11 +7,19 @@ from pathlib import PurePath
 from zlib import crc32
 
 from src.data.records import DataError
-from src.data.voc_sets import HASH_DIGITS
 
 logger = logging.getLogger(__name__)
 
-SYNONYMS = (("train", "training"), ("val", "valid", "validation"), ("test", "testing"))
+# By the names of sets, what else people call them, the usual first.
+SYNONYMS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+SET_OF = {synonym: name for name, synonyms in SYNONYMS.items() for synonym in synonyms}
+# The last digit of the hash of an image's name decides its split where nothing else does.
+HASH_DIGITS: dict[str, Sequence[int]] = {
+    "test": (0, 1),
+    "val": (2,),
+    "train": range(3, 10),
+    "trainval": range(2, 10),
+}
 
 
 def resolve_split(split: str, names: Collection[str], where: str) -> list[str]:
@@ -58,7 +66,7 @@ def find_set(item: str, names: Collection[str]) -> str | None:
     """Return the set with a name: the same, else in another case, else a synonym; None where there is none."""
     if item in names:
         return item
-    synonyms = next((group for group in SYNONYMS if item.casefold() in group), (item.casefold(),))
+    synonyms = SYNONYMS.get(SET_OF.get(item.casefold(), ""), (item.casefold(),))
     for synonym in (item.casefold(), *synonyms):
         matches = [name for name in sorted(names) if name.casefold() == synonym]
         if matches:

@@ -7,10 +7,9 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from src.data.listings import Listings
+from src.data.listings import IMAGE_SUFFIXES, Listings
 from src.data.messages import Notes, first_names, shown
 from src.data.records import DataError
-from src.data.voc_sets import IMAGE_SUFFIXES
 
 # Names of JSON files beside the images of a set, in a folder of the set's name; Roboflow's first.
 _NAMES_IN_A_SET = ("_annotations.coco.json", "annotations.json", "instances_default.json", "labels.json", "coco.json")

@@ -9,8 +9,8 @@ from pathlib import Path
 from src.data.images import read_header
 from src.data.messages import first_names, look_alike
 from src.data.records import Box, DataError, ImageRecord, make_record
-from src.data.voc_sets import VocFiles, list_files
-from src.data.voc_xml import VocObject, read_annotation
+from src.data.voc.annotation import VocObject, read_annotation
+from src.data.voc.sets import VocFiles, list_files
 
 logger = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from src.data.coco_boxes import clip_boxes
-from src.data.coco_files import WHOLE_SETS, find_images, find_json_files, set_name_of
-from src.data.coco_json import CocoCategory, CocoFile, read_json, repeated_names
+from src.data.coco.boxes import clip_boxes
+from src.data.coco.files import WHOLE_SETS, find_images, find_json_files, set_name_of
+from src.data.coco.json_file import CocoCategory, CocoFile, read_json, repeated_names
 from src.data.fields import canonical_id
 from src.data.images import read_header
 from src.data.messages import Notes, add_notes, first_names, summary

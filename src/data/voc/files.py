@@ -5,26 +5,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from src.data.listings import IMAGE_SUFFIXES, is_hidden
 from src.data.messages import first_names
 from src.data.records import DataError
+from src.data.splits import SET_OF
 
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif"}
-    | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif", ".tga"}
-)
 # What stands beside images without being one. Any other file may be an image of a format that is not read: it is named.
 NOT_IMAGES = frozenset(
     {".xml", ".txt", ".md", ".json", ".csv", ".yaml", ".yml", ".names", ".pbtxt", ".html", ".pdf"}
     | {".py", ".ipynb", ".sh", ".mat", ".pkl", ".log", ".cache", ".zip", ".tar", ".gz", ".tfrecord"}
 )
-HIDDEN = ("thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin")
 # Folders that separate images from XML files: not part of an image's name in a flat folder.
 KINDS = ("images", "image", "imgs", "img", "jpegimages", "annotations", "annotation", "labels", "xml", "xmls")
-SPLITS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
 
 
 @dataclass(frozen=True)
@@ -40,7 +32,7 @@ class Listing:
     def split_of(self, name: str) -> str | None:
         """Return train, val or test, if an image stands in a folder of that name or of one like it."""
         parts = PurePosixPath(name).parts[:-1]
-        return next((SPLITS[part.casefold()] for part in parts if part.casefold() in SPLITS), None)
+        return next((SET_OF[part.casefold()] for part in parts if part.casefold() in SET_OF), None)
 
 
 def list_voc(folder: Path) -> Listing:
@@ -65,11 +57,6 @@ def list_flat(folder: Path) -> Listing:
     """
     files = _by_name(folder, drop=KINDS)
     return Listing(folder, files["image"], files["xml"], files["other"], _lists(folder))
-
-
-def is_hidden(name: str) -> bool:
-    """Return whether a file or folder is one that systems leave behind, such as .DS_Store, ._a.jpg or Thumbs.db."""
-    return name.startswith(".") or name.casefold() in HIDDEN
 
 
 def _by_name(top: Path, drop: tuple[str, ...]) -> dict[str, dict[str, Path]]:
@@ -126,4 +113,4 @@ def _lists(folder: Path) -> dict[str, Path]:
     for subfolder in (folder / "ImageSets" / "Main", folder / "ImageSets"):
         if lists := {path.stem: path for path in texts(subfolder)}:
             return lists
-    return {path.stem: path for path in texts(folder) if path.stem in {*SPLITS, "trainval"}}
+    return {path.stem: path for path in texts(folder) if path.stem in {*SET_OF, "trainval"}}

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from src.data.box_checks import are_corners
-from src.data.coco_objects import CocoObjects
+from src.data.coco.objects import CocoObjects
 from src.data.messages import Notes, first_names
 from src.data.records import DataError
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from src.data.coco_objects import BOX_FROM_POLYGONS, CocoObjects, parse_objects
+from src.data.coco.objects import BOX_FROM_POLYGONS, CocoObjects, parse_objects
 from src.data.fields import as_number, canonical_id, is_text
 from src.data.messages import Notes, first_names, shown
 from src.data.records import DataError

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from src.data.fields import is_text
-from src.data.listings import Listings
+from src.data.listings import IMAGE_SUFFIXES, Listings
 from src.data.messages import Notes, first_names
 from src.data.records import DataError
 from src.data.text import read_text
-from src.data.voc_sets import IMAGE_SUFFIXES
-from src.data.yolo_files import YoloFolder
+from src.data.yolo.files import YoloFolder
 
 
 @dataclass(frozen=True)

@@ -8,21 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from zlib import crc32
 
+from src.data.listings import IMAGE_SUFFIXES
 from src.data.messages import first_names, look_alike
 from src.data.records import DataError
+from src.data.splits import HASH_DIGITS, SET_OF
 from src.data.text import read_text
-from src.data.voc_files import IMAGE_SUFFIXES, KINDS, SPLITS, Listing, list_flat, list_voc
-from src.data.voc_xml import read_root
+from src.data.voc.annotation import read_root
+from src.data.voc.files import KINDS, Listing, list_flat, list_voc
 
 logger = logging.getLogger(__name__)
-
-# The last digit of the hash of an image's name decides its split where nothing else does.
-HASH_DIGITS: dict[str, Sequence[int]] = {
-    "test": (0, 1),
-    "val": (2,),
-    "train": range(3, 10),
-    "trainval": range(2, 10),
-}
 
 
 @dataclass(frozen=True)
@@ -106,7 +100,7 @@ def _stems(listing: Listing, set_name: str) -> tuple[list[str], str, str]:
     list_folder = next((path.parent for path in lists.values()), folder / "ImageSets" / "Main")
     set_names, problem = set(lists), f"{list_folder} has no list {set_name}.txt"
     if not lists and (splits := {split for stem in listing.images if (split := listing.split_of(stem))}):
-        wanted = {"train", "val"} if set_name == "trainval" else {SPLITS.get(set_name.casefold())}
+        wanted = {"train", "val"} if set_name == "trainval" else {SET_OF.get(set_name.casefold())}
         if stems := [stem for stem in _annotated(listing) if listing.split_of(stem) in wanted]:
             return _sorted(stems, listing), f"{folder} (folders of {set_name})", "folder"
         set_names, problem = splits, f"{folder} has no annotated image in a folder {set_name}"

@@ -14,9 +14,9 @@ from src.data.images import read_header
 from src.data.messages import Notes, summary
 from src.data.records import Box, DataError, ImageRecord, make_record
 from src.data.splits import advice, dealt_to, find_set, is_dealt, joins_train_and_val, resolve_split, warn_of_dealing
-from src.data.yolo_files import ALL, YoloFolder, read_folder
-from src.data.yolo_images import YoloImage, find_images
-from src.data.yolo_labels import YoloLabels, read_labels
+from src.data.yolo.files import ALL, YoloFolder, read_folder
+from src.data.yolo.images import YoloImage, find_images
+from src.data.yolo.labels import YoloLabels, read_labels
 
 logger = logging.getLogger(__name__)
 
