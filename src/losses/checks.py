@@ -54,7 +54,7 @@ def check_targets(targets: Tensor) -> Tensor:
     """Return the targets in a dtype that torch computes with; raise a ValueError unless all are 1, 0 or −1."""
     is_unsigned = targets.dtype == torch.uint8 or targets.dtype in _AS_SIGNED
     targets = targets.view(signed_dtype(targets))
-    if targets.dtype == torch.bool:
+    if targets.dtype == torch.bool or not targets.numel():
         return targets
     for (chunk,) in in_chunks(targets.reshape(-1)):
         low, high = chunk.aminmax()
@@ -72,8 +72,10 @@ def signed_dtype(targets: Tensor) -> torch.dtype:
 
 def check_epsilon(epsilon: float) -> None:
     """Raise a ValueError unless ε, which is added to AP before the logarithm, is at least 0 and finite."""
-    if not 0 <= epsilon < float("inf"):
-        raise ValueError(f"epsilon must be at least 0 and finite, not {epsilon}")
+    if not epsilon >= 0:
+        raise ValueError(f"epsilon must be at least 0, not {epsilon}")
+    if epsilon == float("inf"):
+        raise ValueError("epsilon must be finite, not inf")
 
 
 def check_focusing(alpha: float, gamma: float) -> None:

@@ -12,7 +12,7 @@ _CHUNK_ON_CPU, _CHUNK_ELSEWHERE = 2**15, 2**25
 def in_chunks(*tensors: Tensor, times: int = 1) -> list[tuple[Tensor, ...]]:
     """Return views of tensors [N], cut alike into chunks that suit their device; on a CPU so many times larger."""
     size = times * _CHUNK_ON_CPU if tensors[0].is_cpu else _CHUNK_ELSEWHERE
-    return list(zip(*(tensor.split(size) for tensor in tensors), strict=True)) if len(tensors[0]) else []
+    return list(zip(*(tensor.split(size) for tensor in tensors), strict=True))
 
 
 def indices(masks: list[Tensor]) -> Tensor:

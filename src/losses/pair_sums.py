@@ -56,7 +56,7 @@ class PairSums(ABC):
         """Return the sums of the powers 0 … degree of the coordinates in each cell, float64 [degree + 1, M + 1]."""
         size = len(self.breakpoints) + 1
         sums = self.breakpoints.new_zeros(self.degree + 1, size)
-        ones = sums.new_ones(max((len(chunk) for (chunk,) in in_chunks(scores)), default=0))
+        ones = sums.new_ones(len(in_chunks(scores)[0][0]))
         # A sum of sums over parts keeps more digits than one long sum would.
         for part in in_chunks(scores, cells, times=4):
             sums_of_part = torch.zeros_like(sums)

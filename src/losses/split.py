@@ -53,12 +53,12 @@ def split(logits: Tensor, targets: Tensor, collectives: Collectives, *, descendi
     check_float64(logits.device)
     logits, targets = logits.reshape(-1), targets.reshape(-1)
     scores = torch.empty(logits.shape, dtype=torch.promote_types(logits.dtype, torch.float32), device=logits.device)
-    not_negative, highest = [logits.new_empty(0, dtype=torch.int64)], []
-    begin = 0
+    not_negative, highest, begin = [], [], 0
     for chunk, target, score in in_chunks(logits, targets, scores):
         others = target.nonzero().squeeze(1)  # few, and found faster than by a comparison of all
-        highest.append(score.copy_(chunk).index_fill_(0, others, -torch.inf).amax())
+        score.copy_(chunk).index_fill_(0, others, -torch.inf)
         not_negative.append(others + begin)
+        highest += [score.amax()] if len(score) else []
         begin += len(chunk)
     others = torch.cat(not_negative)
     index = others[targets[others] == 1]
