@@ -4,7 +4,10 @@ import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from .ranking import ranking_loss
+from .batch import make_batch
+from .compiling import evaluate, operator
+from .outcome import Outcome
+from .ranking import error_driven_outcome
 
 
 def ap_loss(
@@ -46,11 +49,18 @@ def ap_loss(
         TypeError: logits are not floating.
         ValueError: shapes or devices differ, delta ≤ 0, no such step, or targets hold anything else than 1, 0 and −1.
     """
+    return evaluate("ap_loss", logits, targets, process_group, step=step, delta=delta, interpolated=interpolated)
 
+
+@operator("ap_loss")
+def _outcome(
+    logits: Tensor, targets: Tensor, *, step: str, delta: float, interpolated: bool, process_group: ProcessGroup | None
+) -> Outcome:
     def pair_weights(positives_above: Tensor, negatives_above: Tensor, _: int) -> tuple[Tensor, Tensor]:
         # One minus the precision at each positive, in ascending order of score (lines 9 and 10).
         miss = negatives_above / (1 + positives_above + negatives_above)
         losses = miss.cummin(0).values if interpolated else miss  # lines 11 to 15
         return losses, torch.where(negatives_above > 0, losses / negatives_above, 0)
 
-    return ranking_loss(logits, targets, pair_weights, step=step, delta=delta, process_group=process_group)
+    batch = make_batch(logits, targets, step, delta=delta, process_group=process_group)
+    return batch if isinstance(batch, Outcome) else error_driven_outcome(batch, pair_weights)

@@ -1,13 +1,13 @@
 """AP-loss by its approximate gradient, the paper's first baseline for the optimisation (Section 4.2.3)."""
 
-import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from .batch import make_batch
 from .checks import check_epsilon
-from .fixed_gradient import Degenerate
-from .ranking import smooth_ranks
+from .compiling import evaluate, operator
+from .outcome import Outcome
+from .ranking import Slopes, smooth_outcome
 
 
 def ap_approximate_gradient_loss(
@@ -39,11 +39,25 @@ def ap_approximate_gradient_loss(
         TypeError: logits are not floating.
         ValueError: shapes or devices differ, delta ≤ 0, epsilon < 0, or targets hold anything else than 1, 0 and −1.
     """
+    return evaluate("ap_approximate_gradient_loss", logits, targets, process_group, delta=delta, epsilon=epsilon)
+
+
+@operator("ap_approximate_gradient_loss")
+def _outcome(
+    logits: Tensor, targets: Tensor, *, delta: float, epsilon: float, process_group: ProcessGroup | None
+) -> Outcome:
+    def ranks_to_loss(positives_above: Tensor, negatives_above: Tensor) -> tuple[Tensor, Slopes]:
+        total = 1 + positives_above + negatives_above
+        precision = (1 + positives_above) / total
+        ap = precision.mean() + epsilon
+
+        def slopes(incoming: Tensor) -> tuple[Tensor, Tensor]:
+            by_precision = -incoming / ap / len(precision)
+            by_total = -by_precision * (precision / total)
+            return by_precision / total + by_total, by_total
+
+        return -ap.log(), slopes
+
     check_epsilon(epsilon)
     batch = make_batch(logits, targets, "sigmoid", delta=delta, process_group=process_group)
-    if isinstance(batch, Degenerate):
-        return batch.loss(logits)
-    positives_above, negatives_above = smooth_ranks(logits, batch)
-    precision = (1 + positives_above) / (1 + positives_above + negatives_above)
-    loss = -(precision.mean() + epsilon).log()
-    return loss.to(torch.promote_types(logits.dtype, torch.float32))
+    return batch if isinstance(batch, Outcome) else smooth_outcome(batch, ranks_to_loss)

@@ -4,7 +4,10 @@ import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from .ranking import ranking_loss
+from .batch import make_batch
+from .compiling import evaluate, operator
+from .outcome import Outcome
+from .ranking import error_driven_outcome
 
 
 def auc_loss(
@@ -19,9 +22,16 @@ def auc_loss(
 
     Arguments, update, cost and errors are those of :func:`ap_loss`.
     """
+    return evaluate("auc_loss", logits, targets, process_group, step=step, delta=delta)
 
+
+@operator("auc_loss")
+def _outcome(
+    logits: Tensor, targets: Tensor, *, step: str, delta: float, process_group: ProcessGroup | None
+) -> Outcome:
     def pair_weights(_: Tensor, negatives_above: Tensor, negatives: int) -> tuple[Tensor, Tensor]:
         weight = 1 / max(negatives, 1)
         return negatives_above * weight, torch.full_like(negatives_above, weight)
 
-    return ranking_loss(logits, targets, pair_weights, step=step, delta=delta, process_group=process_group)
+    batch = make_batch(logits, targets, step, delta=delta, process_group=process_group)
+    return batch if isinstance(batch, Outcome) else error_driven_outcome(batch, pair_weights)

@@ -7,13 +7,15 @@ import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from .checks import check_inputs, compute_dtype
+from .checks import check_inputs
+from .chunks import in_chunks, indices
 from .collectives import Collectives
-from .fixed_gradient import Degenerate
+from .outcome import Outcome, not_a_number, zero
 from .pair_sums import HeavisideSums, PairSums, PiecewiseSums
-from .score_lookup import ScoreLookup, in_chunks
+from .score_lookup import ScoreLookup
 from .sigmoid_sums import SigmoidSums
-from .step_functions import check_step
+from .split import Split, split
+from .step_functions import check_digits, check_step
 
 # The sums over pairs for each step function, from the scores of the positives in ascending order and δ.
 PAIR_SUMS: dict[str, Callable[[Tensor, float], PairSums]] = {
@@ -29,8 +31,8 @@ class Negatives:
 
     Attributes:
         scores: float32 or float64 [n]. Where `selected` is None these are all logits, with the dtype's lowest number in
-            place of whatever is not a negative.
-        cells: int32 [n], the cell of each score.
+            place of whatever is not a negative, and of −∞.
+        cells: int32 [n], the cell of each score; 0 for those replaced.
         selected: int64 [n], the indices of the scores among the logits; None for all.
     """
 
@@ -60,6 +62,8 @@ class Batch:
     that of this process's logits.
 
     Attributes:
+        shape: that of the logits.
+        loss_dtype: that of the logits, or float32 if theirs is narrower.
         pair_sums: the sums over pairs with these positives, P of them.
         moments: float64 [degree + 1, cells], the negatives' moments in each cell.
         number_of_negatives: |N|, trivial ones included.
@@ -68,6 +72,8 @@ class Batch:
         negatives: those that may enter a sum.
     """
 
+    shape: torch.Size
+    loss_dtype: torch.dtype
     pair_sums: PairSums
     moments: Tensor
     number_of_negatives: int
@@ -78,11 +84,11 @@ class Batch:
 
 def make_batch(
     logits: Tensor, targets: Tensor, step: str, *, delta: float, process_group: ProcessGroup | None
-) -> Batch | Degenerate:
-    """Return the batch that logits and targets make, or the constant that its loss is.
+) -> Batch | Outcome:
+    """Return the batch that logits and targets make, or the loss where these cannot be ranked.
 
     Args:
-        logits: floating tensor of any shape; nothing is recorded for autograd.
+        logits: floating tensor of any shape, without autograd.
         targets: tensor of the same shape; 1 positive, 0 negative, −1 ignored.
         step: the step function, see :func:`step_function`.
         delta: its δ > 0.
@@ -92,37 +98,44 @@ def make_batch(
         TypeError, ValueError: as :func:`ap_loss` does.
     """
     check_step(step, delta)
-    check_inputs(logits, targets)
+    targets = check_inputs(logits, targets)
     collectives = Collectives(process_group, logits.device)
-    logits, targets = compute_dtype(logits.detach()).flatten(), targets.flatten()
-    index = (targets == 1).nonzero().squeeze(1)
-    positives, order, among_all = collectives.sort(logits[index].double())
-    if len(positives) == 0:
-        return Degenerate(0.0)
-    is_negative = targets == 0
-    lowest = torch.finfo(logits.dtype).min
-    scores = torch.where(is_negative, logits, lowest)
-    if not (collectives.extreme(scores, torch.amax, lowest) + positives.sum()).isfinite():
-        return Degenerate(torch.nan)
+    parts = split(logits, targets, collectives)
+    if not parts.is_finite:
+        return not_a_number(logits, targets)
+    if len(parts.positives) == 0:
+        return zero(logits)
+    check_digits(step, delta, parts.largest_positive)
 
-    pair_sums = PAIR_SUMS[step](positives, delta)
-    negatives = _in_cells(scores, pair_sums)
-    moments = collectives.sum(pair_sums.moments(negatives.scores, negatives.cells))
-    (number_of_negatives,) = collectives.totals(int(is_negative.count_nonzero()))
-    return Batch(pair_sums, moments, number_of_negatives, index[order], among_all=among_all, negatives=negatives)
+    pair_sums = PAIR_SUMS[step](parts.positives, delta)
+    negatives = _in_cells(parts, pair_sums)
+    return Batch(
+        shape=logits.shape,
+        loss_dtype=parts.scores.dtype,
+        pair_sums=pair_sums,
+        moments=collectives.sum(pair_sums.moments(negatives.scores, negatives.cells)),
+        number_of_negatives=parts.number_of_negatives,
+        index=parts.index,
+        among_all=parts.among_all,
+        negatives=negatives,
+    )
 
 
-def _in_cells(scores: Tensor, pair_sums: PairSums) -> Negatives:
+def _in_cells(parts: Split, pair_sums: PairSums) -> Negatives:
     """Return the cells of the scores, without the trivial negatives where these are many."""
-    # Negatives below s_min − δ are trivial: they enter no sum and get no update (Section 3.4.4).
-    is_nontrivial = scores >= pair_sums.positives[0] - pair_sums.reach
-    selected = None
+    # Negatives below s_min − δ are trivial: they enter no sum and get no update (Section 3.4.4). Compared with float32
+    # scores the bound is rounded to float32, which leaves no score on another side of it.
+    bound = pair_sums.positives[0] - pair_sums.reach
+    scores, selected = parts.scores, None
+    # On a CPU a comparison is several times faster as 0 and 1 in the scores' own dtype than as a bool.
+    flags = [torch.ge(chunk, bound, out=torch.empty_like(chunk)).count_nonzero() for (chunk,) in in_chunks(scores)]
     # Picking scores out costs time too, and pays only if few remain.
-    if is_nontrivial.count_nonzero() < len(scores) // 4:
-        selected = is_nontrivial.nonzero().squeeze(1)
+    if sum(flags) < len(scores) // 4:
+        selected = indices([chunk >= bound for (chunk,) in in_chunks(scores)])
         scores = scores[selected]
     cells = torch.empty(scores.shape, dtype=torch.int32, device=scores.device)
     lookup = ScoreLookup(pair_sums.breakpoints, scores.dtype)
     for chunk, chunk_cells in in_chunks(scores, cells):
         lookup(chunk, out=chunk_cells)
+        chunk.clamp_(min=torch.finfo(scores.dtype).min)  # a polynomial that is 0 would be NaN at −∞
     return Negatives(scores, cells, selected)

@@ -1,13 +1,13 @@
 """An approximation of AP-loss by buckets of negatives, for comparison only: what exactness costs, and what it buys."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from .checks import check_inputs, compute_dtype
-from .step_functions import check_step, step_function
+from .collectives import Collectives
+from .outcome import Outcome, not_a_number, zero
+from .split import split
+from .step_functions import check_digits, check_step, step_function
 
 
 def ap_loss_bucketed(logits: Tensor, targets: Tensor, *, delta: float = 1.0) -> Tensor:
@@ -32,46 +32,38 @@ def ap_loss_bucketed(logits: Tensor, targets: Tensor, *, delta: float = 1.0) -> 
         TypeError, ValueError: as :func:`ap_loss` does.
     """
     check_step("piecewise", delta)
-    check_inputs(logits, targets)
-    return _Bucketed.apply(logits, targets, delta)
+    return _outcome(logits.detach(), check_inputs(logits, targets), delta).of(logits)
 
 
-class _Bucketed(torch.autograd.Function):
-    """Compute the buckets' update in the forward pass; share it among their members in the backward pass."""
+def _outcome(logits: Tensor, targets: Tensor, delta: float) -> Outcome:
+    """Return the buckets' loss, and their update, which is shared among their members in the backward pass."""
+    parts = split(logits, targets, Collectives(None, logits.device))
+    number_of_positives = len(parts.positives)
+    if not parts.is_finite:
+        return not_a_number(logits, targets)
+    if number_of_positives == 0:
+        return zero(logits)
+    check_digits("piecewise", delta, parts.largest_positive)
+    # The positives come first, so that a negative of a positive's score is sorted above it.
+    index = torch.cat([parts.index.sort().values, (parts.scores > -torch.inf).nonzero().squeeze(1)])
+    scores, order = compute_dtype(logits.reshape(-1)[index]).sort(stable=True)
+    is_positive = order < number_of_positives
+    s = scores[is_positive].double()
+    positives, negatives = index[order[is_positive]], index[order[~is_positive]]
+    bucket = is_positive.cumsum(0)[~is_positive]  # how many positives are below
+    size = torch.bincount(bucket, minlength=number_of_positives + 1)
+    total = torch.bincount(bucket, scores[~is_positive].double(), minlength=number_of_positives + 1)
+    mean = total / size.clamp(min=1)
 
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, targets: Tensor, delta: float) -> Tensor:
-        ctx.shape, ctx.dtype = logits.shape, logits.dtype
-        scores, targets = compute_dtype(logits).flatten(), targets.flatten()
-        ctx.positives = (targets == 1).nonzero().squeeze(1)
-        number_of_positives = len(ctx.positives)
-        if number_of_positives == 0:
-            return scores.new_zeros(())
-        # The positives come first, so that a negative of a positive's score is sorted above it.
-        index = torch.cat([ctx.positives, (targets == 0).nonzero().squeeze(1)])
-        scores, order = scores[index].sort(stable=True)
-        is_positive = order < number_of_positives
-        s = scores[is_positive].double()
-        ctx.positives = index[order[is_positive]]
-        negatives = index[order[~is_positive]]
-        bucket = is_positive.cumsum(0)[~is_positive]  # how many positives are below
-        size = torch.bincount(bucket, minlength=number_of_positives + 1)
-        total = torch.bincount(bucket, scores[~is_positive].double(), minlength=number_of_positives + 1)
-        mean = total / size.clamp(min=1)
+    positives_above = step_function(s[None] - s[:, None], delta=delta).sum(1) - 0.5  # without k = i: f(0) = ½
+    L = step_function(mean[None] - s[:, None], delta=delta) * size
+    L /= (1 + positives_above + L.sum(1))[:, None] * number_of_positives
+    losses, shares, shape = L.sum(1), L.sum(0) / size.clamp(min=1), logits.shape
 
-        positives_above = step_function(s[None] - s[:, None], delta=delta).sum(1) - 0.5  # without k = i: f(0) = ½
-        L = step_function(mean[None] - s[:, None], delta=delta) * size
-        L /= (1 + positives_above + L.sum(1))[:, None] * number_of_positives
-        ctx.losses, ctx.shares = L.sum(1), L.sum(0) / size.clamp(min=1)
-        ctx.save_for_backward(negatives, bucket)
-        return ctx.losses.sum().to(torch.promote_types(logits.dtype, torch.float32))
+    def update(incoming: Tensor, dtype: torch.dtype, negatives: Tensor, bucket: Tensor) -> Tensor:
+        result = incoming.new_zeros(shape.numel(), dtype=dtype)
+        result[negatives] = (shares * incoming).to(dtype)[bucket]
+        result[positives] = (losses * -incoming).to(dtype)
+        return result.view(shape)
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        update = gradient.new_zeros(ctx.shape, dtype=ctx.dtype).flatten()
-        if len(ctx.positives):
-            negatives, bucket = ctx.saved_tensors
-            update[negatives] = (ctx.shares * gradient).to(ctx.dtype)[bucket]
-            update[ctx.positives] = (ctx.losses * -gradient).to(ctx.dtype)
-        return update.view(ctx.shape), None, None
+    return Outcome(losses.sum().to(parts.scores.dtype), update, (negatives, bucket))

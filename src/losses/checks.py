@@ -1,7 +1,15 @@
 """Checks of the losses' arguments, and the dtype in which they compute."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+
+from .chunks import in_chunks
+
+_LOGITS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+# Torch hardly computes with these dtypes. Seen as signed integers 0 and 1 stay the same, and nothing else becomes them.
+_AS_SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
 
 
 def compute_dtype(x: Tensor) -> Tensor:
@@ -9,32 +17,82 @@ def compute_dtype(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def check_inputs(logits: Tensor, targets: Tensor) -> None:
+def check_inputs(logits: Tensor, targets: Tensor, check_values: Callable[[Tensor], Tensor] | None = None) -> Tensor:
     """Raise a TypeError or a ValueError unless logits and targets have one shape and fit together.
 
     Args:
         logits: floating tensor of any shape.
         targets: tensor of the same shape and device; 1 positive, 0 negative, −1 ignored.
+        check_values: in place of :func:`check_targets`.
+
+    Returns:
+        The targets, in a dtype that torch computes with.
     """
+    check_kinds(logits, targets)
     if logits.shape != targets.shape:
         raise ValueError(f"logits and targets differ in shape: {tuple(logits.shape)} and {tuple(targets.shape)}")
-    check_values(logits, targets)
+    return (check_values or check_targets)(targets)
 
 
-def check_values(logits: Tensor, targets: Tensor) -> None:
-    """Raise as :func:`check_inputs` does, for logits and targets whose shapes may differ."""
-    if not logits.is_floating_point():
-        raise TypeError(f"logits must be a floating tensor, not {logits.dtype}")
+def check_kinds(logits: Tensor, targets: Tensor) -> None:
+    """Raise a TypeError or a ValueError unless logits and targets are dense tensors of fitting dtypes on one device."""
+    for name, value in (("logits", logits), ("targets", targets)):
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{name} must be a tensor, not {type(value).__name__}")
+        if value.layout != torch.strided:
+            raise TypeError(f"{name} must be a dense tensor, not {value.layout}")
+    if logits.dtype not in _LOGITS:
+        names = ", ".join(str(dtype).removeprefix("torch.") for dtype in _LOGITS)
+        raise TypeError(f"logits must be a floating tensor, not {logits.dtype}: one of {names}")
+    if targets.is_floating_point() and targets.dtype not in _LOGITS or targets.is_complex():
+        raise TypeError(f"targets must be a tensor of integers, bools or floats, not {targets.dtype}")
     if logits.device != targets.device:
         raise ValueError(f"logits are on {logits.device}, targets on {targets.device}")
-    if targets.numel() and targets.dtype != torch.bool:
-        low, high = targets.aminmax()
-        whole = not targets.is_floating_point() or bool((targets == targets.round()).all())
-        if not (whole and low >= -1 and high <= 1):
-            raise ValueError("targets must be 1 (positive), 0 (negative) or -1 (ignored)")
+
+
+def check_targets(targets: Tensor) -> Tensor:
+    """Return the targets in a dtype that torch computes with; raise a ValueError unless all are 1, 0 or −1."""
+    is_unsigned = targets.dtype == torch.uint8 or targets.dtype in _AS_SIGNED
+    targets = targets.view(signed_dtype(targets))
+    if targets.dtype == torch.bool or not targets.numel():
+        return targets
+    for (chunk,) in in_chunks(targets.reshape(-1)):
+        low, high = chunk.aminmax()
+        whole = not chunk.is_floating_point() or bool((chunk == chunk.round()).all())
+        if not (whole and low >= (0 if is_unsigned else -1) and high <= 1):
+            hint = "; an unsigned dtype has no -1" if is_unsigned else ""
+            raise ValueError(f"targets must be 1 (positive), 0 (negative) or -1 (ignored){hint}")
+    return targets
+
+
+def signed_dtype(targets: Tensor) -> torch.dtype:
+    """Return the dtype in which :func:`check_targets` returns the targets."""
+    return _AS_SIGNED.get(targets.dtype, targets.dtype)
 
 
 def check_epsilon(epsilon: float) -> None:
-    """Raise a ValueError unless ε, which is added to AP before the logarithm, is at least 0."""
+    """Raise a ValueError unless ε, which is added to AP before the logarithm, is at least 0 and finite."""
     if not epsilon >= 0:
         raise ValueError(f"epsilon must be at least 0, not {epsilon}")
+    if epsilon == float("inf"):
+        raise ValueError("epsilon must be finite, not inf")
+
+
+def check_focusing(alpha: float, gamma: float) -> None:
+    """Raise a ValueError unless α and γ of focal loss are in their ranges."""
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha must be from 0 to 1, not {alpha}")
+    if not 0 <= gamma < float("inf"):
+        raise ValueError(f"gamma must be at least 0 and finite, not {gamma}")
+
+
+def check_ratio(negatives_per_positive: int) -> None:
+    """Raise a ValueError unless the number of negative anchors for each positive one is a whole number from 0 on."""
+    if isinstance(negatives_per_positive, float) or negatives_per_positive < 0:
+        raise ValueError(f"negatives_per_positive must be an integer of at least 0, not {negatives_per_positive}")
+
+
+def check_float64(device: torch.device) -> None:
+    """Raise a ValueError on a device that has no float64, in which the ranking losses sum."""
+    if device.type == "mps":
+        raise ValueError("logits are on mps, which has no float64: pass logits.cpu() and targets.cpu()")

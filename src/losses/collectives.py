@@ -37,7 +37,7 @@ class Collectives:
     def extreme(self, x: Tensor, reduction: Callable[[Tensor], Tensor], neutral: float) -> Tensor:
         """Return torch.amin or torch.amax over the x [n] of all processes, or NaN; where n is 0 x is `neutral`."""
         if self.group is None:
-            return reduction(x)
+            return reduction(x if len(x) else x.new_full((1,), neutral))
         # Backends differ in what they take for the larger of a number and NaN.
         return reduction(torch.cat(self._gather(reduction(x)[None] if len(x) else x.new_full((1,), neutral))))
 
@@ -71,6 +71,11 @@ class Collectives:
         gathered = [torch.empty_like(x) for _ in range(self.group.size())]
         dist.all_gather(gathered, x, group=self.group)
         return gathered
+
+
+def shared_nan(loss: Tensor) -> Tensor:
+    """Return a scalar loss; if it is NaN, so is the gradient of all that it was computed from, on every process."""
+    return loss * torch.where(loss.detach().isnan(), torch.nan, 1)
 
 
 class _Sum(torch.autograd.Function):

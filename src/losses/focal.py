@@ -3,9 +3,11 @@
 import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
+from torch.nn.functional import logsigmoid
 
-from .checks import check_inputs
-from .collectives import Collectives
+from .checks import check_focusing, check_inputs, compute_dtype
+from .collectives import Collectives, shared_nan
+from .compiling import checked_targets
 
 
 def focal_loss(
@@ -25,15 +27,34 @@ def focal_loss(
         gamma: focusing exponent ≥ 0.
         process_group: see :func:`ap_loss`; entries and positives are those of all its processes.
 
+    Returns:
+        The scalar loss. A negative of −∞ adds nothing and gets no gradient; any other positive or negative that is not
+        finite makes the loss and the gradient of all that counts NaN.
+
     Raises:
-        TypeError, ValueError: as :func:`ap_loss` does.
+        TypeError, ValueError: as :func:`ap_loss` does, or alpha or gamma is out of its range.
     """
+    check_focusing(alpha, gamma)
+    targets = check_inputs(logits, targets, checked_targets)
+    logits, is_positive = compute_dtype(logits), targets == 1
+    counts = is_positive | (targets == 0) & (logits != -torch.inf)
+    # What does not count is replaced before anything is computed, as its gradient would be 0 times NaN.
+    logits = torch.where(counts, logits, 0)
+    positive = is_positive.to(logits.dtype)
+    loss = torch.where(counts, _entry_losses(logits, positive, alpha, gamma), 0)
+    collectives = Collectives(process_group, logits.device)
+    total = collectives.sum(loss.sum() * torch.where(logits.isfinite().all(), 1, torch.nan))
+    return shared_nan(total / collectives.sum(positive.sum()).clamp(min=1))
+
+
+def _entry_losses(logits: Tensor, positive: Tensor, alpha: float, gamma: float) -> Tensor:
+    """Return the loss of each entry, of the logits' shape."""
+    if 0 < gamma < 1:
+        # The derivative of (1 − p)^γ at p = 1 is infinite. By logarithms it is that of exp(−γ log(1 + exp(x))).
+        margin = logits * (2 * positive - 1)
+        weight = alpha * positive + (1 - alpha) * (1 - positive)
+        return -weight * logsigmoid(margin) * (gamma * logsigmoid(-margin)).exp()
     # Here alone, as it takes as long to import as torch does.
     from torchvision.ops import sigmoid_focal_loss
 
-    check_inputs(logits, targets)
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    positive = (targets == 1).to(logits.dtype)
-    loss = sigmoid_focal_loss(logits, positive, alpha=alpha, gamma=gamma, reduction="none")
-    collectives = Collectives(process_group, logits.device)
-    return collectives.sum(torch.where(targets == -1, 0, loss).sum()) / collectives.sum(positive.sum()).clamp(min=1)
+    return sigmoid_focal_loss(logits, positive, alpha=alpha, gamma=gamma, reduction="none")

@@ -6,7 +6,7 @@ from torch.distributed import ProcessGroup
 from .ap import ap_loss
 from .approximate_gradient import ap_approximate_gradient_loss
 from .auc import auc_loss
-from .checks import check_epsilon
+from .checks import check_epsilon, check_focusing, check_ratio
 from .focal import focal_loss
 from .ohem import ohem_loss
 from .step_functions import check_step
@@ -97,10 +97,11 @@ class APStructuredHingeLoss(nn.Module):
 
 
 class FocalLoss(nn.Module):
-    """:func:`focal_loss` as a module, with the same options."""
+    """:func:`focal_loss` as a module, with the same options; a wrong one raises a ValueError at once."""
 
     def __init__(self, alpha: float = 0.25, gamma: float = 2.0, process_group: ProcessGroup | None = None):
         super().__init__()
+        check_focusing(alpha, gamma)
         self.alpha, self.gamma, self.process_group = alpha, gamma, process_group
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -113,10 +114,11 @@ class FocalLoss(nn.Module):
 
 
 class OHEMLoss(nn.Module):
-    """:func:`ohem_loss` as a module, with the same options."""
+    """:func:`ohem_loss` as a module, with the same options; a wrong one raises a ValueError at once."""
 
     def __init__(self, negatives_per_positive: int = 3, process_group: ProcessGroup | None = None):
         super().__init__()
+        check_ratio(negatives_per_positive)
         self.negatives_per_positive, self.process_group = negatives_per_positive, process_group
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:

@@ -3,20 +3,21 @@
 import torch
 from torch import Tensor
 
+from .chunks import in_chunks
 from .collectives import Collectives
 from .pair_sums import suffix_sums
-from .score_lookup import Grid, in_chunks
+from .score_lookup import Grid
 
 
 class NegativeBins:
-    """The negatives by rank, 1 for the highest of all processes and |N| for the lowest.
+    """The negatives by rank, 1 for the highest of all processes and `number` for the lowest.
 
     Counting the scores in each bin already gives the bin of every rank, and so bounds of its score: `lower_edge` and
     `upper_edge`. After `sort_between` has sorted the bins whose order matters, `score` gives the exact scores there.
 
     Args:
-        scores: float32 or float64 [n]; of the negatives, all others being the dtype's lowest number.
-        number: |N|, the number of negatives on all processes.
+        scores: float32 or float64 [n]; of the negatives, all others being −∞, which this replaces.
+        number: of negatives above −∞ on all processes.
         grid: from the lowest to the highest negative of all processes.
         collectives: the processes.
     """
@@ -26,6 +27,7 @@ class NegativeBins:
         self.bins = torch.empty(scores.shape, dtype=torch.int32, device=scores.device)  # of each score
         for chunk, bins in in_chunks(scores, self.bins):
             bins.copy_(self.grid(chunk))
+            chunk.clamp_(min=torch.finfo(scores.dtype).min)  # as 0 times −∞ is NaN
         self.counts = collectives.sum(torch.bincount(self.bins, minlength=self.grid.intervals))
         self.count_from = suffix_sums(self.counts)  # scores in a bin and in those above it
         # Lower edges of the bins, and the upper one of the last.
@@ -96,6 +98,6 @@ class NegativeBins:
         sorted_bins = self.bins[self.sorted_index]
         position = torch.arange(1, len(self.sorted_scores) + 1, device=sorted_bins.device)[self.among_all]
         below[self.sorted_index] = positives_below_rank(position + self.unsorted_above[sorted_bins]).to(below.dtype)
-        parts = [out.double() @ chunk.double() for out, chunk in in_chunks(below, self.scores)]
+        parts = [out.double() @ chunk.double() for out, chunk in in_chunks(below, self.scores, times=4)]
         total = sum(parts[1:], parts[0])
         return below, self.collectives.sum(total)

@@ -5,8 +5,9 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 from torch.nn.functional import cross_entropy
 
-from .checks import check_values, compute_dtype
-from .collectives import Collectives
+from .checks import check_kinds, check_ratio, compute_dtype
+from .collectives import Collectives, shared_nan
+from .compiling import NAMESPACE, checked_targets
 
 
 def ohem_loss(
@@ -25,42 +26,81 @@ def ohem_loss(
     Args:
         logits: floating tensor [B, A, K + 1], the raw scores of B images with A anchors each; output 0 is background.
         targets: tensor [B, A, K]; 1 positive, 0 negative, −1 ignored. An anchor with a −1 is ignored.
-        negatives_per_positive: how many negative anchors for each positive one.
+        negatives_per_positive: how many negative anchors for each positive one, at least 0.
         process_group: see :func:`ap_loss`; the batch is then the images of all its processes.
 
     Returns:
-        The scalar loss; 0 with a zero gradient without positives.
+        The scalar loss; 0 with a zero gradient without positives. An output of −∞ adds nothing and gets no gradient,
+        unless it is that of the anchor's class or background; this, or an output of +∞ or NaN, makes the loss and the
+        gradient of all outputs NaN, but for those of ignored anchors.
 
     Raises:
         TypeError: logits are not floating.
         ValueError: shapes do not fit or devices differ, an anchor has two classes, or targets hold anything else than
             1, 0 and −1.
     """
+    check_ratio(negatives_per_positive)
+    check_kinds(logits, targets)
     if logits.dim() != 3 or logits.shape[:2] != targets.shape[:2] or logits.shape[2] != targets.shape[2] + 1:
         raise ValueError(
             f"logits and targets differ in shape: {tuple(logits.shape)} and {tuple(targets.shape)} instead of "
             "[B, A, K + 1] and [B, A, K]"
         )
-    check_values(logits, targets)
-    is_class = targets == 1
-    positive = is_class.any(2)
-    if is_class.sum() != positive.sum():
-        raise ValueError("targets give an anchor more than one class")
-    negative = ~positive & (targets == 0).all(2)
-    logits = compute_dtype(logits)
-    with torch.no_grad():
-        background_loss = logits.logsumexp(2) - logits[..., 0]
-        background_loss[~negative] = -torch.inf
-        counted = positive.clone()
-        numbers_counted = torch.minimum(negatives_per_positive * positive.sum(1), negative.sum(1))
-        for image, number in enumerate(numbers_counted.tolist()):
-            counted[image, background_loss[image].topk(number).indices] = True
-    labels = torch.where(positive, is_class.int().argmax(2) + 1, 0)
+    if targets.shape[2] == 0:
+        raise ValueError("targets have no class: their last dimension is empty")
+    targets, logits = checked_targets(targets), compute_dtype(logits)
     collectives = Collectives(process_group, logits.device)
-    total = collectives.sum(cross_entropy(logits[counted], labels[counted], reduction="sum"))
-    return total / collectives.sum(positive.sum()).clamp(min=1)
+    if torch.compiler.is_compiling():
+        counted, labels, scale = _choose_operator(logits.detach(), targets, negatives_per_positive)
+        # The same sum without a shape that depends on the data.
+        entries = torch.where(counted[..., None], logits, 0).flatten(0, 1)
+        losses = cross_entropy(entries, labels.flatten(), reduction="none")
+        total = torch.where(counted.flatten(), losses, 0).sum() * scale
+    else:
+        counted, labels, scale = _choose(logits.detach(), targets, negatives_per_positive)
+        total = cross_entropy(logits[counted], labels[counted], reduction="sum") * scale
+    positives = collectives.sum((labels > 0).sum())
+    return shared_nan(collectives.sum(total) / positives.clamp(min=1))
 
 
 def softmax_scores(logits: Tensor) -> Tensor:
     """Return the classes' scores [..., K] of a detector trained with :func:`ohem_loss`, from logits [..., K + 1]."""
     return compute_dtype(logits).softmax(-1)[..., 1:]
+
+
+def _choose(logits: Tensor, targets: Tensor, negatives_per_positive: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return which anchors count, bool [B, A], their labels, int64 [B, A], and 1, or NaN if some output is not finite.
+
+    In the latter case all anchors count that are not ignored.
+    """
+    is_class = targets == 1
+    positive = is_class.any(2)
+    if is_class.sum() != positive.sum():
+        raise ValueError("targets give an anchor more than one class")
+    negative = ~positive & (targets == 0).all(2)
+    # An ignored anchor may have a class beside its −1.
+    positive &= ~(targets == -1).any(2)
+    labels = torch.where(positive, is_class.int().argmax(2) + 1, 0)
+    of_label = logits.gather(2, labels[..., None]).squeeze(2)
+    is_finite = (logits < torch.inf).all(2) & (of_label > -torch.inf)
+    counted = positive | negative
+    if not is_finite[counted].all():
+        return counted, labels, logits.new_tensor(torch.nan)
+    background_loss = logits.logsumexp(2) - logits[..., 0]
+    background_loss[~negative] = -torch.inf
+    counted = positive.clone()
+    numbers_counted = torch.minimum(negatives_per_positive * positive.sum(1), negative.sum(1))
+    for image, number in enumerate(numbers_counted.tolist()):
+        counted[image, background_loss[image].topk(number).indices] = True
+    return counted, labels, logits.new_tensor(1.0)
+
+
+@torch.library.custom_op(f"{NAMESPACE}::choose_anchors", mutates_args=())
+def _choose_operator(logits: Tensor, targets: Tensor, negatives_per_positive: int) -> tuple[Tensor, Tensor, Tensor]:
+    return _choose(logits, targets, negatives_per_positive)
+
+
+@_choose_operator.register_fake
+def _(logits: Tensor, targets: Tensor, negatives_per_positive: int) -> tuple[Tensor, Tensor, Tensor]:
+    labels = targets.new_empty(targets.shape[:2], dtype=torch.int64)
+    return labels.bool(), labels, logits.new_empty(())

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from .score_lookup import in_chunks
+from .chunks import in_chunks
 
 
 class PairSums(ABC):
@@ -44,6 +44,10 @@ class PairSums(ABC):
             weights: float64 [P], the w_i.
         """
 
+    def derivative(self) -> "PairSums":
+        """Return these sums over the same cells with f' in the place of f; of the sigmoid alone."""
+        raise NotImplementedError(f"{type(self).__name__} has no derivative")
+
     def argument(self, scores: Tensor, cells: Tensor) -> Tensor:
         """Return the coordinates of scores [n] in their cells, the polynomials' argument; float64 [n]."""
         return scores.double()
@@ -52,14 +56,20 @@ class PairSums(ABC):
         """Return the sums of the powers 0 … degree of the coordinates in each cell, float64 [degree + 1, M + 1]."""
         size = len(self.breakpoints) + 1
         sums = self.breakpoints.new_zeros(self.degree + 1, size)
-        for chunk, cell in in_chunks(scores, cells):
-            sums[0] += torch.bincount(cell, minlength=size)
-            if self.degree > 0:
-                argument = power = self.argument(chunk, cell)
-                for total in sums[1:-1]:
-                    total += torch.bincount(cell, power, minlength=size)
-                    power = power * argument
-                sums[-1] += torch.bincount(cell, power, minlength=size)
+        ones = sums.new_ones(len(in_chunks(scores)[0][0]))
+        # A sum of sums over parts keeps more digits than one long sum would.
+        for part in in_chunks(scores, cells, times=4):
+            sums_of_part = torch.zeros_like(sums)
+            for chunk, chunk_cells in in_chunks(*part):
+                index = chunk_cells.long()
+                add_at(sums_of_part[0], index, ones[: len(index)])
+                if self.degree > 0:
+                    argument = power = self.argument(chunk, chunk_cells)
+                    for total in sums_of_part[1:-1]:
+                        add_at(total, index, power)
+                        power = power * argument
+                    add_at(sums_of_part[-1], index, power)
+            sums += sums_of_part
         return sums
 
     def over_positives(self) -> Tensor:
@@ -116,9 +126,11 @@ class PiecewiseSums(PairSums):
         position[self.order] = torch.arange(len(position), device=position.device)
         self.lower, self.upper = position.split(len(positives))  # the indices of s_i − δ and s_i + δ
         self.width = self.breakpoints.diff()
-        # No pair is on the sloped part of f in a cell wider than that part. Leaving such cells out keeps large gaps
-        # between scores out of the cumulative sums, where they would swallow the digits of all the rest.
-        self.sloped = self.width <= 2 * delta * (1 + 1e-9)
+        # Some pair is on the sloped part of f in a cell above more of the s_i − δ than of the s_i + δ. Leaving the
+        # others out keeps large gaps between scores out of the cumulative sums, where they would swallow the digits of
+        # all the rest; a gap as narrow as a slope may stay, as it adds nothing.
+        steps = torch.where(self.order < len(positives), 1, -1)
+        self.sloped = (steps.cumsum(0)[:-1] > 0) | (self.width <= 2 * delta)
 
     def over(self, moments: Tensor) -> Tensor:
         count, total = moments
@@ -137,6 +149,18 @@ class PiecewiseSums(PairSums):
         value = torch.cat([zero, (slope * self.width).cumsum(0)])
         slope = torch.cat([slope, zero])
         return [torch.cat([zero, value - slope * self.breakpoints]), torch.cat([zero, slope])]
+
+
+def add_at(totals: Tensor, index: Tensor, values: Tensor) -> None:
+    """Add values [n] to the totals [m] at an index, int64 [n], in an order that can be repeated where one is demanded.
+
+    On a CPU the order is always that of the values. On a GPU it is so in torch's deterministic mode, in which torch
+    sorts the index; else numbers are added as they come, which differs in the last digits of float64.
+    """
+    if values.is_cuda and not torch.are_deterministic_algorithms_enabled():
+        totals += torch.bincount(index, values, minlength=len(totals))  # in shared memory, where many have one index
+    else:
+        totals.scatter_add_(0, index, values)
 
 
 def suffix_sums(x: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .checks import check_epsilon, check_inputs
-from .fixed_gradient import with_gradient
+from .outcome import fixed
 from .step_functions import check_step, step_function
 
 
@@ -17,7 +17,7 @@ def ap_loss_reference(
 ) -> Tensor:
     """Return AP-loss with the update of Algorithm 1, line by line, as :func:`ap_loss` does; O(|P|(|P| + |N|)) time."""
     check_step(step, delta)
-    check_inputs(logits, targets)
+    targets = check_inputs(logits, targets)
     s, t = logits.detach().double().flatten(), targets.flatten()
     g = torch.zeros_like(s)  # line 1
     loss = s.new_zeros(())
@@ -53,7 +53,7 @@ def auc_loss_reference(logits: Tensor, targets: Tensor, *, delta: float = 1.0, s
     Takes O(|P||N|) time and memory.
     """
     check_step(step, delta)
-    check_inputs(logits, targets)
+    targets = check_inputs(logits, targets)
     s, t = logits.detach().double().flatten(), targets.flatten()
     P, N = t == 1, t == 0
     L = step_function(s[N] - s[P, None], step, delta)  # f(s_j − s_i) in [P, N]
@@ -73,7 +73,7 @@ def ap_approximate_gradient_loss_reference(
     """
     check_epsilon(epsilon)
     check_step("sigmoid", delta)
-    check_inputs(logits, targets)
+    targets = check_inputs(logits, targets)
     s, t = logits.double().flatten(), targets.flatten()
     P, N = s[t == 1], s[t == 0]
     if len(P) == 0:
@@ -94,7 +94,7 @@ def ap_structured_hinge_loss_reference(logits: Tensor, targets: Tensor) -> Tenso
     below it, the last place being below all positives. Takes O(|P||N|) time and memory. Where several rankings are
     maximal the subgradient may be that of another one.
     """
-    check_inputs(logits, targets)
+    targets = check_inputs(logits, targets)
     s, t = logits.detach().double().flatten(), targets.flatten()
     P, N = torch.nonzero(t == 1).flatten(), torch.nonzero(t == 0).flatten()
     slope = torch.zeros_like(s)
@@ -117,4 +117,4 @@ def ap_structured_hinge_loss_reference(logits: Tensor, targets: Tensor) -> Tenso
 def _loss_with_update(logits: Tensor, loss: Tensor, update: Tensor) -> Tensor:
     """Return the loss in at least float32, whose ``backward()`` puts the float64 update [n] into ``logits.grad``."""
     loss = loss.to(torch.promote_types(logits.dtype, torch.float32))
-    return with_gradient(logits, loss, update.reshape(logits.shape))
+    return fixed(loss, update.reshape(logits.shape)).of(logits)

@@ -3,15 +3,6 @@
 import torch
 from torch import Tensor
 
-# A CPU is fastest on chunks that stay in its cache, other devices on few large kernels.
-_CHUNK_ON_CPU, _CHUNK_ELSEWHERE = 2**17, 2**25
-
-
-def in_chunks(*tensors: Tensor) -> list[tuple[Tensor, ...]]:
-    """Return views of tensors [N], cut alike into chunks that suit their device."""
-    size = _CHUNK_ON_CPU if tensors[0].is_cpu else _CHUNK_ELSEWHERE
-    return list(zip(*(tensor.split(size) for tensor in tensors), strict=True))
-
 
 class Grid:
     """A uniform grid of numbered intervals from `low` to `high`, and one beyond each end.
@@ -28,11 +19,13 @@ class Grid:
         self.low = low
         self.intervals = size + 3
         self.scale = size / max(high - low, size * torch.finfo(dtype).tiny)
+        self.dtype = dtype if high - low <= torch.finfo(dtype).max else torch.float64
 
     def __call__(self, scores: Tensor) -> Tensor:
         """Return the numbers of the scores' intervals, int32."""
         # One is added before truncation so that every score below the grid falls into interval 0.
-        return (scores - self.low).mul_(self.scale).add_(1).clamp_(0, self.intervals - 1).int()
+        places = (scores.to(self.dtype) - self.low).mul_(self.scale).add_(1)
+        return places.clamp_(0, self.intervals - 1).int()
 
 
 class ScoreLookup:
@@ -53,6 +46,9 @@ class ScoreLookup:
         infinity = nearest.new_tensor(torch.inf)
         below = torch.where(nearest > breakpoints, torch.nextafter(nearest, -infinity), nearest)
         above = torch.where(nearest < breakpoints, torch.nextafter(nearest, infinity), nearest)
+        # No score is beyond the largest numbers, and a grid to infinity would have no intervals.
+        largest = torch.finfo(dtype).max
+        below, above = below.clamp(-largest, largest), above.clamp(-largest, largest)
         self.grid = Grid(below[0].item(), above[-1].item(), min(max(32 * len(breakpoints), 2**10), 2**17), dtype)
         # A score outside the intervals from that of `below` to that of `above` is on the known side of the breakpoint,
         # however the grid rounds.

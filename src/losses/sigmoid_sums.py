@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .pair_sums import PairSums, suffix_sums
+from .pair_sums import PairSums, add_at, suffix_sums
 
 _CELLS_PER_SCALE = 4
 _REACH = 37 * _CELLS_PER_SCALE  # cells on either side of a positive's own; exp(−37) < 2⁻⁵³
@@ -89,7 +89,8 @@ class SigmoidSums(PairSums):
             values.index_add_(0, cells.flatten(), (weight @ self.f.T).view(-1, self.degree + 1))
         coefficients = list((values @ self.coefficients_from_values.T).T.contiguous())
         if self.constant_beyond:
-            beyond = torch.bincount(self.first[self.owner] + _CELLS, weights, minlength=size)
+            beyond = weights.new_zeros(size)
+            add_at(beyond, self.first[self.owner] + _CELLS, weights)
             coefficients[0] = coefficients[0] + beyond.cumsum(0)
         return coefficients
 

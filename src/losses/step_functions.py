@@ -4,6 +4,10 @@ import torch
 from torch import Tensor
 
 STEPS = ("piecewise", "heaviside", "sigmoid")
+# Beyond these float64 overflows or loses digits.
+_DELTAS = (1e-100, 1e100)
+# With a larger score of a positive, in units of δ, s ± δ has too few digits in float64. At this one f is right to 10⁻⁵.
+_LARGEST_IN_DELTAS = 2.0**36
 
 
 def step_function(x: Tensor, step: str = "piecewise", delta: float = 1.0) -> Tensor:
@@ -20,15 +24,26 @@ def step_function(x: Tensor, step: str = "piecewise", delta: float = 1.0) -> Ten
     """
     check_step(step, delta)
     if step == "heaviside":
-        return (x >= 0).to(x.dtype)
+        return torch.where(x.isnan(), x, (x >= 0).to(x.dtype))
     if step == "sigmoid":
         return torch.sigmoid(x * (2 / delta))
     return (x / (2 * delta) + 0.5).clamp(0, 1)
 
 
 def check_step(step: str, delta: float) -> None:
-    """Raise a ValueError if there is no such step function, or δ is not a number greater than 0."""
+    """Raise a ValueError if there is no such step function, or δ is not a number greater than 0, or an extreme one."""
     if step not in STEPS:
         raise ValueError(f"step must be one of {', '.join(STEPS)}, not {step!r}")
     if not delta > 0 or delta == float("inf"):
         raise ValueError(f"delta must be greater than 0 and finite, not {delta}")
+    if not _DELTAS[0] <= delta <= _DELTAS[1]:
+        raise ValueError(f"delta must be from {_DELTAS[0]:g} to {_DELTAS[1]:g}, not {delta}")
+
+
+def check_digits(step: str, delta: float, largest: float) -> None:
+    """Raise a ValueError if float64 has too few digits for the positive of this magnitude and δ."""
+    if step != "heaviside" and largest > _LARGEST_IN_DELTAS * delta:
+        raise ValueError(
+            f"delta={delta} is too small for a positive with a logit of magnitude {largest:g}: float64 has no digits "
+            f"for their sum. It must be at least {largest / _LARGEST_IN_DELTAS:.2g}; step='heaviside' has no delta"
+        )

@@ -4,12 +4,14 @@ import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from .checks import check_inputs, compute_dtype
+from .checks import check_inputs
 from .collectives import Collectives
-from .fixed_gradient import Degenerate, with_gradient
+from .compiling import evaluate, operator
 from .most_violated import most_violated
 from .negative_bins import NegativeBins
+from .outcome import Outcome, fixed, not_a_number, zero
 from .score_lookup import Grid
+from .split import split
 
 
 def ap_structured_hinge_loss(logits: Tensor, targets: Tensor, *, process_group: ProcessGroup | None = None) -> Tensor:
@@ -35,53 +37,45 @@ def ap_structured_hinge_loss(logits: Tensor, targets: Tensor, *, process_group: 
         TypeError: logits are not floating.
         ValueError: shapes or devices differ, or targets hold anything else than 1, 0 and −1.
     """
-    check_inputs(logits, targets)
-    result = _loss_and_subgradient(logits.detach(), targets, Collectives(process_group, logits.device))
-    if isinstance(result, Degenerate):
-        return result.loss(logits)
-    loss, subgradient = result
-    return with_gradient(logits, loss, subgradient)
+    return evaluate("ap_structured_hinge_loss", logits, targets, process_group)
 
 
-def _loss_and_subgradient(
-    logits: Tensor, targets: Tensor, collectives: Collectives
-) -> tuple[Tensor, Tensor] | Degenerate:
-    """Return the scalar loss, and its slope in the scores of the most violated ranking, of the logits' shape."""
-    flat, targets = compute_dtype(logits).flatten(), targets.flatten()
-    index = (targets == 1).nonzero().squeeze(1)
-    positives, order, among_all = collectives.sort(flat[index].double(), descending=True)
-    index = index[order]
-    is_negative = targets == 0
-    number_of_negatives, number_of_logits = collectives.totals(int(is_negative.count_nonzero()), len(flat))
-    if len(positives) == 0 or number_of_negatives == 0:
-        return Degenerate(0.0)
-    lowest, highest = torch.finfo(flat.dtype).min, torch.finfo(flat.dtype).max
-    scores = torch.where(is_negative, flat, lowest)
-    low = collectives.extreme(torch.where(is_negative, flat, highest), torch.amin, highest)
-    high = collectives.extreme(scores, torch.amax, lowest)
-    if not (low + high + positives.sum()).isfinite():
-        return Degenerate(torch.nan)
+@operator("ap_structured_hinge_loss")
+def _outcome(logits: Tensor, targets: Tensor, *, process_group: ProcessGroup | None) -> Outcome:
+    targets = check_inputs(logits, targets)
+    collectives = Collectives(process_group, logits.device)
+    parts = split(logits, targets, collectives, descending=True)
+    if not parts.is_finite:
+        return not_a_number(logits, targets)
+    if len(parts.positives) == 0 or parts.highest_negative == -torch.inf:
+        return zero(logits)
+    scores, dtype = parts.scores, parts.scores.dtype
+    is_ranked = scores > -torch.inf  # a negative of −∞ is below all positives in every maximal ranking
+    low = collectives.extreme(torch.where(is_ranked, scores, torch.inf), torch.amin, torch.inf).item()
+    (ranked,) = collectives.totals(int(is_ranked.count_nonzero()))
+    (number_of_logits,) = collectives.totals(scores.numel())
 
     # Fine bins are more to look up, coarse ones more to sort.
-    grid = Grid(low.item(), high.item(), min(max(number_of_logits // 16, 2**4), 2**18), flat.dtype)
-    bins = NegativeBins(scores, number_of_negatives, grid, collectives)
-    above = _negatives_above(positives, bins)
+    grid = Grid(low, parts.highest_negative, min(max(number_of_logits // 16, 2**4), 2**18), dtype)
+    bins = NegativeBins(scores, ranked, grid, collectives)
+    pairs = len(parts.positives) * parts.number_of_negatives
+    above = _negatives_above(parts.positives, parts.number_of_negatives, bins)
     slope, total = bins.positives_below(above)  # Σ_j of the score of j times the number of positives below it
-    pairs = len(positives) * number_of_negatives
     slope *= 2 / pairs
-    slope[index] = (above.double() * (-2 / pairs)).to(slope.dtype)[among_all]
-    rank = torch.arange(1, len(positives) + 1, device=flat.device)
+    slope[parts.index] = (above.double() * (-2 / pairs)).to(dtype)[parts.among_all]
+    rank = torch.arange(1, len(parts.positives) + 1, device=scores.device)
     ap_loss = 1 - (rank / (rank + above).double()).mean()  # Δ(R)
-    margin = (total - above.double() @ positives) * (2 / pairs)  # F(s, R) − F(s, R*)
-    return (ap_loss + margin).to(flat.dtype), slope.view(logits.shape)
+    margin = (total - above.double() @ parts.positives) * (2 / pairs)  # F(s, R) − F(s, R*)
+    return fixed((ap_loss + margin).to(dtype), slope.view(logits.shape))
 
 
-def _negatives_above(positives: Tensor, bins: NegativeBins) -> Tensor:
+def _negatives_above(positives: Tensor, negatives: int, bins: NegativeBins) -> Tensor:
     """Return how many negatives the most violated ranking has above each positive.
 
     Args:
         positives: float64 [P], in descending order.
-        bins: those of the negatives, none sorted yet.
+        negatives: |N|, those of −∞ included.
+        bins: those of the other negatives, none sorted yet.
 
     Returns:
         int64 [P], ascending.
@@ -90,7 +84,7 @@ def _negatives_above(positives: Tensor, bins: NegativeBins) -> Tensor:
     # of its bin they are bounds of the result, and only the bins between the bounds have to be sorted.
     none = torch.zeros(len(positives), dtype=torch.int64, device=positives.device)
     all_negatives = torch.full_like(none, bins.number)
-    fewest = most_violated(positives, bins.number, bins.lower_edge, fewest=none, most=all_negatives)
-    most = most_violated(positives, bins.number, bins.upper_edge, fewest=none, most=all_negatives)
+    fewest = most_violated(positives, negatives, bins.lower_edge, fewest=none, most=all_negatives)
+    most = most_violated(positives, negatives, bins.upper_edge, fewest=none, most=all_negatives)
     bins.sort_between(fewest, most)
-    return most_violated(positives, bins.number, bins.score, fewest=fewest, most=most)
+    return most_violated(positives, negatives, bins.score, fewest=fewest, most=most)

@@ -76,6 +76,11 @@ def test_the_repr_is_the_call_that_makes_the_module(module, function, options):
         ("AUCLoss", {"delta": -1}, "delta must be greater than 0 and finite, not -1"),
         ("APApproximateGradientLoss", {"epsilon": -1}, "epsilon must be at least 0, not -1"),
         ("APApproximateGradientLoss", {"delta": float("inf")}, "delta must be greater than 0 and finite, not inf"),
+        ("APApproximateGradientLoss", {"epsilon": float("inf")}, "epsilon must be finite, not inf"),
+        ("FocalLoss", {"alpha": 1.5}, "alpha must be from 0 to 1, not 1.5"),
+        ("FocalLoss", {"gamma": -0.5}, "gamma must be at least 0 and finite, not -0.5"),
+        ("OHEMLoss", {"negatives_per_positive": -1}, "negatives_per_positive must be an integer of at least 0, not -1"),
+        ("OHEMLoss", {"negatives_per_positive": 1.5}, "must be an integer of at least 0, not 1.5"),
     ],
 )
 def test_wrong_options_are_refused_at_construction_as_by_the_function(module, options, message):

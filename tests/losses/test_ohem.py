@@ -70,10 +70,45 @@ def test_errors_say_what_is_wrong():
         ohem_loss(torch.zeros(1, 4, 3, dtype=torch.int64), torch.zeros(1, 4, 2))
 
 
-def test_not_finite_scores_are_not_hidden():
+def test_an_anchor_counts_with_all_its_outputs():
+    """Also those that were not chosen, and with outputs other than their label's; a class of −∞ is a masked one."""
     logits, targets = random_problem(2)
-    logits[0, (targets[0] == 0).all(1).nonzero()[0], 1] = torch.nan
-    assert ohem_loss(logits, targets).isnan()
+    targets[1] = 0  # an image without positives, of whose anchors none is chosen
+    positive, negative = (targets == 1).any(2), (targets == 0).all(2)
+    for where, output, bad in (
+        (negative, 1, torch.nan),
+        (negative, 1, torch.inf),
+        (negative, 0, -torch.inf),  # no chance for the background, which is right there
+        (positive, 0, torch.nan),
+    ):
+        for image, anchor in (where.nonzero()[0], where.nonzero()[-1]):
+            changed = logits.clone()
+            changed[image, anchor, output] = bad
+            loss, gradient = loss_and_update(ohem_loss, changed, targets)
+            assert loss.isnan() and gradient[positive | negative].isnan().all()
+            assert not gradient[~(positive | negative)].any()
+    # With one class masked out the loss is that without this class.
+    targets[..., 3] = targets[..., 3].clamp(max=0)
+    masked = logits.clone()
+    masked[..., 4] = -torch.inf
+    loss, gradient = loss_and_update(ohem_loss, masked, targets)
+    expected_loss, expected = loss_and_update(ohem_loss, logits[..., :4].clone(), targets[..., :3].clone())
+    torch.testing.assert_close(loss, expected_loss)
+    torch.testing.assert_close(gradient[..., :4], expected)
+    assert not gradient[..., 4].any()
+
+
+def test_an_anchor_with_a_class_and_a_minus_1_is_ignored():
+    logits, targets = random_problem(2)
+    expected = loss_and_update(ohem_loss, logits, torch.where((targets == -1).any(2, True), -1, targets))
+    anchor = (targets == -1).any(2).nonzero()[0]
+    targets[(*anchor,)] = torch.tensor([1, -1, 0, 0])
+    assert all(map(torch.equal, loss_and_update(ohem_loss, logits, targets), expected))
+
+
+def test_targets_without_a_class_are_refused():
+    with pytest.raises(ValueError, match="targets have no class"):
+        ohem_loss(torch.zeros(1, 4, 1), torch.zeros(1, 4, 0))
 
 
 def test_scores_are_the_softmax_without_the_background():

@@ -1,0 +1,81 @@
+"""Logits split into positives, negatives and what does not count."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .checks import check_float64
+from .chunks import in_chunks
+from .collectives import Collectives
+
+# Sums of float64 scores below this do not overflow.
+_LARGEST = 1e150
+
+
+@dataclass(frozen=True)
+class Split:
+    """Positives and negatives among logits [N].
+
+    A negative of −∞ ranks last: it counts in `number_of_negatives` and in nothing else.
+
+    Attributes:
+        scores: float32 or float64 [N], those of the negatives, and −∞ in place of whatever is not a negative.
+        positives: float64 [P], the positives of all processes in order.
+        index: int64 [p], the indices among the logits of this process's positives, in the same order.
+        among_all: the same positives' indices among those of all processes, int64 [p], or a slice of all.
+        number_of_negatives: |N| on all processes.
+        highest_negative: of all processes, −∞ without negatives.
+        is_finite: whether no positive is infinite or NaN, and no negative +∞ or NaN, on any process.
+    """
+
+    scores: Tensor
+    positives: Tensor
+    index: Tensor
+    among_all: Tensor | slice
+    number_of_negatives: int
+    highest_negative: float
+    is_finite: bool
+
+    @property
+    def largest_positive(self) -> float:
+        """Return the largest magnitude of a positive."""
+        return self.positives[[0, -1]].abs().amax().item()
+
+
+def split(logits: Tensor, targets: Tensor, collectives: Collectives, *, descending: bool = False) -> Split:
+    """Split logits of any shape by their targets of the same shape; the positives in ascending order by default.
+
+    Raises:
+        ValueError: a score is too large to be summed in float64, or the device has no float64.
+    """
+    check_float64(logits.device)
+    logits, targets = logits.reshape(-1), targets.reshape(-1)
+    scores = torch.empty(logits.shape, dtype=torch.promote_types(logits.dtype, torch.float32), device=logits.device)
+    not_negative, highest, begin = [], [], 0
+    for chunk, target, score in in_chunks(logits, targets, scores):
+        others = target.nonzero().squeeze(1)  # few, and found faster than by a comparison of all
+        score.copy_(chunk).index_fill_(0, others, -torch.inf)
+        not_negative.append(others + begin)
+        highest += [score.amax()] if len(score) else []
+        begin += len(chunk)
+    others = torch.cat(not_negative)
+    index = others[targets[others] == 1]
+    positives, order, among_all = collectives.sort(logits[index].double(), descending=descending)
+    maxima = torch.stack(highest) if highest else scores.new_empty(0)
+    top = collectives.extreme(maxima, torch.amax, -torch.inf)
+    extremes = [x.item() for x in (top, *positives[:1], *positives[-1:])]
+    is_finite = extremes[0] < math.inf and all(map(math.isfinite, extremes[1:]))
+    if is_finite and max(abs(x) for x in (*extremes[1:], max(extremes[0], 0))) > _LARGEST:
+        raise ValueError(f"logits of more than {_LARGEST:g} are too large to be summed in float64")
+    (number_of_negatives,) = collectives.totals(len(logits) - len(others))
+    return Split(
+        scores=scores,
+        positives=positives,
+        index=index[order],
+        among_all=among_all,
+        number_of_negatives=number_of_negatives,
+        highest_negative=extremes[0],
+        is_finite=is_finite,
+    )
