@@ -10,7 +10,7 @@ from src.costs.measure import peak_memory, separate_process, with_progress
 from src.costs.problems import STAGES, ProblemSize, make_problem
 from tests.support.programs import run_python
 
-SIZE = ["--logits=40100", "--positives=40", "--repeats=1"]
+SIZE = ["--logits=64100", "--positives=40", "--repeats=1"]
 CPU = torch.device("cpu")
 RATIO = re.compile(r"([\d,]+\.\d) \((\d+\.\d\d)×\)")
 
@@ -41,10 +41,10 @@ def output():
 
 @pytest.mark.slow
 def test_every_table_has_every_row_and_ratios(output):
-    assert output.startswith("40,000 logits, 40 positives")
+    assert output.startswith("64,000 logits, 40 positives")
     scaling = [
-        ["function", "10,000 / 40", "20,000 / 40", "40,000 / 40"],
-        ["function", *(f"40,000 / {number}" for number in (10, 20, 40, 80))],
+        ["function", "16,000 / 40", "32,000 / 40", "64,000 / 40"],
+        ["function", *(f"64,000 / {number}" for number in (10, 20, 40, 80))],
     ]
     parsed = tables(output)
     stages = ["function", *STAGES]
@@ -74,7 +74,7 @@ def test_header_names_the_baseline_and_the_threads(output):
 def test_error_of_the_bucketed_approximation_stands_beside_its_time(output):
     (_, rows), *_ = tables(output)
     for stage in STAGES:
-        problem = make_problem(ProblemSize(40_000, 40, stage))
+        problem = make_problem(ProblemSize(64_000, 40, stage))
         expected = f"error {100 * bucketed_error(problem.logits, problem.targets):.2g}%"
         assert rows[BUCKETED][stage].endswith(expected)
 

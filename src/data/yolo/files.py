@@ -16,7 +16,7 @@ from src.data.text import read_text
 logger = logging.getLogger(__name__)
 
 ALL = "all"  # the set of a folder whose images are in no sets
-_SET_NAMES = [name for group in SYNONYMS for name in group]
+_SET_NAMES = [name for group in SYNONYMS.values() for name in group]
 
 
 @dataclass(frozen=True)
