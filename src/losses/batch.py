@@ -128,9 +128,9 @@ def _in_cells(parts: Split, pair_sums: PairSums) -> Negatives:
     bound = pair_sums.positives[0] - pair_sums.reach
     scores, selected = parts.scores, None
     # On a CPU a comparison is several times faster as 0 and 1 in the scores' own dtype than as a bool.
-    flags = [torch.ge(chunk, bound, out=torch.empty_like(chunk)).count_nonzero() for (chunk,) in in_chunks(scores)]
+    flags = [torch.ge(chunk, bound, out=torch.empty_like(chunk)).sum() for (chunk,) in in_chunks(scores)]
     # Picking scores out costs time too, and pays only if few remain.
-    if sum(flags) < len(scores) // 4:
+    if torch.stack(flags).sum() < len(scores) // 4:
         selected = indices([chunk >= bound for (chunk,) in in_chunks(scores)])
         scores = scores[selected]
     cells = torch.empty(scores.shape, dtype=torch.int32, device=scores.device)

@@ -55,22 +55,23 @@ class PairSums(ABC):
     def moments(self, scores: Tensor, cells: Tensor) -> Tensor:
         """Return the sums of the powers 0 … degree of the coordinates in each cell, float64 [degree + 1, M + 1]."""
         size = len(self.breakpoints) + 1
-        sums = self.breakpoints.new_zeros(self.degree + 1, size)
-        ones = sums.new_ones(len(in_chunks(scores)[0][0]))
+        counts = torch.zeros(size, dtype=torch.int64, device=scores.device)
+        ones = counts.new_ones(len(in_chunks(scores)[0][0]))
+        sums = self.breakpoints.new_zeros(self.degree, size)
         # A sum of sums over parts keeps more digits than one long sum would.
         for part in in_chunks(scores, cells, times=4):
             sums_of_part = torch.zeros_like(sums)
             for chunk, chunk_cells in in_chunks(*part):
                 index = chunk_cells.long()
-                add_at(sums_of_part[0], index, ones[: len(index)])
+                add_at(counts, index, ones[: len(index)])
                 if self.degree > 0:
                     argument = power = self.argument(chunk, chunk_cells)
-                    for total in sums_of_part[1:-1]:
+                    for total in sums_of_part[:-1]:
                         add_at(total, index, power)
                         power = power * argument
                     add_at(sums_of_part[-1], index, power)
             sums += sums_of_part
-        return sums
+        return torch.cat([counts[None].double(), sums])
 
     def over_positives(self) -> Tensor:
         """Return Σ_k≠i f(s_k − s_i) over the positives, for every positive i; float64 [P]."""
@@ -152,15 +153,16 @@ class PiecewiseSums(PairSums):
 
 
 def add_at(totals: Tensor, index: Tensor, values: Tensor) -> None:
-    """Add values [n] to the totals [m] at an index, int64 [n], in an order that can be repeated where one is demanded.
+    """Add values [n] to the totals [m] of their dtype at an index, int64 [n].
 
-    On a CPU the order is always that of the values. On a GPU it is so in torch's deterministic mode, in which torch
-    sorts the index; else numbers are added as they come, which differs in the last digits of float64.
+    The result can be repeated bit for bit, but for floats on a GPU outside torch's deterministic mode: these are added
+    as they come, which differs in the last digits of float64.
     """
-    if values.is_cuda and not torch.are_deterministic_algorithms_enabled():
-        totals += torch.bincount(index, values, minlength=len(totals))  # in shared memory, where many have one index
-    else:
+    if not values.is_cuda or values.is_floating_point() and torch.are_deterministic_algorithms_enabled():
         totals.scatter_add_(0, index, values)
+    else:  # in shared memory, which is faster where many have one index
+        weights = values if values.is_floating_point() else None
+        totals += torch.bincount(index, weights, minlength=len(totals))
 
 
 def suffix_sums(x: Tensor) -> Tensor:

@@ -55,11 +55,30 @@ class ScoreLookup:
         first, last = self.grid(below).long(), self.grid(above).long()
         reached = torch.bincount(first, minlength=self.grid.intervals).cumsum(0)
         passed = torch.bincount(last + 1, minlength=self.grid.intervals)[: self.grid.intervals].cumsum(0)
-        self.table = torch.where(reached == passed, passed, -1).int()
+        # Below 0 where breakpoints reach into the interval: then −1 less the number of those below it.
+        self.table = torch.where(reached == passed, passed, -1 - passed).int()
+        if breakpoints.is_cpu:
+            steps = int((reached - passed).max()).bit_length()
+            self.halves = [2**step for step in reversed(range(steps))]
+            self.padded = torch.cat([breakpoints, breakpoints.new_full((2**steps,), torch.inf)])
 
     def __call__(self, scores: Tensor, out: Tensor) -> None:
         """Write the cells of scores [n] into an int32 tensor [n]."""
         torch.index_select(self.table, 0, self.grid(scores), out=out)
         unknown = (out < 0).nonzero().squeeze(1)
         if len(unknown):
-            out[unknown] = torch.searchsorted(self.breakpoints, scores[unknown].double(), right=True, out_int32=True)
+            values = scores.index_select(0, unknown).double()
+            if scores.is_cpu:
+                cells = self._search(values, -1 - out.index_select(0, unknown))
+            else:
+                cells = torch.searchsorted(self.breakpoints, values, right=True, out_int32=True)
+            out.index_copy_(0, unknown, cells)
+
+    def _search(self, values: Tensor, cells: Tensor) -> Tensor:
+        """Return the cells of scores among the few breakpoints of their intervals, from the lowest cell possible.
+
+        On a CPU torch.searchsorted searches among all of them, and starts threads for 200 scores.
+        """
+        for half in self.halves:
+            cells.add_(self.padded.index_select(0, cells + (half - 1)) <= values, alpha=half)
+        return cells
