@@ -81,9 +81,9 @@ def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
                 found.append(f"the number of {kind} images ({earlier[split]} → {now[split]})")
         return "; ".join(found) or "images or annotations, of which no details were noted"
     for split in KINDS:
-        images = [data["details"]["images"][split] for data in (earlier, now)]
+        old, new = (data["details"]["images"][split] for data in (earlier, now))
         # Labels index the classes, and so may differ where no object's class does.
-        found += _between_images(split, *images, compare_labels=earlier["classes"] == now["classes"])
+        found += _between_images(split, old, new, compare_labels=earlier["classes"] == now["classes"])
     return "; ".join(found) or "something too small to be noted for each image"
 
 
@@ -100,7 +100,9 @@ def _between_classes(earlier: Sequence[str], now: Sequence[str]) -> list[str]:
     ]
 
 
-def _between_images(split: str, earlier: Mapping[str, str], now: Mapping[str, str], compare_labels: bool) -> list[str]:
+def _between_images(
+    split: str, earlier: Mapping[str, str], now: Mapping[str, str], *, compare_labels: bool
+) -> list[str]:
     """Return what differs between the images of a split, each by id with its digests."""
     kind = KINDS[split]
     found = []

@@ -2,7 +2,7 @@
 
 import os
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -13,7 +13,7 @@ class Listings:
         suffixes: of the files that `find_alike` finds, in lower case.
     """
 
-    def __init__(self, suffixes: Sequence[str]) -> None:
+    def __init__(self, suffixes: Iterable[str]) -> None:
         self._suffixes = tuple(suffixes)
         self._names: dict[Path, frozenset[str]] = {}
         self._alike: dict[Path, dict[str, list[str]]] = {}

@@ -5,11 +5,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.data.fields import read_text
 from src.data.listings import Listings
 from src.data.messages import Notes, first_names
 from src.data.records import DataError
-from src.data.voc_sets import IMAGE_SUFFIXES
+from src.data.text import read_text
+from src.data.voc_files import IMAGE_SUFFIXES, walk
 from src.data.yolo_files import YoloFolder
 
 
@@ -67,15 +67,7 @@ def find_images(folder: YoloFolder, set_name: str, notes: Notes) -> list[YoloIma
 
 def _images_in(folder: Path) -> list[Path]:
     """Return the images in a folder and its subfolders, sorted by name."""
-    images = []
-    for directory, subfolders, names in os.walk(folder, followlinks=True):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        images += [
-            Path(directory, name)
-            for name in names
-            if name.lower().endswith(tuple(IMAGE_SUFFIXES)) and not name.startswith(".")
-        ]
-    return sorted(images)
+    return sorted(folder / name for name in walk(folder) if name.lower().endswith(tuple(IMAGE_SUFFIXES)))
 
 
 def _listed_images(folder: YoloFolder, path: Path, listings: Listings) -> list[Path]:
