@@ -1,6 +1,14 @@
 """Signs that the boxes of a whole file are not what its format says."""
 
+from collections.abc import Sequence
+
 import numpy as np
+
+
+def has_area(corners: np.ndarray | Sequence[float]) -> np.ndarray:
+    """Return whether boxes (x1, y1, x2, y2), [4] or [N, 4], have an area in 32 bits, as records keep them, bool [N]."""
+    single = np.asarray(corners, np.float32)
+    return np.all(single[..., 2:] > single[..., :2], axis=-1)
 
 
 def are_corners(numbers: np.ndarray, *, outside: np.ndarray, area: np.ndarray | None = None) -> bool:
@@ -25,4 +33,4 @@ def are_corners(numbers: np.ndarray, *, outside: np.ndarray, area: np.ndarray | 
     given = in_order & ~np.isnan(area)
     as_corners = np.isclose(area, widths * heights, rtol=1e-3)[given]
     as_sizes = np.isclose(area, numbers[:, 2] * numbers[:, 3], rtol=1e-2)[given]
-    return bool(as_corners.size and as_corners.mean() >= 0.98 and as_sizes.mean() < 0.5)
+    return bool(as_corners.size and as_corners.mean() >= 0.98 and as_sizes.mean() < 0.98)

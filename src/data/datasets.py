@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from src.data.coco import parse_coco
 from src.data.formats import FORMATS, detect_format
-from src.data.messages import similar_names
+from src.data.messages import first_names, similar_names
 from src.data.records import DataError, ImageRecord
 from src.data.shapes import ensure_shapes
 from src.data.voc import parse_flat, parse_voc
@@ -95,9 +95,10 @@ def read_data(
     with_boxes = [record for record in train_records if len(record.training_objects()[0])]
     if len(with_boxes) < len(train_records):
         logger.info(
-            "%d of %d training images hold no box to train on and are left out",
+            "%d of %d training images hold no box to train on and are left out: %s",
             len(train_records) - len(with_boxes),
             len(train_records),
+            first_names([record.path.name for record in train_records if not len(record.training_objects()[0])]),
         )
     if not with_boxes:
         raise DataError(f"{folder}: no image of the split {train} holds a box to train on")

@@ -101,7 +101,9 @@ def _between_classes(earlier: Sequence[str], now: Sequence[str]) -> list[str]:
     ]
 
 
-def _between_images(split: str, earlier: Mapping[str, str], now: Mapping[str, str], compare_labels: bool) -> list[str]:
+def _between_images(
+    split: str, earlier: Mapping[str, str], now: Mapping[str, str], *, compare_labels: bool
+) -> list[str]:
     """Return what differs between the images of a split, each by id with its digests."""
     kind = KINDS[split]
     found = []

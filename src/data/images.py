@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 ORIENTATION = 0x0112  # the EXIF tag
+PHOTOMETRIC = 262  # TIFF's tag: whether 0 is white
 # How stored pixels become upright, by EXIF orientation; 1 is upright already.
 TO_UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -31,6 +32,7 @@ TO_UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 TO_STORED = {**TO_UPRIGHT, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+TILE_OF_JPEG2000, END_OF_JPEG2000 = b"\xff\x90", b"\xff\xd9"  # markers that no pixels are coded as
 DARK = 4096  # a 16-bit image whose values stay below this keeps at most 16 of its grey levels
 
 
@@ -73,6 +75,7 @@ def read_image(record: ImageRecord) -> tv_tensors.Image:
     with _open(record.path) as file:
         header = _header(file)
         turn_upright = _agrees_upright(record, header)
+        _scale_transparent_grey(file)
         file.load()
         # For some formats Pillow turns the pixels while it decodes them, and takes the orientation away.
         is_upright = _orientation(file) != header.orientation
@@ -104,7 +107,7 @@ def examine_image(record: ImageRecord) -> list[str]:
         frames = getattr(file, "n_frames", 1)
         if frames > 1 and file.format != "MPO":  # cameras add a preview as a second picture
             oddities.append(f"holds {frames} frames or pages, of which the first is used")
-        if file.mode.startswith("I") and _grey_range(file) == 65535 and (highest := np.asarray(file).max()) < DARK:
+        if file.mode.startswith("I") and _grey_range(file) == 65535 and (highest := _greys(file).max()) < DARK:
             oddities.append(
                 f"has grey values up to {highest} of 65535, and becomes almost black in 8 bits; stretch its contrast"
             )
@@ -115,6 +118,10 @@ def examine_image(record: ImageRecord) -> list[str]:
         if file.format == "PNG":
             with _open(record.path) as fresh:  # Pillow verifies only what it has not decoded
                 fresh.verify()
+        if file.format == "JPEG2000":  # of which Pillow reads what there is, at worst a few of its tiles
+            content = record.path.read_bytes()
+            if content.rfind(END_OF_JPEG2000) < content.rfind(TILE_OF_JPEG2000):
+                raise DataError(f"{record.path} is cut off; replace it, or take it off the split's list")
     return oddities
 
 
@@ -172,7 +179,7 @@ def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
     if image.mode == "F":
         raise DataError(f"{path} has floating-point pixels, whose range is unknown; convert it to 8 or 16 bits")
     if image.mode.startswith("I"):
-        grey, top = np.asarray(image), _grey_range(image)
+        grey, top = _greys(image), _grey_range(image)
         if grey.min() < 0 or grey.max() > top:
             raise DataError(
                 f"{path} has pixel values from {grey.min()} to {grey.max()}, more than 16 bits hold; convert it to "
@@ -187,6 +194,24 @@ def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
 
 def _has_alpha(image: Image.Image) -> bool:
     return image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
+
+
+def _scale_transparent_grey(file: Image.Image) -> None:
+    """Scale the grey that is transparent in a PNG file of 2 or 4 bits, as Pillow does with all its other greys."""
+    grey = file.info.get("transparency")
+    tiles = getattr(file, "tile", None)
+    bits = {"L;2": 2, "L;4": 4}.get(str(tiles[0][-1])) if tiles else None
+    if bits and isinstance(grey, int):
+        file.info["transparency"] = grey * 255 // (2**bits - 1)
+
+
+def _greys(image: Image.Image) -> np.ndarray:
+    """Return the values of a grey image of more than 8 bits, in which 0 is black and what is transparent is white."""
+    grey, top = np.asarray(image), _grey_range(image)
+    if hasattr(image, "tag_v2") and image.tag_v2.get(PHOTOMETRIC) == 0:  # white is 0
+        grey = top - grey
+    transparent = image.info.get("transparency")
+    return np.where(grey == transparent, top, grey) if isinstance(transparent, int) else grey
 
 
 def _grey_range(image: Image.Image) -> int:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from src.data.box_checks import are_corners
+from src.data.box_checks import are_corners, has_area
 from src.data.coco.objects import CocoObjects
 from src.data.messages import Notes, first_names
 from src.data.records import DataError
@@ -25,26 +25,26 @@ def clip_boxes(path: Path, objects: CocoObjects, sizes: np.ndarray, notes: Notes
     boxes = objects.boxes
     corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
     clipped = corners.clip(0, np.tile(sizes, 2))
-    has_area = np.all(clipped[:, 2:] > clipped[:, :2], axis=1) & np.all(boxes[:, 2:] > 0, axis=1)
-    outside = has_area & np.any(np.abs(clipped - corners) > 1, axis=1)
+    with_area = has_area(clipped) & np.all(boxes[:, 2:] > 0, axis=1)
+    outside = with_area & np.any(np.abs(clipped - corners) > 1, axis=1)
     _refuse_fractions(path, objects, sizes, notes)
-    corners_given = are_corners(boxes, outside=outside | ~has_area, area=objects.area)
+    corners_given = are_corners(boxes, outside=outside | ~with_area, area=objects.area)
     if corners_given and np.all(boxes <= np.tile(sizes, 2) + 1, axis=1).mean() >= 0.98:
         raise DataError(
             f"{path}: its bbox are corners [x1, y1, x2, y2], as {_where(objects, outside)}; COCO's are "
             "[x, y, width, height]. Subtract x1 and y1 from the last two"
         )
-    if len(boxes) and not has_area.any():
+    if len(boxes) and not with_area.any():
         raise DataError(
             f"{path}: none of its {len(boxes)} boxes has an area inside its image; bbox should be "
             "[x, y, width, height] in pixels of an image of the width and height in 'images'"
         )
     ids = np.array(objects.ids, dtype=object)
     notes["dropped {count} boxes without area or wholly outside their image, annotations {names}"] = list(
-        ids[~has_area]
+        ids[~with_area]
     )
     notes["clipped {count} boxes that reach over a pixel outside their image, annotations {names}"] = list(ids[outside])
-    return clipped, has_area
+    return clipped, with_area
 
 
 def _refuse_fractions(path: Path, objects: CocoObjects, sizes: np.ndarray, notes: Notes) -> None:

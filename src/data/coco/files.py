@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from src.data.listings import IMAGE_SUFFIXES, Listings
 from src.data.messages import Notes, first_names, shown
@@ -101,7 +101,8 @@ def find_images(root: Path, json_path: Path, *, set_name: str, file_names: Seque
 
 def _find_otherwise(listings: Listings, folders: Sequence[Path], file_name: str) -> Path | None:
     """Return the path of an image whose name is an address, or has folders of another machine or another case."""
-    text = unquote(urlsplit(file_name).path) if re.match(r"[A-Za-z0-9]+://", file_name) else file_name
+    # Not urlsplit(), which refuses some addresses.
+    text = unquote(re.split("[?#]", file_name)[0]) if re.match(r"[A-Za-z0-9]+://", file_name) else file_name
     parts = [part for part in text.replace("\\", "/").split("/") if part not in ("", ".", "..")]
     for find in (listings.find, listings.find_alike):
         for start in range(len(parts)):

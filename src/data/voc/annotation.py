@@ -1,10 +1,12 @@
 """PASCAL VOC's XML files: the size of an image, and the name, corners and difficult flag of each object."""
 
+import math
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
 
+from src.data.messages import shown
 from src.data.records import Box, DataError
 from src.data.text import decode_text, read_bytes, unicode_encoding
 
@@ -94,7 +96,11 @@ def _only(parent: ET.Element, tag: str, where: str) -> ET.Element | None:
 
 def _text(parent: ET.Element, tag: str, where: str) -> str:
     child = _only(parent, tag, where)
-    return "" if child is None else (child.text or "").strip()
+    if child is None:
+        return ""
+    if len(child):  # what follows them is no part of `child.text`
+        raise DataError(f"{where}: its <{tag}> holds <{child[0].tag}> where only text belongs; correct it")
+    return (child.text or "").strip()
 
 
 def _size(root: ET.Element, xml: Path) -> tuple[int, int]:
@@ -133,13 +139,14 @@ def _object(element: ET.Element, where: str) -> VocObject:
 def _flag(text: str, where: str) -> bool:
     value = FLAGS.get(text.lower())
     if value is None:
-        raise DataError(f"{where}: {text!r} stands where a difficult flag should be; write 0 or 1")
+        raise DataError(f"{where}: {shown(text)!r} stands where a difficult flag should be; write 0 or 1")
     return value
 
 
 def _number(text: str, where: str) -> float:
     # Not float() alone, which also takes 1_000, nan and the digits of other scripts.
-    if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,2})?", text, re.ASCII | re.IGNORECASE):
+    plain = re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,2})?", text, re.ASCII | re.IGNORECASE)
+    if plain and math.isfinite(float(text)):
         return float(text)
     remedy = "write a point instead of the comma" if re.fullmatch(r"[+-]?\d+,\d+", text) else "correct it"
-    raise DataError(f"{where}: {text!r} stands where a size or a coordinate should be; {remedy}")
+    raise DataError(f"{where}: {shown(text)!r} stands where a size or a coordinate should be; {remedy}")

@@ -62,7 +62,7 @@ def list_flat(folder: Path) -> Listing:
 def _by_name(top: Path, drop: tuple[str, ...]) -> dict[str, dict[str, Path]]:
     """Return the files below a folder by kind and name, names without the folders that are in `drop`."""
     files: dict[str, dict[str, Path]] = {"image": {}, "xml": {}, "other": {}}
-    for relative in _walk(top):
+    for relative in walk(top):
         path = PurePosixPath(relative)
         suffix = path.suffix.lower()
         kind = "image" if suffix in IMAGE_SUFFIXES else "xml" if suffix == ".xml" else "other"
@@ -76,7 +76,7 @@ def _by_name(top: Path, drop: tuple[str, ...]) -> dict[str, dict[str, Path]]:
     return files
 
 
-def _walk(top: Path) -> list[str]:
+def walk(top: Path) -> list[str]:
     """Return the paths of the visible files below a folder, relative to it and sorted.
 
     From one listing a folder: a query per file is slow on a cluster's file system.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from src.data.box_checks import has_area
 from src.data.images import read_header
 from src.data.messages import first_names, look_alike
 from src.data.records import Box, DataError, ImageRecord, make_record
@@ -18,6 +19,7 @@ logger = logging.getLogger(__name__)
 ODDITIES = {
     "all outside": "{} XML files have every box outside and may belong to other images:",
     "clipped": "clipped {} boxes that reach more than a pixel beyond their image, in",
+    "repeated": "{} objects are in their XML file twice, and are kept, in",
     "exchanged": "exchanged the corners of {} boxes with xmin above xmax or ymin above ymax, in",
     "without size": "{} XML files give no image size, read from the images instead:",
 }
@@ -84,8 +86,8 @@ class VocSplit:
                 if item.name not in label_of:
                     raise DataError(_unknown_class(annotation.files.xml, item.name, classes))
             records.append(_record(annotation, label_of, odd))
-        if odd:
-            logger.warning("%s, %s: %s", self.root, self.split, "; ".join(_counts(odd)))
+        if counts := _counts(odd):
+            logger.warning("%s, %s: %s", self.root, self.split, "; ".join(counts))
         return records
 
 
@@ -109,6 +111,7 @@ def _record(annotation: VocAnnotation, label_of: dict[str, int], odd: dict[str, 
     if size == (0, 0):
         size = read_header(files.image).upright
         odd["without size"].append(xml)
+    odd["repeated"] += [xml] * (len(annotation.objects) - len(set(annotation.objects)))
     kept: list[tuple[VocObject, Box]] = []
     outside = 0
     for item in annotation.objects:
@@ -142,7 +145,7 @@ def _box_in_image(corners: Box, size: tuple[int, int]) -> tuple[Box | None, list
     if (xmin == xmax and width > 1) or (ymin == ymax and height > 1):
         return None, [*odd, "without area"]
     x1, y1, x2, y2 = max(xmin - 1, 0), max(ymin - 1, 0), min(xmax, width), min(ymax, height)
-    if x2 <= x1 or y2 <= y1:
+    if not has_area((x1, y1, x2, y2)):
         return None, [*odd, "outside"]
     if xmin < 0 or ymin < 0 or xmax > width + 1 or ymax > height + 1:
         odd.append("clipped")

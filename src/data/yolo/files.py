@@ -2,13 +2,15 @@
 
 import logging
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from src.data.messages import first_names
+from src.data.fields import is_text
+from src.data.messages import first_names, shown
 from src.data.records import DataError
 from src.data.splits import SYNONYMS, find_set
 from src.data.text import read_text
@@ -16,6 +18,7 @@ from src.data.text import read_text
 logger = logging.getLogger(__name__)
 
 ALL = "all"  # the set of a folder whose images are in no sets
+_WHOLE = re.compile("[0-9]{1,9}")
 _SET_NAMES = [name for group in SYNONYMS.values() for name in group]
 
 
@@ -37,6 +40,8 @@ class _Loader(yaml.BaseLoader):
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         keys: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(problem="a key is no text", problem_mark=key.start_mark)
             if key.value in keys:
                 raise yaml.MarkedYAMLError(problem=f"the key {key.value} comes twice", problem_mark=key.start_mark)
             keys.add(key.value)
@@ -65,7 +70,7 @@ def read_folder(root: Path) -> YoloFolder:
         value = content[name]
         entries = [item for item in (value if isinstance(value, list) else [value]) if item]
         if not all(isinstance(item, str) for item in entries):
-            raise DataError(f"{path}: {name} is {str(value)[:100]}; it should be a folder, a list of them, or a list")
+            raise DataError(f"{path}: {name} is {shown(value)}; it should be a folder, a list of them, or a list")
         places = [_place(root, base, entry) for entry in entries]
         found = [place for place in places if place is not None]
         other = find_set(name, usual)
@@ -89,7 +94,8 @@ def _read_yaml(root: Path) -> tuple[Path | None, dict[str, Any]]:
     for path in sorted([*root.glob("*.yaml"), *root.glob("*.yml")]):
         try:
             content = yaml.load(read_text(path), _Loader)  # noqa: S506  # a loader that builds nothing but text
-        except (yaml.YAMLError, DataError) as error:
+        # Not YAMLError alone: lists can be nested too deeply, and escapes be of no character.
+        except (yaml.YAMLError, RecursionError, ValueError) as error:
             fault = DataError(f"{path} cannot be read as YAML ({' '.join(str(error).split())}); correct it")
             if path.stem.lower() == "data":
                 raise fault from error
@@ -110,7 +116,7 @@ def _names(path: Path, content: dict[str, Any]) -> dict[int, str]:
     value = content.get("names")
     if isinstance(value, list):
         names = dict(enumerate(value))
-    elif isinstance(value, dict) and all(str(key).isdecimal() for key in value):
+    elif isinstance(value, dict) and all(_WHOLE.fullmatch(key) for key in value):
         names = {int(key): value[key] for key in sorted(value, key=int)}
         if len(names) < len(value):
             raise DataError(f"{path}: an index of names comes twice; keep one")
@@ -121,14 +127,14 @@ def _names(path: Path, content: dict[str, Any]) -> dict[int, str]:
     _check_names(path, names)
     count = content.get("nc", str(len(names)))
     if str(count).strip() != str(len(names)):
-        raise DataError(f"{path}: nc is {count}, but there are {len(names)} names; correct one of them")
+        raise DataError(f"{path}: nc is {shown(count)}, but there are {len(names)} names; correct one of them")
     return {index: name.strip() for index, name in names.items()}
 
 
 def _check_names(path: Path, names: dict[int, Any]) -> None:
     for index, name in names.items():
-        if not isinstance(name, str) or not name.strip():
-            raise DataError(f"{path}: the name of class {index} is {name!r}; write its name")
+        if not isinstance(name, str) or not name.strip() or not is_text(name):
+            raise DataError(f"{path}: the name of class {index} is {shown(name)!r}; write its name")
     texts = [name.strip() for name in names.values()]
     repeated = sorted({name for name in texts if texts.count(name) > 1})
     if repeated:
@@ -155,7 +161,7 @@ def _names_from_lists(root: Path) -> dict[int, str] | None:
 
 def _keypoint_numbers(content: dict[str, Any]) -> int:
     shape = content.get("kpt_shape")
-    if isinstance(shape, list) and len(shape) == 2 and all(str(item).isdecimal() for item in shape):
+    if isinstance(shape, list) and len(shape) == 2 and all(_WHOLE.fullmatch(str(item)) for item in shape):
         return int(shape[0]) * int(shape[1])
     return 0
 
@@ -170,12 +176,17 @@ def _place(root: Path, base: Path, entry: str) -> Path | None:
     inside = entry
     while inside.startswith(("../", "./")):
         inside = inside.split("/", 1)[1]
-    for place in sorted((base / entry, root / entry, root / inside), key=lambda place: not _is_below(place, root)):
-        if place.is_dir() or (place.is_file() and place.suffix.lower() == ".txt"):
-            if not _is_below(place, root):
-                logger.warning("%s: data.yaml names %s, outside of dataset.root", root, place)
-            return place
-    return None
+    places = [
+        place
+        for place in (base / entry, root / entry, root / inside)
+        if place.is_dir() or (place.is_file() and place.suffix.lower() == ".txt")
+    ]
+    if not places:
+        return None
+    place = min(places, key=lambda place: not _is_below(place, root))
+    if not _is_below(place, root):
+        logger.warning("%s: data.yaml names %s, outside of dataset.root", root, place)
+    return place
 
 
 def _is_below(path: Path, root: Path) -> bool:

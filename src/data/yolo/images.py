@@ -10,6 +10,7 @@ from src.data.listings import IMAGE_SUFFIXES, Listings
 from src.data.messages import Notes, first_names
 from src.data.records import DataError
 from src.data.text import read_text
+from src.data.voc.files import walk
 from src.data.yolo.files import YoloFolder
 
 
@@ -72,20 +73,7 @@ def find_images(folder: YoloFolder, set_name: str, notes: Notes) -> list[YoloIma
 
 def _images_in(folder: Path) -> list[Path]:
     """Return the images in a folder and its subfolders, sorted by name."""
-    images = []
-    seen: set[str] = set()  # links may lead round in a circle
-    for directory, subfolders, names in os.walk(folder, followlinks=True):
-        if os.path.realpath(directory) in seen:
-            subfolders.clear()
-            continue
-        seen.add(os.path.realpath(directory))
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        images += [
-            Path(directory, name)
-            for name in names
-            if name.lower().endswith(tuple(IMAGE_SUFFIXES)) and not name.startswith(".")
-        ]
-    return sorted(images)
+    return sorted(folder / name for name in walk(folder) if name.lower().endswith(tuple(IMAGE_SUFFIXES)))
 
 
 def _listed_images(folder: YoloFolder, path: Path, listings: Listings) -> list[Path]:

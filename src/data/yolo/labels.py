@@ -20,6 +20,7 @@ class YoloObject:
     index: int  # of its class
     corners: Box  # (x1, y1, x2, y2) in fractions of the image's size, not clipped
     numbers: Box | None  # the centre and size as written; None for a polygon, whose extent `corners` are
+    may_be_box: bool = False  # whether a polygon's line may be a box and two more columns
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,15 @@ def _parse_line(fields: list[str], names: Mapping[int, str] | None, keypoint_num
         )
     if len(numbers) > 4:
         xs, ys = numbers[::2], numbers[1::2]
-        return YoloObject(index, (min(xs), min(ys), max(xs), max(ys)), None)
+        as_box = _corners(*numbers[:4])
+        may_be_box = len(numbers) == 6 and min(as_box) >= -_TOLERANCE and max(as_box) <= 1 + _TOLERANCE
+        return YoloObject(index, (min(xs), min(ys), max(xs), max(ys)), None, may_be_box)
     x, y, width, height = numbers
-    corners = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-    return YoloObject(index, corners, (x, y, width, height))
+    return YoloObject(index, _corners(x, y, width, height), (x, y, width, height))
+
+
+def _corners(x: float, y: float, width: float, height: float) -> Box:
+    return x - width / 2, y - height / 2, x + width / 2, y + height / 2
 
 
 def _class_index(text: str, names: Mapping[int, str] | None) -> int:

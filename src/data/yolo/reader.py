@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from src.data.box_checks import are_corners
+from src.data.box_checks import are_corners, has_area
 from src.data.images import read_header
 from src.data.messages import Notes, summary
 from src.data.records import Box, DataError, ImageRecord, make_record
@@ -75,6 +75,7 @@ class YoloSplit:
 
     def records(self, classes: Sequence[str]) -> list[ImageRecord]:
         """Return a record of each image, as `read_yolo` does."""
+        self._refuse_further_columns()
         self._refuse_corners()
         label_of = {name: label for label, name in enumerate(classes)}
         names = dict(enumerate(classes)) if self.folder.names is None else self.folder.names
@@ -108,6 +109,20 @@ class YoloSplit:
             else Path(os.path.relpath(image.path, self.folder.root)).with_suffix("").as_posix()
             for image in self.images
         ]
+
+    def _refuse_further_columns(self) -> None:
+        """Raise a DataError if all polygons are triangles whose lines may be boxes with two more columns."""
+        polygons = [
+            (image.labels, item)
+            for image, labels in zip(self.images, self.labels, strict=True)
+            for item in labels.objects
+            if item.numbers is None
+        ]
+        if polygons and all(item.may_be_box for _, item in polygons):
+            raise DataError(
+                f"{polygons[0][0]}: {len(polygons)} lines of the split {self.split} have seven columns, and may be "
+                "boxes with two more or triangles. Remove the two columns; of a triangle, repeat the last point"
+            )
 
     def _refuse_corners(self) -> None:
         """Raise a DataError if the boxes are corners rather than centres and sizes."""
@@ -184,7 +199,7 @@ def _clip(fractions: Box, width: int, height: int, *, notes: Notes, name: str) -
     # To a billionth of a pixel: (x1 + x2) / 2 and x2 - x1 in fractions of the width then give x1 and x2 again.
     corners = [round(fraction * side, 9) for fraction, side in zip(fractions, (width, height) * 2, strict=True)]
     x1, y1, x2, y2 = (min(max(corner, 0), side) for corner, side in zip(corners, (width, height) * 2, strict=True))
-    if x2 <= x1 or y2 <= y1:
+    if not has_area((x1, y1, x2, y2)):
         notes.setdefault(_DROPPED, []).append(name)
         return None
     if max(abs(corner - inside) for corner, inside in zip(corners, (x1, y1, x2, y2), strict=True)) > 1:
