@@ -51,7 +51,7 @@ def test_names_are_those_of_the_yaml_file(tmp_path, yaml, expected):
         ("names: [ant, bee]\nnc: 3\n", "nc is 3, but there are 2 names; correct one"),
         ("names: [ant, ant]\n", "several classes have the name ant"),
         ("names: [ant, '']\n", "the name of class 1 is ''"),
-        ("names: [ant, [bee]]\n", r"the name of class 1 is \['bee'\]"),
+        ("names: [ant, [bee]]\n", r"the name of class 1 is .*bee"),
         ("names: {ant: 0}\n", "gives no names of the classes; write them as"),
         ("names: ant bee\n", "gives no names of the classes"),
         ("nc: 2\ntrain: images/train\n", "gives no names of the classes"),
@@ -230,7 +230,7 @@ def test_a_file_name_that_is_not_utf_8_is_named(tmp_path):
     two_sets(tmp_path)
     source = bytes(tmp_path / "images" / "val" / "c.jpg")
     shutil.copyfile(source, source.replace(b"c.jpg", b"K\xe4fer.jpg"))
-    with pytest.raises(DataError, match=r"images/val has files whose names are not UTF-8: .*K.*dce4fer\.jpg; rename"):
+    with pytest.raises(DataError, match=r"images/val has files whose names are not UTF-8: .*K.*xe4fer\.jpg; rename"):
         read_yolo(tmp_path, "val")
 
 

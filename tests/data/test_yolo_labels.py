@@ -19,7 +19,7 @@ from tests.data.yolo_folder import BOXES, LABELS, YAML, add
         LABELS + LABELS,
         LABELS.strip(),
         "1 0.4 0.375 0.6 0.375 0.6 0.625 0.4 0.625\n0 0.1 0.2 0.1 0.1\n",
-        "1 0.4 0.5 0.5 0.375 0.6 0.625\n0 0.1 0.2 0.1 0.1\n",
+        "1 0.4 0.5 0.5 0.375 0.6 0.625 0.6 0.625\n0 0.1 0.2 0.1 0.1\n",
         LABELS + "0 0.5 0.5 0 0.2\n",
     ],
 )
@@ -31,7 +31,7 @@ def test_labels_that_mean_the_same(tmp_path, labels):
 
 
 def test_what_is_left_out_or_replaced_is_counted_in_one_line(tmp_path, caplog):
-    more = LABELS + "0 0.5 0.5 0 0.2\n0 0.1 0.1 0.2 0.1 0.1 0.2\n0 1 1 0.1 0.1\n0 0.999 0.5 0.01 0.5\n"
+    more = LABELS + "0 0.5 0.5 0 0.2\n0 0.1 0.1 0.2 0.1 0.1 0.2 0.1 0.2\n0 1 1 0.1 0.1\n0 0.999 0.5 0.01 0.5\n"
     add(tmp_path, "images/train/a.jpg", LABELS + more)
     (tmp_path / "data.yaml").write_text(YAML)
     (record,) = read_yolo(tmp_path, "train")
