@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from .checks import check_inputs
-from .chunks import in_chunks, indices
+from .chunks import in_chunks
 from .collectives import Collectives
 from .outcome import Outcome, not_a_number, zero
 from .pair_sums import HeavisideSums, PairSums, PiecewiseSums
@@ -131,7 +131,7 @@ def _in_cells(parts: Split, pair_sums: PairSums) -> Negatives:
     flags = [torch.ge(chunk, bound, out=torch.empty_like(chunk)).sum() for (chunk,) in in_chunks(scores)]
     # Picking scores out costs time too, and pays only if few remain.
     if torch.stack(flags).sum() < len(scores) // 4:
-        selected = indices([chunk >= bound for (chunk,) in in_chunks(scores)])
+        selected = (scores >= bound).nonzero().squeeze(1)
         scores = scores[selected]
     cells = torch.empty(scores.shape, dtype=torch.int32, device=scores.device)
     lookup = ScoreLookup(pair_sums.breakpoints, scores.dtype)

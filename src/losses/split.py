@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .checks import check_float64
-from .chunks import in_chunks
+from .chunks import in_chunks, nonzero
 from .collectives import Collectives
 
 # Sums of float64 scores below this do not overflow.
@@ -53,14 +53,11 @@ def split(logits: Tensor, targets: Tensor, collectives: Collectives, *, descendi
     check_float64(logits.device)
     logits, targets = logits.reshape(-1), targets.reshape(-1)
     scores = torch.empty(logits.shape, dtype=torch.promote_types(logits.dtype, torch.float32), device=logits.device)
-    not_negative, highest, begin = [], [], 0
-    for chunk, target, score in in_chunks(logits, targets, scores):
-        others = target.nonzero().squeeze(1)  # few, and found faster than by a comparison of all
-        score.copy_(chunk).index_fill_(0, others, -torch.inf)
-        not_negative.append(others + begin)
-        highest += [score.amax()] if len(score) else []
-        begin += len(chunk)
-    others = torch.cat(not_negative)
+    for chunk, score in in_chunks(logits, scores):
+        score.copy_(chunk)
+    others = nonzero(targets)
+    scores.index_fill_(0, others, -torch.inf)
+    highest = [score.amax() for (score,) in in_chunks(scores) if len(score)]
     index = others[targets[others] == 1]
     positives, order, among_all = collectives.sort(logits[index].double(), descending=descending)
     maxima = torch.stack(highest) if highest else scores.new_empty(0)
