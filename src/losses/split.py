@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .checks import check_float64
-from .chunks import in_chunks, nonzero
+from .chunks import nonzero
 from .collectives import Collectives
 
 # Sums of float64 scores below this do not overflow.
@@ -52,16 +52,12 @@ def split(logits: Tensor, targets: Tensor, collectives: Collectives, *, descendi
     """
     check_float64(logits.device)
     logits, targets = logits.reshape(-1), targets.reshape(-1)
-    scores = torch.empty(logits.shape, dtype=torch.promote_types(logits.dtype, torch.float32), device=logits.device)
-    for chunk, score in in_chunks(logits, scores):
-        score.copy_(chunk)
+    scores = logits.to(torch.promote_types(logits.dtype, torch.float32), copy=True)
     others = nonzero(targets)
     scores.index_fill_(0, others, -torch.inf)
-    highest = [score.amax() for (score,) in in_chunks(scores) if len(score)]
     index = others[targets[others] == 1]
     positives, order, among_all = collectives.sort(logits[index].double(), descending=descending)
-    maxima = torch.stack(highest) if highest else scores.new_empty(0)
-    top = collectives.extreme(maxima, torch.amax, -torch.inf)
+    top = collectives.extreme(scores, torch.amax, -torch.inf)
     extremes = [x.item() for x in (top, *positives[:1], *positives[-1:])]
     is_finite = extremes[0] < math.inf and all(map(math.isfinite, extremes[1:]))
     if is_finite and max(abs(x) for x in (*extremes[1:], max(extremes[0], 0))) > _LARGEST:
