@@ -18,15 +18,16 @@ def in_chunks(*tensors: Tensor, times: int = 1) -> list[tuple[Tensor, ...]]:
 def nonzero(x: Tensor) -> Tensor:
     """Return the indices of what is not zero in x [n], int64; fast where this is little."""
     index, begin = [], 0
-    per_word = 8 // x.element_size()
-    for (chunk,) in in_chunks(x, times=max(per_word, 1)):
+    per_word = max(8 // x.element_size(), 1)
+    for (chunk,) in in_chunks(x, times=per_word):
         index.append(_nonzero_of_words(chunk, per_word) + begin)
         begin += len(chunk)
     return torch.cat(index)
 
 
 def _nonzero_of_words(x: Tensor, per_word: int) -> Tensor:
-    if not x.is_cpu or per_word < 2 or len(x) % per_word or x.storage_offset() % per_word or not x.is_contiguous():
+    is_aligned = x.storage_offset() % per_word == len(x) % per_word == x.data_ptr() % 8 == 0
+    if not (x.is_cpu and x.is_contiguous() and is_aligned) or per_word == 1:
         return x.nonzero().squeeze(1)
     # Eight bytes at a time, as an int64, which is zero where all of its entries are.
     words = x.view(torch.int64).nonzero()

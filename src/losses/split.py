@@ -53,16 +53,21 @@ def split(logits: Tensor, targets: Tensor, collectives: Collectives, *, descendi
     check_float64(logits.device)
     logits, targets = logits.reshape(-1), targets.reshape(-1)
     scores = logits.to(torch.promote_types(logits.dtype, torch.float32), copy=True)
-    others = nonzero(targets)
-    scores.index_fill_(0, others, -torch.inf)
-    index = others[targets[others] == 1]
+    others = int(targets.count_nonzero())
+    if 16 * others < len(targets):
+        not_negative = nonzero(targets)
+        scores.index_fill_(0, not_negative, -torch.inf)
+        index = not_negative[targets[not_negative] == 1]
+    else:  # many are ignored, and masks are faster
+        scores.masked_fill_(targets != 0, -torch.inf)
+        index = (targets == 1).nonzero().squeeze(1)
     positives, order, among_all = collectives.sort(logits[index].double(), descending=descending)
     top = collectives.extreme(scores, torch.amax, -torch.inf)
     extremes = [x.item() for x in (top, *positives[:1], *positives[-1:])]
     is_finite = extremes[0] < math.inf and all(map(math.isfinite, extremes[1:]))
     if is_finite and max(abs(x) for x in (*extremes[1:], max(extremes[0], 0))) > _LARGEST:
         raise ValueError(f"logits of more than {_LARGEST:g} are too large to be summed in float64")
-    (number_of_negatives,) = collectives.totals(len(logits) - len(others))
+    (number_of_negatives,) = collectives.totals(len(logits) - others)
     return Split(
         scores=scores,
         positives=positives,
