@@ -27,7 +27,7 @@ def nonzero(x: Tensor) -> Tensor:
 
 def _nonzero_of_words(x: Tensor, per_word: int) -> Tensor:
     is_aligned = x.storage_offset() % per_word == len(x) % per_word == x.data_ptr() % 8 == 0
-    if not (x.is_cpu and x.is_contiguous() and is_aligned) or per_word == 1:
+    if not (x.is_cpu and x.stride(0) == 1 and is_aligned) or per_word == 1:
         return x.nonzero().squeeze(1)
     # Eight bytes at a time, as an int64, which is zero where all of its entries are.
     words = x.view(torch.int64).nonzero()
