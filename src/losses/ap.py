@@ -42,12 +42,13 @@ def ap_loss(
 
     Returns:
         The scalar loss. ``backward()`` puts the update of Algorithm 1, not a derivative, into ``logits.grad``, times
-        the incoming gradient. Without positives the loss is 0 and the update zero; a positive or negative that is not
-        finite makes both NaN.
+        the incoming gradient. Without positives the loss is 0 and the update zero. A negative of −∞ ranks last; any
+        other positive or negative that is not finite makes the loss NaN, and the update of all that counts.
 
     Raises:
-        TypeError: logits are not floating.
-        ValueError: shapes or devices differ, delta ≤ 0, no such step, or targets hold anything else than 1, 0 and −1.
+        TypeError: logits are not float16, bfloat16, float32 or float64, or targets no numbers.
+        ValueError: shapes or devices differ, delta ≤ 0 or too small for the digits of the positives' logits, no such
+            step, or targets hold anything else than 1, 0 and −1.
     """
     return evaluate("ap_loss", logits, targets, process_group, step=step, delta=delta, interpolated=interpolated)
 

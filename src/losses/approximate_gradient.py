@@ -33,11 +33,10 @@ def ap_approximate_gradient_loss(
         process_group: see :func:`ap_loss`.
 
     Returns:
-        The scalar loss; 0 with a zero gradient without positives, NaN if a positive or negative is not finite.
+        The scalar loss; 0 with a zero gradient without positives. What is not finite counts as in :func:`ap_loss`.
 
     Raises:
-        TypeError: logits are not floating.
-        ValueError: shapes or devices differ, delta ≤ 0, epsilon < 0, or targets hold anything else than 1, 0 and −1.
+        TypeError, ValueError: as :func:`ap_loss` does, or epsilon < 0.
     """
     return evaluate("ap_approximate_gradient_loss", logits, targets, process_group, delta=delta, epsilon=epsilon)
 

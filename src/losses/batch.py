@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from .checks import check_inputs
-from .chunks import in_chunks, indices
+from .chunks import in_chunks
 from .collectives import Collectives
 from .outcome import Outcome, not_a_number, zero
 from .pair_sums import HeavisideSums, PairSums, PiecewiseSums
@@ -128,10 +128,10 @@ def _in_cells(parts: Split, pair_sums: PairSums) -> Negatives:
     bound = pair_sums.positives[0] - pair_sums.reach
     scores, selected = parts.scores, None
     # On a CPU a comparison is several times faster as 0 and 1 in the scores' own dtype than as a bool.
-    flags = [torch.ge(chunk, bound, out=torch.empty_like(chunk)).sum() for (chunk,) in in_chunks(scores)]
+    number = torch.ge(scores, bound, out=torch.empty_like(scores)).sum()
     # Picking scores out costs time too, and pays only if few remain.
-    if torch.stack(flags).sum() < len(scores) // 4:
-        selected = indices([chunk >= bound for (chunk,) in in_chunks(scores)])
+    if number < len(scores) // 4:
+        selected = (scores >= bound).nonzero().squeeze(1)
         scores = scores[selected]
     cells = torch.empty(scores.shape, dtype=torch.int32, device=scores.device)
     lookup = ScoreLookup(pair_sums.breakpoints, scores.dtype)

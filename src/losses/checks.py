@@ -1,5 +1,6 @@
 """Checks of the losses' arguments, and the dtype in which they compute."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -65,6 +66,14 @@ def check_targets(targets: Tensor) -> Tensor:
 def signed_dtype(targets: Tensor) -> torch.dtype:
     """Return the dtype in which :func:`check_targets` returns the targets."""
     return _AS_SIGNED.get(targets.dtype, targets.dtype)
+
+
+def are_finite(logits: Tensor) -> bool:
+    """Return whether all logits are finite, outside torch.compile; inside it False, as this branches on data."""
+    if torch.compiler.is_compiling():
+        return False
+    extremes = torch.stack(logits.detach().aminmax()).tolist() if logits.numel() else []
+    return all(map(math.isfinite, extremes))
 
 
 def check_epsilon(epsilon: float) -> None:

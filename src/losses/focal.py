@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 from torch.nn.functional import logsigmoid
 
-from .checks import check_focusing, check_inputs, compute_dtype
+from .checks import are_finite, check_focusing, check_inputs, compute_dtype
 from .collectives import Collectives, shared_nan
 from .compiling import checked_targets
 
@@ -36,14 +36,17 @@ def focal_loss(
     """
     check_focusing(alpha, gamma)
     targets = check_inputs(logits, targets, checked_targets)
-    logits, is_positive = compute_dtype(logits), targets == 1
-    counts = is_positive | (targets == 0) & (logits != -torch.inf)
-    # What does not count is replaced before anything is computed, as its gradient would be 0 times NaN.
-    logits = torch.where(counts, logits, 0)
+    logits, counts = compute_dtype(logits), targets != -1
+    is_positive, scale = targets == 1, torch.ones((), device=logits.device)
+    if not are_finite(logits):
+        # What does not count is replaced before anything is computed, as its gradient would be 0 times NaN.
+        counts &= is_positive | (logits != -torch.inf)
+        logits = torch.where(counts, logits, 0)
+        scale = torch.where(logits.isfinite().all(), 1.0, torch.nan)
     positive = is_positive.to(logits.dtype)
     loss = torch.where(counts, _entry_losses(logits, positive, alpha, gamma), 0)
     collectives = Collectives(process_group, logits.device)
-    total = collectives.sum(loss.sum() * torch.where(logits.isfinite().all(), 1, torch.nan))
+    total = collectives.sum(loss.sum() * scale)
     return shared_nan(total / collectives.sum(positive.sum()).clamp(min=1))
 
 

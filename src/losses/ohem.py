@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 from torch.nn.functional import cross_entropy
 
-from .checks import check_kinds, check_ratio, compute_dtype
+from .checks import are_finite, check_kinds, check_ratio, compute_dtype
 from .collectives import Collectives, shared_nan
 from .compiling import NAMESPACE, checked_targets
 
@@ -77,15 +77,15 @@ def _choose(logits: Tensor, targets: Tensor, negatives_per_positive: int) -> tup
     positive = is_class.any(2)
     if is_class.sum() != positive.sum():
         raise ValueError("targets give an anchor more than one class")
-    negative = ~positive & (targets == 0).all(2)
-    # An ignored anchor may have a class beside its −1.
-    positive &= ~(targets == -1).any(2)
+    ignored = (targets == -1).any(2)  # some of them may have a class beside
+    negative = ~(positive | ignored)
+    positive &= ~ignored
     labels = torch.where(positive, is_class.int().argmax(2) + 1, 0)
-    of_label = logits.gather(2, labels[..., None]).squeeze(2)
-    is_finite = (logits < torch.inf).all(2) & (of_label > -torch.inf)
-    counted = positive | negative
-    if not is_finite[counted].all():
-        return counted, labels, logits.new_tensor(torch.nan)
+    if not are_finite(logits):
+        of_label = logits.gather(2, labels[..., None]).squeeze(2)
+        is_finite = (logits < torch.inf).all(2) & (of_label > -torch.inf)
+        if not is_finite[~ignored].all():
+            return ~ignored, labels, logits.new_tensor(torch.nan)
     background_loss = logits.logsumexp(2) - logits[..., 0]
     background_loss[~negative] = -torch.inf
     counted = positive.clone()

@@ -59,14 +59,15 @@ class ScoreLookup:
         self.table = torch.where(reached == passed, passed, -1 - passed).int()
         if breakpoints.is_cpu:
             steps = int((reached - passed).max()).bit_length()
-            self.halves = [2**step for step in reversed(range(steps))]
-            self.padded = torch.cat([breakpoints, breakpoints.new_full((2**steps,), torch.inf)])
+            padded = torch.cat([breakpoints, breakpoints.new_full((2**steps,), torch.inf)])
+            # For each step of a binary search how far it leads, and the breakpoint that decides it for each cell.
+            self.steps = [(2**step, padded[2**step - 1 :]) for step in reversed(range(steps))]
 
     def __call__(self, scores: Tensor, out: Tensor) -> None:
         """Write the cells of scores [n] into an int32 tensor [n]."""
         torch.index_select(self.table, 0, self.grid(scores), out=out)
-        unknown = (out < 0).nonzero().squeeze(1)
-        if len(unknown):
+        if len(out) and out.amin() < 0:
+            unknown = (out < 0).nonzero().squeeze(1)
             values = scores.index_select(0, unknown).double()
             if scores.is_cpu:
                 cells = self._search(values, -1 - out.index_select(0, unknown))
@@ -79,6 +80,6 @@ class ScoreLookup:
 
         On a CPU torch.searchsorted searches among all of them, and starts threads for 200 scores.
         """
-        for half in self.halves:
-            cells.add_(self.padded.index_select(0, cells + (half - 1)) <= values, alpha=half)
+        for length, breakpoints in self.steps:
+            cells.add_(breakpoints.index_select(0, cells) <= values, alpha=length)
         return cells

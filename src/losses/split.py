@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .checks import check_float64
-from .chunks import in_chunks
+from .chunks import nonzero
 from .collectives import Collectives
 
 # Sums of float64 scores below this do not overflow.
@@ -52,24 +52,22 @@ def split(logits: Tensor, targets: Tensor, collectives: Collectives, *, descendi
     """
     check_float64(logits.device)
     logits, targets = logits.reshape(-1), targets.reshape(-1)
-    scores = torch.empty(logits.shape, dtype=torch.promote_types(logits.dtype, torch.float32), device=logits.device)
-    not_negative, highest, begin = [], [], 0
-    for chunk, target, score in in_chunks(logits, targets, scores):
-        others = target.nonzero().squeeze(1)  # few, and found faster than by a comparison of all
-        score.copy_(chunk).index_fill_(0, others, -torch.inf)
-        not_negative.append(others + begin)
-        highest += [score.amax()] if len(score) else []
-        begin += len(chunk)
-    others = torch.cat(not_negative)
-    index = others[targets[others] == 1]
+    scores = logits.to(torch.promote_types(logits.dtype, torch.float32), copy=True)
+    others = int(targets.count_nonzero())
+    if 16 * others < len(targets):
+        not_negative = nonzero(targets)
+        scores.index_fill_(0, not_negative, -torch.inf)
+        index = not_negative[targets[not_negative] == 1]
+    else:  # many are ignored, and masks are faster
+        scores.masked_fill_(targets != 0, -torch.inf)
+        index = (targets == 1).nonzero().squeeze(1)
     positives, order, among_all = collectives.sort(logits[index].double(), descending=descending)
-    maxima = torch.stack(highest) if highest else scores.new_empty(0)
-    top = collectives.extreme(maxima, torch.amax, -torch.inf)
+    top = collectives.extreme(scores, torch.amax, -torch.inf)
     extremes = [x.item() for x in (top, *positives[:1], *positives[-1:])]
     is_finite = extremes[0] < math.inf and all(map(math.isfinite, extremes[1:]))
     if is_finite and max(abs(x) for x in (*extremes[1:], max(extremes[0], 0))) > _LARGEST:
         raise ValueError(f"logits of more than {_LARGEST:g} are too large to be summed in float64")
-    (number_of_negatives,) = collectives.totals(len(logits) - len(others))
+    (number_of_negatives,) = collectives.totals(len(logits) - others)
     return Split(
         scores=scores,
         positives=positives,

@@ -30,12 +30,11 @@ def ap_structured_hinge_loss(logits: Tensor, targets: Tensor, *, process_group: 
             the negatives that have to be sorted.
 
     Returns:
-        The scalar loss, at least 1 − AP; 0 with a zero gradient without positives or without negatives, NaN if a
-        positive or negative is not finite.
+        The scalar loss, at least 1 − AP; 0 with a zero gradient without positives or without negatives. What is not
+        finite counts as in :func:`ap_loss`.
 
     Raises:
-        TypeError: logits are not floating.
-        ValueError: shapes or devices differ, or targets hold anything else than 1, 0 and −1.
+        TypeError, ValueError: as :func:`ap_loss` does.
     """
     return evaluate("ap_structured_hinge_loss", logits, targets, process_group)
 

@@ -239,6 +239,23 @@ def test_a_slope_is_never_silently_zero(step, dtype):
             assert relative_error(update, expected) < {torch.bfloat16: 5e-3, torch.float16: 1e-3}.get(dtype, 2e-5)
 
 
+@pytest.mark.parametrize("name", ["ap piecewise interpolated", "ap sigmoid interpolated", "approximate gradient"])
+def test_errors_are_within_the_documented_bound(name):
+    """f is right to 10⁻¹⁶ |s|/δ + 10⁻¹², slopes of the approximate gradient to 1/δ of that."""
+    function, options = RANKING[name]
+    for seed in range(30):
+        generator = torch.Generator().manual_seed(seed)
+        offset, ratio = 10.0 ** (seed % 7), 10.0 ** (3 + seed / 4)
+        delta = offset / ratio
+        logits = offset + torch.randn(60, generator=generator, dtype=torch.float64) * 3 * delta
+        targets = (torch.rand(60, generator=generator) < 0.3).long()
+        loss, update = loss_and_update(function, logits, targets, delta=delta, **options)
+        expected_loss, expected = loss_and_update(REFERENCES[function], logits, targets, delta=delta, **options)
+        bound = 1e-16 * ratio + 1e-12
+        assert abs(loss - expected_loss) < bound, seed
+        assert (update - expected).abs().max() < bound / (delta if name == "approximate gradient" else 1), seed
+
+
 @pytest.mark.parametrize("function", [losses.ap_loss, losses.auc_loss, losses.ap_approximate_gradient_loss])
 @pytest.mark.parametrize("delta", [1e300, 5e-324, 1e-101, 1e101])
 def test_an_extreme_delta_is_refused(function, delta):
