@@ -27,6 +27,7 @@ class Split:
         among_all: the same positives' indices among those of all processes, int64 [p], or a slice of all.
         number_of_negatives: |N| on all processes.
         highest_negative: of all processes, −∞ without negatives.
+        largest_positive: the largest magnitude of a positive, 0 without positives.
         is_finite: whether no positive is infinite or NaN, and no negative +∞ or NaN, on any process.
     """
 
@@ -36,12 +37,8 @@ class Split:
     among_all: Tensor | slice
     number_of_negatives: int
     highest_negative: float
+    largest_positive: float
     is_finite: bool
-
-    @property
-    def largest_positive(self) -> float:
-        """Return the largest magnitude of a positive."""
-        return self.positives[[0, -1]].abs().amax().item()
 
 
 def split(logits: Tensor, targets: Tensor, collectives: Collectives, *, descending: bool = False) -> Split:
@@ -63,9 +60,10 @@ def split(logits: Tensor, targets: Tensor, collectives: Collectives, *, descendi
         index = (targets == 1).nonzero().squeeze(1)
     positives, order, among_all = collectives.sort(logits[index].double(), descending=descending)
     top = collectives.extreme(scores, torch.amax, -torch.inf)
-    extremes = [x.item() for x in (top, *positives[:1], *positives[-1:])]
-    is_finite = extremes[0] < math.inf and all(map(math.isfinite, extremes[1:]))
-    if is_finite and max(abs(x) for x in (*extremes[1:], max(extremes[0], 0))) > _LARGEST:
+    highest_negative, *ends = torch.cat([top.double()[None], positives[:1], positives[-1:]]).tolist()
+    largest_positive = max(map(abs, ends), default=0.0)
+    is_finite = highest_negative < math.inf and all(map(math.isfinite, ends))
+    if is_finite and max(largest_positive, highest_negative) > _LARGEST:
         raise ValueError(f"logits of more than {_LARGEST:g} are too large to be summed in float64")
     (number_of_negatives,) = collectives.totals(len(logits) - others)
     return Split(
@@ -74,6 +72,7 @@ def split(logits: Tensor, targets: Tensor, collectives: Collectives, *, descendi
         index=index[order],
         among_all=among_all,
         number_of_negatives=number_of_negatives,
-        highest_negative=extremes[0],
+        highest_negative=highest_negative,
+        largest_positive=largest_positive,
         is_finite=is_finite,
     )
