@@ -73,9 +73,9 @@ def read_image(record: ImageRecord) -> tv_tensors.Image:
             annotation gives.
     """
     with _open(record.path) as file:
+        _scale_transparent_grey(file)
         header = _header(file)
         turn_upright = _agrees_upright(record, header)
-        _scale_transparent_grey(file)
         file.load()
         # For some formats Pillow turns the pixels while it decodes them, and takes the orientation away.
         is_upright = _orientation(file) != header.orientation
@@ -197,10 +197,12 @@ def _has_alpha(image: Image.Image) -> bool:
 
 
 def _scale_transparent_grey(file: Image.Image) -> None:
-    """Scale the grey that is transparent in a PNG file of 2 or 4 bits, as Pillow does with all its other greys."""
-    grey = file.info.get("transparency")
-    tiles = getattr(file, "tile", None)
-    bits = {"L;2": 2, "L;4": 4}.get(str(tiles[0][-1])) if tiles else None
+    """Scale the grey that is transparent in a PNG file of 2 or 4 bits, as Pillow does with the pixels.
+
+    To be called before the file is decoded, as it is for its EXIF data too.
+    """
+    grey, tile = file.info.get("transparency"), getattr(file, "tile", None)
+    bits = {"L;2": 2, "L;4": 4}.get(str(tile[0][-1])) if tile else None
     if bits and isinstance(grey, int):
         file.info["transparency"] = grey * 255 // (2**bits - 1)
 

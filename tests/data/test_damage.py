@@ -16,6 +16,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig
+from PIL import Image
 
 from src.config.validate import resolve
 from src.data.datasets import read_data
@@ -66,6 +67,13 @@ COMMON = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture],
 )
 some_folders = settings(COMMON, max_examples=FOLDERS_OF_A_KIND)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def imports() -> None:
+    """Import what is imported on first use, and compose the configuration, before a folder's time is measured."""
+    Image.init()
+    configuration()
 
 
 def test_there_are_over_300_damaged_folders_of_over_40_kinds():

@@ -1,61 +1,47 @@
-"""The same images in several formats are read to the same records, bit for bit."""
-
-import json
+"""The same images in every layout are read to the same records, and train to the same weights, bit for bit."""
 
 import pytest
 import torch
 
-from src.data.coco import read_coco
-from src.data.voc import read_voc
-from src.data.yolo import read_yolo
+from src.data.datasets import read_data
+from src.data.voc import read_voc, voc_classes
+from tests.support.layouts import LAYOUTS, pictures_of, write_layout
+from tests.support.runs import NOT_LOGGED, ONE_STEP, TINY, run_here, same_weights
 from tests.support.shared_data import shared_folder
 
-CLASSES = ["RBC", "WBC", "Platelets"]
-NAMES = {"train": "train", "val": "valid", "test": "test"}
+NAMES = {"train": "train", "val": "valid", "test": "test"}  # as other programs call the sets
 
 
-def link_images(folder, records):
-    folder.mkdir(parents=True)
-    for record in records:
-        (folder / record.path.name).symlink_to(record.path)
-
-
-def write_yolo(root, name, records):
-    link_images(root / name / "images", records)
-    (root / name / "labels").mkdir()
-    for record in records:
-        lines = []
-        for label, (x1, y1, x2, y2) in zip(record.labels.tolist(), record.boxes.tolist(), strict=True):
-            numbers = (x1 + x2) / 2 / record.width, (y1 + y2) / 2 / record.height
-            numbers += (x2 - x1) / record.width, (y2 - y1) / record.height
-            lines.append(" ".join(map(str, (label, *numbers))))
-        (root / name / "labels" / f"{record.path.stem}.txt").write_text("\n".join(lines))
-    (root / "data.yaml").write_text(
-        f"train: ../train/images\nval: ../valid/images\ntest: ../test/images\nnc: 3\nnames: {CLASSES}\n"
-    )
-
-
-def write_roboflow(root, name, records):
-    link_images(root / name, records)
-    images, annotations = [], []
-    for number, record in enumerate(records):
-        images.append({"id": number, "file_name": record.path.name, "width": record.width, "height": record.height})
-        for label, (x1, y1, x2, y2) in zip(record.labels.tolist(), record.boxes.tolist(), strict=True):
-            box = {"bbox": [x1, y1, x2 - x1, y2 - y1], "category_id": label + 1, "iscrowd": 0, "area": 1}
-            annotations.append({"id": len(annotations), "image_id": number, **box})
-    categories = [{"id": 0, "name": "cells", "supercategory": "none"}]
-    categories += [{"id": n, "name": name, "supercategory": "cells"} for n, name in enumerate(CLASSES, start=1)]
-    content = {"images": images, "annotations": annotations, "categories": categories}
-    (root / name / "_annotations.coco.json").write_text(json.dumps(content))
-
-
-@pytest.mark.parametrize(("write", "read"), [(write_yolo, read_yolo), (write_roboflow, read_coco)])
-def test_bccd(tmp_path, write, read):
+def bccd(images=None):
+    """Return BCCD's pictures by set, the first so many of each, and its classes."""
     source = shared_folder("bccd/BCCD")
-    for split, name in NAMES.items():
-        write(tmp_path, name, read_voc(source, split, CLASSES))
-    for split in (*NAMES, "trainval"):
-        for record, other in zip(read(tmp_path, split), read_voc(source, split, CLASSES), strict=True):
+    classes = voc_classes(source, "trainval+test")
+    records = {name: read_voc(source, split, classes)[:images] for split, name in NAMES.items()}
+    return {name: pictures_of(split, classes) for name, split in records.items()}, classes
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_records(tmp_path, layout):
+    splits, classes = bccd()
+    write_layout(layout, tmp_path / "data", splits, classes)
+    expected = read_data("voc", str(shared_folder("bccd/BCCD")), train="trainval", test="test")
+    actual = read_data("auto", str(tmp_path / "data"), train="trainval", test="test")
+    assert actual[2] == expected[2] == classes
+    for records, others in zip(actual[:2], expected[:2], strict=True):
+        for record, other in zip(records, others, strict=True):
             assert record.path.name == other.path.name
             assert (record.width, record.height) == (other.width, other.height)
             assert torch.equal(record.boxes, other.boxes) and torch.equal(record.labels, other.labels)
+            assert torch.equal(record.area, other.area)
+            assert torch.equal(record.difficult, other.difficult) and torch.equal(record.crowd, other.crowd)
+
+
+@pytest.mark.slow
+def test_weights(tmp_path):
+    splits, classes = bccd(images=8)
+    runs = {}
+    for layout in LAYOUTS:
+        root = write_layout(layout, tmp_path / layout, splits, classes)
+        overrides = [*TINY, *ONE_STEP, *NOT_LOGGED, f"dataset.root={root}", f"outputs={tmp_path / 'runs' / layout}"]
+        runs[layout] = run_here(*overrides)
+    assert all(same_weights(run, runs["voc"]) for run in runs.values())

@@ -38,9 +38,9 @@ class Picture:
 
     name: str  # of its file
     size: tuple[int, int]  # (width, height)
-    content: bytes  # of its file
+    content: bytes = field(repr=False)  # of its file
     things: list[Thing] = field(default_factory=list)
-    pixels: np.ndarray | None = None  # uint8 [H, W, 3]
+    pixels: np.ndarray | None = field(default=None, repr=False)  # uint8 [H, W, 3]
 
     @property
     def stem(self) -> str:

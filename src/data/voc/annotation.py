@@ -139,7 +139,7 @@ def _object(element: ET.Element, where: str) -> VocObject:
 def _flag(text: str, where: str) -> bool:
     value = FLAGS.get(text.lower())
     if value is None:
-        raise DataError(f"{where}: {shown(text)!r} stands where a difficult flag should be; write 0 or 1")
+        raise DataError(f"{where}: {shown(repr(text))} stands where a difficult flag should be; write 0 or 1")
     return value
 
 
@@ -149,4 +149,4 @@ def _number(text: str, where: str) -> float:
     if plain and math.isfinite(float(text)):
         return float(text)
     remedy = "write a point instead of the comma" if re.fullmatch(r"[+-]?\d+,\d+", text) else "correct it"
-    raise DataError(f"{where}: {shown(text)!r} stands where a size or a coordinate should be; {remedy}")
+    raise DataError(f"{where}: {shown(repr(text))} stands where a size or a coordinate should be; {remedy}")

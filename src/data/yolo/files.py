@@ -95,7 +95,7 @@ def _read_yaml(root: Path) -> tuple[Path | None, dict[str, Any]]:
         try:
             content = yaml.load(read_text(path), _Loader)  # noqa: S506  # a loader that builds nothing but text
         # Not YAMLError alone: lists can be nested too deeply, and escapes be of no character.
-        except (yaml.YAMLError, RecursionError, ValueError) as error:
+        except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
             fault = DataError(f"{path} cannot be read as YAML ({' '.join(str(error).split())}); correct it")
             if path.stem.lower() == "data":
                 raise fault from error
@@ -134,7 +134,7 @@ def _names(path: Path, content: dict[str, Any]) -> dict[int, str]:
 def _check_names(path: Path, names: dict[int, Any]) -> None:
     for index, name in names.items():
         if not isinstance(name, str) or not name.strip() or not is_text(name):
-            raise DataError(f"{path}: the name of class {index} is {shown(name)!r}; write its name")
+            raise DataError(f"{path}: the name of class {index} is {shown(repr(name))}; write its name")
     texts = [name.strip() for name in names.values()]
     repeated = sorted({name for name in texts if texts.count(name) > 1})
     if repeated:

@@ -111,17 +111,13 @@ class YoloSplit:
         ]
 
     def _refuse_further_columns(self) -> None:
-        """Raise a DataError if all polygons are triangles whose lines may be boxes with two more columns."""
-        polygons = [
-            (image.labels, item)
-            for image, labels in zip(self.images, self.labels, strict=True)
-            for item in labels.objects
-            if item.numbers is None
-        ]
-        if polygons and all(item.may_be_box for _, item in polygons):
+        """Raise a DataError if every object is a triangle whose line may be a box with two more columns."""
+        objects = [item for labels in self.labels for item in labels.objects]
+        if objects and all(item.may_be_box for item in objects):
+            path = next(image.labels for image, labels in zip(self.images, self.labels, strict=True) if labels.objects)
             raise DataError(
-                f"{polygons[0][0]}: {len(polygons)} lines of the split {self.split} have seven columns, and may be "
-                "boxes with two more or triangles. Remove the two columns; of a triangle, repeat the last point"
+                f"{path}: all {len(objects)} lines of the split {self.split} have seven columns, and are boxes with "
+                "two more rather than triangles. Remove these; where they are triangles, repeat their last points"
             )
 
     def _refuse_corners(self) -> None:

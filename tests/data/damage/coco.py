@@ -241,8 +241,9 @@ def name_of_another_machine(folder: Folder, dice: Dice) -> Outcome:
     picture = folder.take(dice)
     forms = ("/home/me/{}", "C:\\data\\{}", "sub/{}", "https://host/a/{}?x=1", "s3://bucket/{}", "../../{}", "./x/{}")
     with folder.edited_image(picture) as entry:
-        entry["file_name"] = dice.pick((*(form.format(picture.name) for form in forms), picture.name.upper()))
-    return reads("found 1 images in another folder, case or extension", picture.stem)
+        name = dice.pick((*(form.format(picture.name) for form in forms), picture.name.upper()))
+        entry["file_name"] = name
+    return reads("found 1 images in another folder, case or extension", name)
 
 
 @kind(*COCO)

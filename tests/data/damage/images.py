@@ -91,8 +91,8 @@ def annotated_as_stored(folder: Folder, dice: Dice) -> Outcome:
 @kind(*ALL)
 def broken_exif(folder: Folder, dice: Dice) -> Outcome:
     picture = folder.take(dice)
-    good = exif(3)
-    data = dice.pick((b"Exif\0\0", b"Exif\0\0II", b"junk", good[: dice.number(7, len(good) - 1)], bytes(30)))
+    good = exif(3)[:24]  # without the orientation
+    data = dice.pick((b"Exif\0\0", b"Exif\0\0II", b"junk", good[: dice.number(7, len(good))], bytes(30)))
     write_file(folder.image(picture), encoded(picture.pixels, dice.pick(("PNG", "WEBP")), exif=data))
     return either(picture.name)
 

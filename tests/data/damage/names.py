@@ -42,8 +42,10 @@ def take_all(folder: Folder, dice: Dice) -> None:
     for split, pictures in folder.splits.items():
         for _ in range(len(pictures)):
             folder.take(dice, split)
-        if folder.layout not in XML:
-            folder.spoil(folder.json(split) if folder.layout in COCO else folder.root / "data.yaml" / split)
+        if folder.layout in COCO:
+            folder.spoil(folder.json(split))
+    if folder.layout in YOLO:
+        folder.spoil(folder.root / "data.yaml")
 
 
 @kind(*ALL)
