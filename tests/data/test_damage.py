@@ -24,39 +24,13 @@ from src.data.images import check_image, read_image
 from src.data.records import ImageRecord
 from src.training.data_check import look_at_data
 from src.utils.errors import UserError
-from tests.data.damage import (
-    broken_images,
-    coco,
-    flips,
-    images,
-    json_values,
-    lists,
-    names,
-    xml,
-    xml_text,
-    yolo,
-    yolo_files,
-)
 from tests.data.damage.folders import ALL, KINDS, Dice, Folder, Outcome, make_folder, reads
 from tests.support.configurations import make_config
 from tests.support.exhaustive import EXHAUSTIVE
 from tests.support.layouts import Picture
 
-FAMILIES = (
-    images,
-    broken_images,
-    xml,
-    xml_text,
-    lists,
-    coco,
-    json_values,
-    yolo,
-    yolo_files,
-    names,
-    flips,
-)  # which fill KINDS
-FOLDERS_OF_A_KIND = 40 if EXHAUSTIVE else 4
-PAIRS = 2000 if EXHAUSTIVE else 80
+FOLDERS_OF_A_KIND = 30 if EXHAUSTIVE else 3
+PAIRS = 1500 if EXHAUSTIVE else 60
 SECONDS = 1.0  # of the processor, for a folder
 LONGEST = 1500  # characters of a message
 

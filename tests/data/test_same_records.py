@@ -12,19 +12,23 @@ from tests.support.shared_data import shared_folder
 NAMES = {"train": "train", "val": "valid", "test": "test"}  # as other programs call the sets
 
 
-def bccd(images=None):
-    """Return BCCD's pictures by set, the first so many of each, and its classes."""
+@pytest.fixture(scope="module")
+def bccd():
+    """BCCD's pictures by set, and its classes."""
     source = shared_folder("bccd/BCCD")
     classes = voc_classes(source, "trainval+test")
-    records = {name: read_voc(source, split, classes)[:images] for split, name in NAMES.items()}
-    return {name: pictures_of(split, classes) for name, split in records.items()}, classes
+    return {name: pictures_of(read_voc(source, split, classes), classes) for split, name in NAMES.items()}, classes
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return read_data("voc", str(shared_folder("bccd/BCCD")), train="trainval", test="test")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_records(tmp_path, layout):
-    splits, classes = bccd()
+def test_records(tmp_path, layout, bccd, expected):
+    splits, classes = bccd
     write_layout(layout, tmp_path / "data", splits, classes)
-    expected = read_data("voc", str(shared_folder("bccd/BCCD")), train="trainval", test="test")
     actual = read_data("auto", str(tmp_path / "data"), train="trainval", test="test")
     assert actual[2] == expected[2] == classes
     for records, others in zip(actual[:2], expected[:2], strict=True):
@@ -37,8 +41,8 @@ def test_records(tmp_path, layout):
 
 
 @pytest.mark.slow
-def test_weights(tmp_path):
-    splits, classes = bccd(images=8)
+def test_weights(tmp_path, bccd):
+    splits, classes = {name: pictures[:8] for name, pictures in bccd[0].items()}, bccd[1]
     runs = {}
     for layout in LAYOUTS:
         root = write_layout(layout, tmp_path / layout, splits, classes)

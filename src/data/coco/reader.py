@@ -160,6 +160,8 @@ def _records(root: Path, set_name: str, file: CocoFile, *, classes: Sequence[str
     ] = [image.file_name for image in images if image.size is None]
     labels = _labels(file, classes)
     corners, has_area = clip_boxes(file.path, objects, np.array(sizes, np.float64)[objects.images], of_file)
+    for row in sorted({*objects.images} - {*objects.images[has_area]}):
+        _check_size(file.path, paths[row], sizes[row])
     area = np.where(np.isnan(objects.area), (corners[:, 2:] - corners[:, :2]).prod(1), objects.area)
     add_notes(notes, of_file)
 
@@ -183,6 +185,19 @@ def _records(root: Path, set_name: str, file: CocoFile, *, classes: Sequence[str
             )
         )
     return records
+
+
+def _check_size(json_path: Path, path: Path, size: tuple[int, int]) -> None:
+    """Raise a DataError if the size of an image outside which all its boxes lie is not that of its file.
+
+    The image may be left out of training, and so never be compared with its size.
+    """
+    header = read_header(path)
+    if size not in (header.upright, header.stored):
+        raise DataError(
+            f"{json_path} gives {path} the size {size[0]}×{size[1]}, outside which all its boxes lie; the image has "
+            f"{header.upright[0]}×{header.upright[1]} pixels. Correct width and height"
+        )
 
 
 def _labels(file: CocoFile, classes: Sequence[str]) -> np.ndarray:

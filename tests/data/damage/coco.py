@@ -2,6 +2,8 @@
 
 import copy
 
+import hypothesis
+
 from tests.data.damage.folders import COCO, FILES, Dice, Folder, Outcome, kind, reads, refuses
 from tests.support.layouts import Picture
 
@@ -254,6 +256,33 @@ def name_of_nothing(folder: Folder, dice: Dice) -> Outcome:
     with folder.edited_image(picture) as entry:
         entry["file_name"] = dice.pick(names)
     return refuses(folder.notes(picture), folder.root / "annotations")
+
+
+@kind(*COCO)
+def everything_a_crowd(folder: Folder, dice: Dice) -> Outcome:
+    """Nothing to train on, or to find."""
+    split = take_all(folder, dice)
+    with folder.edited_json(split) as content:
+        for entry in content["annotations"]:
+            entry["iscrowd"] = 1
+    return refuses(*(picture.name for picture in folder.splits[split]), folder.root)
+
+
+@kind(*COCO, stage=FILES)
+def other_ids_in_the_other_file(folder: Folder, dice: Dice) -> Outcome:
+    """Classes have the order of the training split's ids; their names connect the two."""
+    folder.spoil(folder.json("test"))
+    with folder.edited_json("test") as content:
+        if not all(isinstance(entry.get("id"), int) for entry in content["categories"]):
+            hypothesis.reject()
+        ids = sorted(entry["id"] for entry in content["categories"])
+        other = dict(zip(ids, ids[::-1], strict=True))
+        for entry in content["categories"]:
+            entry["id"] = other[entry["id"]]
+        for entry in content["annotations"]:
+            if entry.get("category_id") in ids:
+                entry["category_id"] = other[entry["category_id"]]
+    return reads()
 
 
 @kind(*COCO, stage=FILES)

@@ -167,7 +167,11 @@ def flipped_bit_in_yaml(folder: Folder, dice: Dice) -> Outcome:
 
 @kind("voc", stage=BYTES)
 def flipped_bit_in_list(folder: Folder, dice: Dice) -> Outcome:
-    """Another name, which no image has or which comes twice; or two names in one."""
+    """Another name, which no image has, or which comes twice, or which is one of the other split's."""
     split = dice.pick(list(folder.splits))
-    flip(folder, folder.set_list(split), dice)
+    data = flip(folder, folder.set_list(split), dice)
+    picture_of = {picture.stem: picture for pictures in folder.splits.values() for picture in pictures}
+    lines = data.decode(errors="replace").splitlines()
+    if set(lines) <= picture_of.keys():
+        folder.splits[split] = [picture_of[line] for line in lines]
     return either(folder.set_list(split))

@@ -31,6 +31,9 @@ NO_XML = (
     "\0\0\0\0",
     "<<<<<<<",
     "<a>" * 5000,
+    "<!DOCTYPE a [<!ENTITY e '0123456789'>"
+    + "".join(f"<!ENTITY {new} '{f'&{old};' * 20}'>" for old, new in zip("eabcdf", "abcdfg", strict=True))
+    + "]><annotation>&g;</annotation>",
 )
 
 
@@ -138,6 +141,8 @@ MARKUP = {
     "character references": lambda text: text.replace("<ymax>1", "<ymax>&#x31;"),
     "attributes": lambda text: re.sub(r"<object>", "<object id='7' verified='yes'>", text),
     "Windows' lines": lambda text: text.replace("\n", "\r\n"),
+    "order of corners": lambda text: re.sub(r"(<xmin>.*?</xmin>)(<ymin>.*?</ymin>)", r"\2\1", text),
+    "polygons too": lambda text: text.replace("</object>", "<polygon><x1>3</x1></polygon></object>"),
     "instructions": lambda text: text.replace("<object", "<?target data?><object"),
     "other elements": lambda text: text.replace("</object>", "<pose>Left</pose><truncated>1</truncated></object>"),
 }

@@ -63,6 +63,15 @@ def all_labels_missing(folder: Folder, dice: Dice) -> Outcome:
 
 
 @kind(*YOLO)
+def all_labels_empty(folder: Folder, dice: Dice) -> Outcome:
+    """Nothing to train on, or to find."""
+    split = dice.pick(list(folder.splits))
+    for _ in range(len(folder.splits[split])):
+        write_file(folder.notes(folder.take(dice, split)), b"")
+    return refuses(*(picture.name for picture in folder.splits[split]), folder.root)
+
+
+@kind(*YOLO)
 def no_class(folder: Folder, dice: Dice) -> Outcome:
     picture = folder.take(dice)
     thing = dice.pick(picture.things)
