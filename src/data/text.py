@@ -35,10 +35,7 @@ def read_text(path: Path) -> str:
         DataError: the file cannot be read, or is in another encoding.
     """
     data = read_bytes(path)
-    text = decode_text(data, path, unicode_encoding(data) or "utf-8")
-    if "\0" in text:
-        raise DataError(f"{path} is not text in UTF-8 or UTF-16: it holds zero bytes; save it as UTF-8")
-    return text
+    return decode_text(data, path, unicode_encoding(data) or "utf-8")
 
 
 def unicode_encoding(data: bytes) -> str | None:
@@ -46,6 +43,9 @@ def unicode_encoding(data: bytes) -> str | None:
     for mark, encoding in _MARKS:
         if data.startswith(mark):
             return encoding
+    zeros = bytes(byte == 0 for byte in data[:4])
+    if zeros in (b"\0\1\1\1", b"\1\1\1\0"):
+        return "utf-32-be" if zeros[0] else "utf-32-le"
     if len(data) > 1 and not (data[0] and data[1]) and data[0] != data[1]:
         return "utf-16-le" if data[0] else "utf-16-be"
     return None
@@ -58,7 +58,7 @@ def decode_text(data: bytes, path: Path, encoding: str) -> str:
         DataError: there is no such encoding, or the file is not in it; the message names the first line that is not.
     """
     try:
-        return data.decode(encoding)
+        text = data.decode(encoding)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise DataError(
@@ -67,3 +67,8 @@ def decode_text(data: bytes, path: Path, encoding: str) -> str:
         ) from error
     except (LookupError, ValueError) as error:  # what an XML file declares may be no encoding
         raise DataError(f"{path} declares an unknown encoding, {encoding!r}; save the file as UTF-8") from error
+    if "\0" in text:
+        raise DataError(
+            f"{path} is not text in {encoding.upper()}: it holds zero bytes; restore it, or save it as UTF-8"
+        )
+    return text

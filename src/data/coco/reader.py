@@ -160,7 +160,8 @@ def _records(root: Path, set_name: str, file: CocoFile, *, classes: Sequence[str
     ] = [image.file_name for image in images if image.size is None]
     labels = _labels(file, classes)
     corners, has_area = clip_boxes(file.path, objects, np.array(sizes, np.float64)[objects.images], of_file)
-    for row in sorted({*objects.images} - {*objects.images[has_area]}):
+    outside = ~has_area & np.all(objects.boxes[:, 2:] > 0, axis=1)
+    for row in sorted({*objects.images[outside]} - {*objects.images[has_area]}):
         _check_size(file.path, paths[row], sizes[row])
     area = np.where(np.isnan(objects.area), (corners[:, 2:] - corners[:, :2]).prod(1), objects.area)
     add_notes(notes, of_file)

@@ -3,7 +3,7 @@
 from tests.data.damage.folders import BYTES, FILES, Dice, Folder, Outcome, kind, reads, refuses
 from tests.support.layouts import write_file
 
-ENCODINGS = ("utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32")
+ENCODINGS = ("utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le")
 
 
 def lines_of(folder: Folder, split: str) -> list[str]:

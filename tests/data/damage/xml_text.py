@@ -12,7 +12,7 @@ from tests.support.layouts import object_xml, write_file
 
 CODECS = sorted({*encodings.aliases.aliases.values(), "undefined", "klingon", "utf-8-sig", "idna", "a\0b", "../x"})
 MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
-WITH_MARK = ("utf-8-sig", "utf-16", "utf-32")
+UNICODE = ("utf-8-sig", "utf-16", "utf-32", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
 OTHER_ROOTS = ("annotations", "html", "dataset", "svg", "opencv_storage", "Objects", "annotation2", "x:annotations")
 NO_XML = (
     "",
@@ -55,10 +55,11 @@ def xml_in_its_declared_encoding(folder: Folder, dice: Dice) -> Outcome:
 
 
 @kind(*XML, stage=BYTES)
-def xml_with_a_byte_order_mark(folder: Folder, dice: Dice) -> Outcome:
+def xml_in_unicode(folder: Folder, dice: Dice) -> Outcome:
+    """With a byte order mark, or with zeros that show as much."""
     path = folder.notes(folder.take(dice))
     head = dice.pick(("", '<?xml version="1.0"?>', '<?xml version="1.0" encoding="utf-8"?>\r\n'))
-    write_file(path, (head + folder.spoil(path).decode()).encode(dice.pick(WITH_MARK)))
+    write_file(path, (head + folder.spoil(path).decode()).encode(dice.pick(UNICODE)))
     return reads()
 
 

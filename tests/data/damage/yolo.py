@@ -206,7 +206,8 @@ def labels_with_other_spaces(folder: Folder, dice: Dice) -> Outcome:
 @kind(*YOLO, stage=BYTES)
 def labels_in_another_encoding(folder: Folder, dice: Dice) -> Outcome:
     path = folder.notes(folder.take(dice))
-    write_file(path, folder.spoil(path).decode().encode(dice.pick(("utf-8-sig", "utf-16", "utf-32"))))
+    encoding = dice.pick(("utf-8-sig", "utf-16", "utf-32", "utf-16-le", "utf-16-be", "utf-32-be"))
+    write_file(path, folder.spoil(path).decode().encode(encoding))
     return reads()
 
 

@@ -15,7 +15,6 @@ NO_YAML = (
     "names: [a, b]\nnames: [c, d]",
     "? [a, b]\n: c\nnames: [a, b]",
     "? {a: b}\n: c\nnames: [a, b]",
-    "<<: [1]\nnames: [a, b]",
     "names: *none",
     "names: &x [*x]",
     "names: " + "[" * 1200,
