@@ -18,7 +18,7 @@ from tests.support.layouts import LAYOUTS, Box, Picture, Thing, write_layout
 Item = TypeVar("Item")
 XML, COCO, YOLO = ("voc", "flat"), ("coco", "roboflow"), ("yolo",)
 ALL = tuple(LAYOUTS)
-PICTURES = {"train": ("a", "b", "c"), "test": ("d", "e")}
+PICTURES = {"train": ("apple", "bread", "cheese"), "test": ("dates", "eggs")}  # words that no message has
 CLASSES = ("cat", "dog", "traffic light", "R&D <5 $", "猫", "no", "7", "a/b,c=[d]", "Ünïcode", "50% \\ {x}")
 
 

@@ -97,15 +97,15 @@ def empty_list(folder: Folder, dice: Dice) -> Outcome:
 
 @kind("voc", stage=BYTES)
 def truncated_list(folder: Folder, dice: Dice) -> Outcome:
-    """Names of one letter are whole or gone: the list means what is left."""
+    """The list means what is left, unless a name is cut."""
     split = dice.pick(list(folder.splits))
     path = folder.set_list(split)
     data = folder.spoil(path)
     data = data[: dice.number(0, len(data) - 1)]
     write_file(path, data)
-    if not data.strip():
-        return refuses(path)
     lines = data.decode().split()
+    if not lines or not set(lines) <= {picture.stem for picture in folder.splits[split]}:
+        return refuses(path)
     for picture in [picture for picture in folder.splits[split] if picture.stem not in lines]:
         folder.drop(picture)
     return reads()
