@@ -118,7 +118,7 @@ def examine_image(record: ImageRecord) -> list[str]:
         if file.format == "PNG":
             with _open(record.path) as fresh:  # Pillow verifies only what it has not decoded
                 fresh.verify()
-        if file.format == "JPEG2000":  # of which Pillow reads what there is, at worst a few of its tiles
+        if file.format == "JPEG2000":  # Pillow takes one for whole that ends in the head of a tile
             content = record.path.read_bytes()
             if content.rfind(END_OF_JPEG2000) < content.rfind(TILE_OF_JPEG2000):
                 raise DataError(f"{record.path} is cut off; replace it, or take it off the split's list")

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -38,8 +39,8 @@ def truncated(folder: Folder, dice: Dice) -> Outcome:
     suffix = {"JPEG": "jpg", "JPEG2000": "jp2", "PNG": "png"}.get(file_format, file_format.lower())
     rename(folder, picture, f"{picture.stem}.{suffix}")
     content = encoded(picture.pixels, file_format, **options)
-    marks = [number for number in range(len(content) - 1) if content[number : number + 2] in (b"\xff\x90", b"\xff\xd9")]
-    write_file(folder.image(picture), content[: dice.pick([dice.number(0, len(content) - 1), *marks])])
+    tiles = [match.end() for match in re.finditer(b"\xff\x90", content)]  # of JPEG 2000
+    write_file(folder.image(picture), content[: dice.pick([dice.number(0, len(content) - 1), *tiles])])
     with Image.open(io.BytesIO(content)) as whole:
         repaint(folder, picture, np.asarray(whole.convert("RGB")))
     return either(picture.name)
