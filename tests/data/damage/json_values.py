@@ -211,7 +211,7 @@ def json_in_the_place_of_another(folder: Folder, dice: Dice) -> Outcome:
     """The training split's annotations in the place of the test split's: images and a list that do not agree."""
     first, second = dice.pick((("train", "test"), ("test", "train")))
     folder.spoil(folder.json(second))
-    write_file(folder.json(second), folder.json(first).read_bytes())
+    write_file(folder.json(second), folder.spoil(folder.json(first)))
     return refuses(folder.json(second))
 
 
