@@ -108,6 +108,7 @@ def test_runs_repeat_to_the_bit():
     assert list(descend(small(3), loss, 0.1, 10)) == list(descend(small(3), loss, 0.1, 10))
 
 
+@pytest.mark.slow
 def test_identity_is_that_of_the_science():
     def identities(*overrides):
         return {linear_run_id(make_linear_config(override)) for override in overrides}
@@ -160,6 +161,7 @@ def test_command_line(tmp_path):
     assert done.returncode == 1 and done.stderr == "error: method.delta=0.0 must be greater than 0 and finite\n"
 
 
+@pytest.mark.slow
 def test_the_sweep_is_of_sixty_different_runs():
     _, combinations, jobs = compose_sweep("sweeps=proposition1", module="src.linear")
     assert combinations == len(jobs) == 60

@@ -116,6 +116,7 @@ def test_a_run_that_another_process_holds_is_left_alone(tiny, tmp_path):
     assert logged.finished and len(list(tmp_path.glob("outputs/*/wandb/*run-*"))) == 1
 
 
+@pytest.mark.slow
 def test_a_divergent_run_stops_with_the_step_and_keeps_the_last_checkpoint(tiny, tmp_path):
     with pytest.raises(NonFiniteLoss, match=r"step \d+: the loss is .* learning rate .* Try a lower"):
         run_here(*tiny, *DIVERGING, *NOT_LOGGED)
@@ -135,6 +136,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_run_starts_again(tiny, caplog
     assert logged.finished and logged.history["global_step"].tolist() == list(range(1, 7))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_model_is_refused(tiny, finished):
     (finished / "summary.json").unlink()
     checkpoint = finished / "checkpoint.pt"

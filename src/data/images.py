@@ -1,6 +1,5 @@
 """Reading one image as it is meant: upright, in RGB, with 8 bits a channel."""
 
-import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +12,6 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from src.data.records import DataError, ImageRecord
-
-logger = logging.getLogger(__name__)
 
 # Pillow warns of images over 89 million pixels, which aerial photographs have, and refuses those of twice as many.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -83,16 +80,6 @@ def read_image(record: ImageRecord) -> tv_tensors.Image:
         if turn_upright != is_upright and header.orientation > 1:
             image = image.transpose((TO_UPRIGHT if turn_upright else TO_STORED)[header.orientation])
     return tv_tensors.Image(v2.functional.pil_to_tensor(image))
-
-
-def check_image(record: ImageRecord) -> None:
-    """Decode an image whole, and log a warning for each thing that is odd about it.
-
-    Raises:
-        DataError: as `read_image` does, or the checksums in a PNG file are wrong.
-    """
-    for oddity in examine_image(record):
-        logger.warning("%s %s", record.path, oddity)
 
 
 def examine_image(record: ImageRecord) -> list[str]:

@@ -13,6 +13,7 @@ AWKWARD = ["it's", 'say "hi"', "back\\slash", "end\\", '\\"', "[x]=1;&|<>"]
 FOLDERS = ["plain", "data (1)", "a,b", "cost $5", "naïve 数", "数", *AWKWARD]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_a_printed_command_pasted_into_bash_composes_the_same_run(folder):
     words = ["recipe=folder", f"dataset.root={hydra_quoted(folder)}", "seed=3"]

@@ -19,6 +19,7 @@ RECIPES = sorted(path.stem for path in (paths.CONF / "recipe").glob("*.yaml"))
 NEED_ROOT = {"bccd", "folder", "voc", "coco", "voc_paper", "coco_paper"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("loss", sorted(LOSSES))
 def test_every_recipe_composes_with_every_loss(recipe, loss):
@@ -46,6 +47,7 @@ def test_the_loss_function_takes_the_arguments_given(overrides, name, arguments)
     assert arguments <= set(inspect.signature(getattr(losses, name)).parameters)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", ["dataset", "schedule", "model", "loss", "method"])
 def test_every_option_of_every_group_composes(group):
     for path in (paths.CONF / group).glob("*.yaml"):
@@ -84,6 +86,7 @@ def test_a_folder_is_named_after_itself():
     assert resolve(make_config("recipe=folder", "dataset.root=some/where")).dataset.name == "where"
 
 
+@pytest.mark.slow
 def test_identity_is_that_of_the_science():
     base = run_id(make_config())
     same = [

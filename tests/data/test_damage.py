@@ -22,7 +22,7 @@ from PIL import Image
 
 from src.config.validate import resolve
 from src.data.datasets import read_data
-from src.data.images import check_image, read_image
+from src.data.images import examine_image, read_image
 from src.data.records import ImageRecord
 from src.training.data_check import look_at_data
 from src.utils.errors import UserError
@@ -65,6 +65,7 @@ def test_good_folders_are_read_without_a_warning(layout, data):
         check(folder, [reads()], quiet=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 @some_folders
 @given(data=st.data())
@@ -146,7 +147,8 @@ def read(folder: Folder) -> tuple[list[ImageRecord], list[ImageRecord], list[str
         "auto", str(folder.root), train="train", test="test", classes=folder.classes if folder.given_classes else None
     )
     for record in [*train, *test]:
-        check_image(record)
+        for oddity in examine_image(record):
+            logging.getLogger("src.data").warning("%s %s", record.path, oddity)
     look_at_data(configuration(), train, test, classes, log=True)
     return train, test, classes
 

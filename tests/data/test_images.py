@@ -1,12 +1,10 @@
 """Reading one image rightly."""
 
-import logging
-
 import numpy as np
 import pytest
 from PIL import Image
 
-from src.data.images import TO_STORED, check_image, examine_image, read_header, read_image
+from src.data.images import TO_STORED, examine_image, read_header, read_image
 from src.data.records import DataError, make_record
 from src.data.voc import read_voc
 from tests.data.voc_folder import add_image, object_xml
@@ -149,15 +147,13 @@ def test_black_and_white_become_0_and_255(save, name):
     assert pixels(save(image, name))[0, [0, 29]].tolist() == [[255] * 3, [0] * 3]
 
 
-def test_of_several_frames_the_first_is_read_and_the_others_named(save, caplog):
+def test_of_several_frames_the_first_is_read_and_the_others_named(save):
     frames = [Image.new("L", (30, 20), grey) for grey in (50, 150)]
     for name in ("a.gif", "a.tif", "a.webp", "a.png"):
         options = {"lossless": True} if name == "a.webp" else {}
         path = save(frames[0], name, save_all=True, append_images=frames[1:], **options)
         assert np.abs(pixels(path).astype(int) - 50).max() <= 1
-        with caplog.at_level(logging.WARNING):
-            check_image(record_of(path))
-        assert f"{path} holds 2 frames or pages, of which the first is used" in caplog.text
+        assert examine_image(record_of(path)) == ["holds 2 frames or pages, of which the first is used"]
 
 
 def test_a_wrong_suffix_does_not_matter(save):
@@ -169,7 +165,7 @@ def test_images_of_many_pixels_are_refused_with_what_to_do(save, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400)  # warns above 400 and refuses above 800
     assert np.array_equal(pixels(path), NOISE)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200)
-    for look in (read_header, lambda path: check_image(record_of(path))):
+    for look in (read_header, lambda path: examine_image(record_of(path))):
         with pytest.raises(DataError, match=r"a\.png has more than .* million pixels; cut it into tiles"):
             look(path)
 
@@ -177,12 +173,12 @@ def test_images_of_many_pixels_are_refused_with_what_to_do(save, monkeypatch):
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.bmp", "a.webp", "a.tif", "a.gif", "a.ppm", "a.jp2"])
 def test_truncated_files_are_named(save, name):
     path = save(NOISE, name)
-    check_image(record_of(path))
+    examine_image(record_of(path))
     whole = path.read_bytes()
     for length in (len(whole) // 2, 12, 1):
         path.write_bytes(whole[:length])
         with pytest.raises(DataError, match=rf"{name} cannot be read as an image.*; replace it"):
-            check_image(record_of(path))
+            examine_image(record_of(path))
 
 
 def test_a_changed_byte_in_a_png_file_is_found(save):
@@ -191,7 +187,7 @@ def test_a_changed_byte_in_a_png_file_is_found(save):
     data[-25] ^= 1  # in the checksum of the pixels
     path.write_bytes(data)
     with pytest.raises(DataError, match=r"a\.png cannot be read"):
-        check_image(record_of(path))
+        examine_image(record_of(path))
 
 
 @pytest.mark.parametrize(("content", "problem"), [(b"", "it is empty"), (b"<html>not here</html>", "it is no image")])
@@ -206,7 +202,7 @@ def test_missing_files_and_folders_are_named(tmp_path):
     (tmp_path / "b.jpg").mkdir()
     for name in ("a.jpg", "b.jpg"):
         with pytest.raises(DataError, match=f"{name} cannot be read as an image"):
-            check_image(record_of(tmp_path / name))
+            examine_image(record_of(tmp_path / name))
 
 
 def test_another_size_than_the_annotations_is_named(save):

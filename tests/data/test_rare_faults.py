@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from src.data.coco.reader import read_coco
-from src.data.images import check_image, read_image
+from src.data.images import examine_image, read_image
 from src.data.records import DataError, make_record
 from src.data.voc.reader import read_voc
 from src.data.yolo.reader import read_yolo
@@ -45,10 +45,10 @@ def test_a_jpeg_2000_file_without_its_last_tiles(tmp_path):
     path = tmp_path / "a.jp2"
     record = make_record("a", path, (64, 64), [], [])
     write_file(path, content)
-    check_image(record)
+    examine_image(record)
     write_file(path, content[: content.rfind(b"\xff\x90") + 2])  # within the last tile's head
     with pytest.raises(DataError, match=r"a\.jp2 is cut off"):
-        check_image(record)
+        examine_image(record)
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,7 @@ def test_a_complete_set_is_left_alone(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_objects_vary_in_number_size_and_visibility(shapes_folder, caplog):
     with caplog.at_level(logging.WARNING):
         records = read_voc(shapes_folder, "train+test")
@@ -96,6 +97,7 @@ def test_train_and_test_have_all_classes(shapes_folder):
     assert voc_classes(shapes_folder, "train") == voc_classes(shapes_folder, "test") == sorted(OUTLINES)
 
 
+@pytest.mark.slow
 def test_boxes_are_tight_and_difficult_means_hidden():
     unhidden = 0
     for seed in range(40):

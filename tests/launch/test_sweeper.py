@@ -60,6 +60,7 @@ def test_a_sweep_composes_at_every_recipe_and_for_any_seeds(sweep, recipe):
     assert {job.config.recipe for job in jobs_of_seeds} == {recipe}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("module", list(PROGRAMS))
 def test_a_preset_composes_and_requests_resources_of_slurm(preset, module):

@@ -16,6 +16,9 @@ CASES |= {
     "focal with gamma below 1": ("focal_loss", {"gamma": 0.5}),
     "ohem": ("ohem_loss", {"negatives_per_positive": 2}),
 }
+by_case = pytest.mark.parametrize(
+    "case", [case if case in ("ap piecewise", "ohem") else pytest.param(case, marks=pytest.mark.slow) for case in CASES]
+)
 MODULES = {"APLoss": {}, "AUCLoss": {}, "APApproximateGradientLoss": {}, "APStructuredHingeLoss": {}, "FocalLoss": {}}
 
 
@@ -52,7 +55,7 @@ def gradients(model, loss):
     return [parameter.grad.clone() for parameter in model.parameters()]
 
 
-@pytest.mark.parametrize("case", CASES)
+@by_case
 def test_a_model_with_a_loss_compiles_once_and_whole(case):
     name, options = CASES[case]
     model = model_for(name)
@@ -80,7 +83,7 @@ def test_a_module_compiles_too(name):
     assert counters["stats"]["unique_graphs"] == 1 and not counters["graph_break"], dict(counters)
 
 
-@pytest.mark.parametrize("case", CASES)
+@by_case
 def test_errors_and_special_values_are_those_of_eager(case):
     name, options = CASES[case]
     function = getattr(losses, name)

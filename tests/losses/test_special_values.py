@@ -50,7 +50,13 @@ def ohem_loss_of_entries(logits, targets, negatives_per_positive=1000):
 
 
 LOSSES = RANKING | FOCAL | {"ohem": (ohem_loss_of_entries, {})}
-DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
+# All pass through the same code: two stand for them in the inner loop.
+DTYPES = [
+    torch.float32,
+    torch.bfloat16,
+    pytest.param(torch.float64, marks=pytest.mark.slow),
+    pytest.param(torch.float16, marks=pytest.mark.slow),
+]
 # Few trivial negatives, and so many that they are left out.
 PROBLEMS = {
     "few trivial": ([0.5, -1.0, 1.0, 0.25, 2.0, -0.5, 0.5, 3.0], [1, 0, 0, -1, 1, 0, -1, 0]),
@@ -172,7 +178,7 @@ REFERENCES = {
 }
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64], ids=str)
+@by_dtype
 @pytest.mark.parametrize("name", [name for name in RANKING if name != "bucketed"])
 def test_finite_extremes_give_the_right_value_or_an_error(name, dtype):
     """The largest and smallest numbers of a dtype, also in ties: never NaN, never a silent zero."""
@@ -215,7 +221,7 @@ def test_scores_of_few_digits_for_delta_are_right_or_refused():
             assert update[0].item() == pytest.approx(-expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@by_dtype
 @pytest.mark.parametrize("step", ["piecewise", "sigmoid"])
 def test_a_slope_is_never_silently_zero(step, dtype):
     """Positives all over the digits of a dtype, each below a negative of nearly its score."""

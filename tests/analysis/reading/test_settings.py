@@ -90,6 +90,7 @@ def test_printed_commands_can_be_pasted_whatever_the_folder_is_called(folder):
         assert config.dataset.root == folder and run_id(config) == logged.run_id
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -140,6 +141,7 @@ def test_a_recipe_that_has_changed_makes_another_setting_with_the_same_words():
     assert names == ["recipe=mini # schedule.epochs=12", "recipe=mini # schedule.epochs=9"]
 
 
+@pytest.mark.slow
 def test_losses_that_a_recipe_trains_at_different_learning_rates_are_one_setting():
     bccd = ("recipe=bccd", "dataset.root=BCCD")
     words = [
@@ -159,6 +161,7 @@ def test_losses_that_a_recipe_trains_at_different_learning_rates_are_one_setting
     assert [made_by(*pasted(command_of(run))) for run in runs] == [run.run_id for run in runs]
 
 
+@pytest.mark.slow
 def test_values_given_by_hand_that_are_the_usual_ones_make_no_other_setting():
     runs = [
         run("loss=ap"),

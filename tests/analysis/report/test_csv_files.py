@@ -60,6 +60,7 @@ def test_each_verdict_has_a_row():
     assert (rows[2]["verdict"], rows[2]["missing"], rows[2]["commands"]) == ("", "all", "python -m src.run")
 
 
+@pytest.mark.slow
 def test_commands_and_settings_are_read_as_they_were_written():
     contents = odd_contents()
     runs = read_rows(runs_to_csv(contents.runs, contents.commands))

@@ -21,6 +21,7 @@ def test_pictures_are_fit_for_print(written):
     assert (written / "table1.pdf").read_bytes().startswith(b"%PDF")
 
 
+@pytest.mark.slow
 def test_panels_for_the_page_have_its_ink_and_unique_ids(tmp_path):
     draw_artefact(sample_artefact(panels=[sample_panel(), sample_panel("other")]), tmp_path)
     svgs = [(tmp_path / f"table1-{name}.svg").read_text() for name in ("curve", "other")]
@@ -34,6 +35,7 @@ def test_panels_for_the_page_have_its_ink_and_unique_ids(tmp_path):
     assert Image.open(tmp_path / "table1.png").width == 2100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [r"$\frac$ $x_$", "$a$", ODD_NAME])
 def test_text_in_figures_is_no_mathematics(text, tmp_path):
     curve = sample_panel()
@@ -51,6 +53,7 @@ def test_text_in_figures_is_no_mathematics(text, tmp_path):
     assert axes[0].get_title(loc="left") == text
 
 
+@pytest.mark.slow
 def test_powers_of_ten_on_an_axis_are_mathematics(tmp_path):
     curve = sample_panel(ys=(1.0, 1000.0))
 

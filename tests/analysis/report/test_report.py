@@ -70,6 +70,7 @@ def test_links_between_files_have_targets(written):
     assert run_anchor("a.b") != run_anchor("a-b") and re.fullmatch(r"[\w.-]+", run_anchor("a b/ü"))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Glyph")
 def test_odd_characters_break_no_format(tmp_path):
     folder = tmp_path / "report"
