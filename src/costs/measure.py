@@ -1,7 +1,9 @@
 """Time and peak memory of functions on problems."""
 
+import atexit
 import contextlib
 import ctypes
+import gc
 import multiprocessing
 import statistics
 from collections.abc import Callable, Iterable
@@ -118,10 +120,13 @@ def peak_memory_of_functions(names: list[str], size: ProblemSize, device: torch.
 
 def separate_process() -> ProcessPoolExecutor:
     """Return the pool of a fresh process in which `peak_memory` is repeatable."""
-    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _return_freed_memory_at_once)
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _make_peaks_repeatable)
 
 
-def _return_freed_memory_at_once() -> None:
+def _make_peaks_repeatable() -> None:
+    # The garbage collector runs before each measurement, and need not go through all of torch's objects each time.
+    gc.freeze()
+    atexit.register(gc.unfreeze)  # or modules complain of what is left
     # glibc keeps freed blocks below a threshold, which grows to 32 MiB as they are freed. What is resident would then
     # depend on all that went before. With a fixed threshold every tensor above it is mapped and unmapped separately.
     mmap_threshold = -3

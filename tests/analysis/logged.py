@@ -7,13 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from analysis.reading.runs import Run, make_run
 from src.config.command import command_line
 from src.config.identity import identity, run_id
 from src.config.registry import METHODS
 from src.config.validate import resolve
+from src.launch.compose import Job
 from src.utils import paths
 from tests.support.configurations import make_config
 from tests.support.programs import own_environment
@@ -35,8 +36,13 @@ Rows = list[tuple[int, dict[str, Any]]]
 
 @functools.cache
 def _composed(overrides: tuple[str, ...]) -> str:
-    composed = resolve(make_config(*overrides), overrides, command_line("src.run", overrides))
-    return json.dumps(OmegaConf.to_container(composed) | {"run_id": run_id(composed), "identity": identity(composed)})
+    return json.dumps(_as_logged(make_config(*overrides), overrides))
+
+
+def _as_logged(config: DictConfig, overrides: tuple[str, ...]) -> dict[str, Any]:
+    composed = resolve(config, overrides, command_line("src.run", overrides))
+    logged: Any = OmegaConf.to_container(composed)
+    return logged | {"run_id": run_id(composed), "identity": identity(composed)}
 
 
 def config_of(*overrides: str, **changes: Any) -> dict[str, Any]:
@@ -45,7 +51,17 @@ def config_of(*overrides: str, **changes: Any) -> dict[str, Any]:
     Args:
         changes: by key, values that are added to the configuration, the identity and the command.
     """
-    config = json.loads(_composed(overrides))
+    return _with_place(json.loads(_composed(overrides)), changes)
+
+
+def config_of_job(job: Job) -> dict[str, Any]:
+    """Return the configuration of a run of a sweep as it is logged."""
+    overrides = tuple(sorted(word for word in job.overrides if not word.startswith("sweeps=")))
+    return _with_place(_as_logged(job.config, overrides), {})
+
+
+def _with_place(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Add where and on what a run was made."""
     environment = {"device": "x86_64 CPU", "threads": 2, "git_commit": "0" * 40, "git_dirty": False, "host": "here"}
     if config["dataset"]["format"] == "shapes":
         config["dataset"]["root"] = "shapes"

@@ -17,6 +17,7 @@ from src.launch.sweep_records import recorded_sweeps, save_record
 from src.launch.sweep_runs import expand_sweep
 from src.utils import paths
 from tests.support.configurations import compose_sweep, make_config
+from tests.support.exhaustive import EXHAUSTIVE
 from tests.support.programs import run_python
 
 SWEEPS = sorted(path.stem for path in paths.SWEEPS.glob("*.yaml"))
@@ -45,11 +46,11 @@ def test_a_sweep_has_no_run_twice_and_opens_with_its_command_and_number_of_runs(
 SWEEPS_OF_RUN = [name for name in SWEEPS if program_of_sweep(name) == "src.run"]
 
 
-# A recipe is composed alike in all sweeps.
+# Recipes and seeds are composed alike in all sweeps.
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("sweep", "recipe"),
-    [*((sweep, "mini") for sweep in SWEEPS_OF_RUN), *(("table1", recipe) for recipe in RECIPES[1:])],
+    [*((sweep, "mini") for sweep in SWEEPS_OF_RUN * EXHAUSTIVE), *(("table2", recipe) for recipe in RECIPES)],
 )
 def test_a_sweep_composes_at_every_recipe_and_for_any_seeds(sweep, recipe):
     _, _, jobs = compose_sweep(f"sweeps={sweep}")

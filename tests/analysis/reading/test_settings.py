@@ -14,8 +14,8 @@ from src.config.identity import run_id
 from src.config.validate import resolve
 from src.launch.sweep_runs import expand_sweep
 from src.utils import paths
-from tests.analysis.logged import config_of, rows_of, run_of
-from tests.support.configurations import make_config
+from tests.analysis.logged import config_of, config_of_job, rows_of, run_of
+from tests.support.configurations import compose_sweep, make_config
 from tests.support.exhaustive import EXHAUSTIVE
 
 SWEEPS = sorted(path.stem for path in paths.ROOT.glob("sweeps/*.yaml") if path.stem != "proposition1")
@@ -56,10 +56,9 @@ def run(*words, **changes):
     "sweep, overrides", [(sweep, OVERRIDES[0]) for sweep in SWEEPS] + [(sweep, OVERRIDES[1]) for sweep in OF_VOC]
 )
 def test_an_artefact_consists_of_its_sweeps_runs_and_names_a_missing_one(sweep, overrides):
-    runs = []
-    for name, words in expanded(f"sweeps={sweep}", *overrides, "seed=0,1").items():
-        runs.append(run(*sorted(word for word in words if not word.startswith("sweeps="))))
-        assert runs[-1].run_id == name
+    _, _, jobs = compose_sweep(f"sweeps={sweep}", *overrides, "seed=0,1")
+    runs = [run_of(config_of_job(job), rows_of(30.0)) for job in jobs]
+    assert [run.run_id for run in runs] == [job.directory.name for job in jobs]
     (artefact,) = build([sweep], Runs(runs))
     section = artefact.sections[0]
     assert set(section.run_ids) == {run.run_id for run in runs}
