@@ -99,7 +99,7 @@ def one_line_refusals() -> Iterator[None]:
         with contextlib.redirect_stderr(io.StringIO()):
             yield
     except FailedJobError as error:
-        prefixes = r"^sbatch: (error|fatal): |Batch job submission failed: |Unable to allocate resources: "
+        prefixes = r"^sbatch: ((error|fatal): )?|Batch job submission failed: |Unable to allocate resources: "
         lines = [re.sub(prefixes, "", line).strip() for line in str(error).splitlines()]
         reason = "; ".join(dict.fromkeys(line for line in lines if line and "Try" not in line))
         if re.search(CONTROLLER, reason):

@@ -147,7 +147,7 @@ class SlurmLauncher(Launcher):
                 name=" ".join([job.directory.name, *(word for word in job.overrides if word not in common)]),
             )
             runs.append(run)
-        with one_line_refusals(), environment_of_jobs(self.parameters):
+        with environment_of_jobs(self.parameters), one_line_refusals():
             submitted = self._executor(code).submit_array(runs)
         for job, slurm_job in zip(jobs, submitted, strict=True):
             note = {
