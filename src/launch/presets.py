@@ -1,5 +1,6 @@
 """The files of sweeps/ and slurm/, chosen by `sweeps=NAME` and `slurm=NAME`."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
@@ -9,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from src.config.identity import flatten, to_plain
 from src.utils import paths
 from src.utils.errors import UserError
 
@@ -51,17 +53,32 @@ def check_presets(arguments: Iterable[str]) -> None:
             raise UserError(f"{argument}: {files[name]} {problem}")
 
 
-def check_launcher(choices: DictConfig) -> None:
-    """Raise a UserError if the chosen file of slurm/ leaves the sweep to this machine.
+def check_chosen(master: DictConfig) -> None:
+    """Raise a UserError if the chosen files of sweeps/ and slurm/ do not have the effect that they are to have.
 
     Args:
-        choices: of groups, as Hydra has them.
+        master: a configuration composed with them, with Hydra's part.
     """
+    choices = master.hydra.runtime.choices
     if choices.get("slurm") and choices["hydra/launcher"] == "basic":
         raise UserError(
             f"slurm={choices.slurm}: slurm/{choices.slurm}.yaml does not choose the launcher, so that the sweep would "
             "run here. It must begin with defaults: [override /hydra/launcher: slurm]"
         )
+    overridden = [word.lstrip("+").partition("=")[0] for words in master.hydra.overrides.values() for word in words]
+    composed = flatten(to_plain(master, resolve=False))
+    for group in GROUPS:
+        if not choices.get(group):
+            continue
+        (file,) = (file for file in _files(group) if file.stem == choices[group])
+        content = OmegaConf.load(file)
+        content.pop("defaults", None)
+        for key, value in flatten(to_plain(content, resolve=False)).items():
+            if str(composed.get(key)) != str(value) and not any(f"{key}.".startswith(f"{k}.") for k in overridden):
+                raise UserError(
+                    f"{group}={file.stem}: {file} has {key}={value}, but the result is {composed.get(key)}. In its "
+                    "`defaults`, _self_ must come last"
+                )
 
 
 def _files(group: str) -> list[Path]:
@@ -76,6 +93,10 @@ def _read(file: Path) -> DictConfig | str:
         return f"is no valid YAML: {' '.join(str(error).split())}"
     except (OSError, UnicodeError) as error:
         return f"cannot be read: {error}"
+    # YAML 1.1 reads 24:00:00 as a number to the base of 60.
+    time = re.search(r":\s+([1-9]\d*(:[0-5]?\d)+)\s*([,}#\n]|$)", file.read_text())
+    if time:
+        return f"has {time[1]}, which YAML takes for a number: put it in quotes; timeout_min is a number of minutes"
     if not isinstance(node, DictConfig):
         return "must consist of `key: value`"
     return node if node else "is empty"

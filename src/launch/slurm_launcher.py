@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -149,16 +150,15 @@ class SlurmLauncher(Launcher):
             runs.append(run)
         with environment_of_jobs(self.parameters), one_line_refusals():
             submitted = self._executor(code).submit_array(runs)
-        for job, slurm_job in zip(jobs, submitted, strict=True):
-            note = {
-                "job": slurm_job.job_id,
-                "program": self._program.module,
-                "overrides": job.overrides,
-                "time": time.time(),
-                "code": str(code),
-                "log": str(slurm_job.paths.stdout),
-            }
-            write_json(job.directory / "submitted.json", note)
+        common_note = {"program": self._program.module, "time": time.time(), "code": str(code)}
+        written = []
+        with ThreadPoolExecutor(8) as pool:  # on a file server, each file takes its time to be safe
+            for job, slurm_job in zip(jobs, submitted, strict=True):
+                note = {"job": slurm_job.job_id, **common_note, "overrides": job.overrides}
+                note["log"] = str(slurm_job.paths.stdout)
+                written.append(pool.submit(write_json, job.directory / "submitted.json", note))
+        for one in written:
+            one.result()  # or its error
         array = submitted[0].job_id.partition("_")[0]
         print(f"{len(jobs)} submitted as job {array}; `python -m src.status` shows their progress", flush=True)
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from src.launch import plugin
 from src.launch.compose import sweep_jobs
-from src.launch.presets import check_launcher
+from src.launch.presets import check_chosen
 from src.launch.program import program_of_config
 from src.launch.slurm_launcher import SlurmLauncher
 from src.launch.sweep_records import SweepRecord, config_version, run_command, save_record
@@ -51,7 +51,7 @@ class UnionSweeper(Sweeper):
         self._loader, self._config = hydra_context.config_loader, config
         with exit_on_user_error():
             self._program = program_of_config(config)
-            check_launcher(config.hydra.runtime.choices)
+            check_chosen(config)
             self._launcher = Plugins.instance().instantiate_launcher(
                 hydra_context=hydra_context, task_function=task_function, config=config
             )

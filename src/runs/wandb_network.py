@@ -1,6 +1,7 @@
 """Whether W&B's server can be reached, which W&B itself takes a minute and a half to find out."""
 
 import functools
+import http.client
 import os
 import ssl
 import threading
@@ -38,7 +39,7 @@ def _problem() -> str | None:
         try:
             urllib.request.urlopen(url, timeout=WITHIN_S).close()
             outcome.append(None)
-        except urllib.error.HTTPError:
+        except (urllib.error.HTTPError, http.client.HTTPException):  # an answer, if only to say no
             outcome.append(None)
         except urllib.error.URLError as error:
             # W&B's own client may trust other certificates than Python does.

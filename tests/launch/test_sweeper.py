@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 from src.config.identity import run_id
 from src.config.linear import resolve_linear
 from src.config.validate import plain_config, resolve
-from src.launch.compose import sweep_jobs
+from src.launch.compose import Composer, sweep_jobs
+from src.launch.compose import _combinations as combinations_of
 from src.launch.program import PROGRAMS, program_of_sweep
 from src.launch.sweep_records import recorded_sweeps, save_record
 from src.launch.sweep_runs import expand_sweep
@@ -81,6 +82,18 @@ def test_composing_is_as_hydra_composes():
     _, _, (job,) = compose_sweep(*overrides)
     assert job.config == plain_config(make_config(*overrides))
     assert job.directory.name == run_id(make_config(*overrides))
+
+
+def test_composing_many_leaves_nothing_of_one_in_the_next():
+    """Of the same keys, values replace each other in one configuration; others begin with a new one."""
+    master, _, _ = compose_sweep()
+    with initialize_config_dir(str(paths.CONF), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        for arguments in (["dataset.classes=[a,b],null", "batch_size=2,${seed}", "seed=3"], ["+loss.x={a:1},{b:2}"]):
+            compose = Composer(loader, master)
+            jobs = [compose.job(overrides) for overrides in combinations_of(loader, master.hydra.sweeper, arguments)]
+            assert len({str(job.config) for job in jobs}) == len(jobs) > 1
+            assert jobs == [Composer(loader, master).job(job.overrides) for job in jobs]
 
 
 def test_runs_that_differ_in_unused_options_only_are_one_run():
