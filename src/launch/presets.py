@@ -71,10 +71,11 @@ def check_chosen(master: DictConfig) -> None:
         if not choices.get(group):
             continue
         (file,) = (file for file in _files(group) if file.stem == choices[group])
-        content = OmegaConf.load(file)
-        content.pop("defaults", None)
-        for key, value in flatten(to_plain(content, resolve=False)).items():
-            if str(composed.get(key)) != str(value) and not any(f"{key}.".startswith(f"{k}.") for k in overridden):
+        content = to_plain(OmegaConf.load(file), resolve=False)
+        for key, value in flatten(content).items():
+            if key == "defaults" or any(f"{key}.".startswith(f"{other}.") for other in overridden):
+                continue
+            if str(composed.get(key)) != str(value):
                 raise UserError(
                     f"{group}={file.stem}: {file} has {key}={value}, but the result is {composed.get(key)}. In its "
                     "`defaults`, _self_ must come last"

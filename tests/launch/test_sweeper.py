@@ -89,11 +89,14 @@ def test_composing_many_leaves_nothing_of_one_in_the_next():
     master, _, _ = compose_sweep()
     with initialize_config_dir(str(paths.CONF), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
+        compose = Composer(loader, master)
         for arguments in (["dataset.classes=[a,b],null", "batch_size=2,${seed}", "seed=3"], ["+loss.x={a:1},{b:2}"]):
-            compose = Composer(loader, master)
             jobs = [compose.job(overrides) for overrides in combinations_of(loader, master.hydra.sweeper, arguments)]
             assert len({str(job.config) for job in jobs}) == len(jobs) > 1
-            assert jobs == [Composer(loader, master).job(job.overrides) for job in jobs]
+            for job in jobs:
+                fresh = Composer(loader, master)
+                fresh._composed.update(compose._composed)  # of which it makes a copy
+                assert job == fresh.job(job.overrides)
 
 
 def test_runs_that_differ_in_unused_options_only_are_one_run():
