@@ -114,10 +114,14 @@ class SlurmLauncher(Launcher):
         if "%" in str(outputs):
             raise UserError(f"outputs={outputs}: SLURM replaces % in the names of its logs; choose a folder without it")
         minutes, delay = self.parameters["timeout_min"], self.parameters["signal_delay_s"]
-        if minutes * 60 <= delay:
+        if not 0 < delay < 60 * minutes:
             raise UserError(
-                f"hydra.launcher.timeout_min={minutes} must be more than hydra.launcher.signal_delay_s={delay}: a run "
-                "saves a checkpoint and is queued again so long before its end"
+                f"hydra.launcher.signal_delay_s={delay} must be more than 0 and less than hydra.launcher.timeout_min="
+                f"{minutes}: so long before its end, a run saves a checkpoint and is queued again"
+            )
+        if self.parameters["array_parallelism"] < 1:
+            raise UserError(
+                f"hydra.launcher.array_parallelism={self.parameters['array_parallelism']} must be greater than 0"
             )
 
     def _check_processes(self, config: Mapping[str, Any]) -> None:
@@ -218,9 +222,11 @@ def _reason_in_data(directory: Path, config: Mapping[str, Any], look: Callable[.
 def _queued_jobs() -> set[str]:
     """Return the ids of this user's pending and running jobs, those of arrays as 12_3."""
     command = ["squeue", "--me", "--noheader", "--array", "--format=%i"]
+    # Variables such as SQUEUE_STATES would hide some of them.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SQUEUE_")}
     try:
         # Clients wait for ever for a controller that is down.
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        answer = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
     except FileNotFoundError:
         raise UserError("there is no squeue here: submit from a machine of the SLURM cluster") from None
     except subprocess.TimeoutExpired:
