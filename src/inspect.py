@@ -4,14 +4,14 @@ Prints what each split holds, at the resolution the detector is trained at, and 
 file, and a picture of a dozen training samples as the network gets them. Trains nothing.
 """
 
+import dataclasses
 import sys
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from src.config.validate import resolve
 from src.launch.cli import command
-from src.launch.program import Program
+from src.launch.program import PROGRAMS
 
 FOLDER = "inspect"  # in that of all outputs
 
@@ -36,7 +36,7 @@ def main() -> None:
     if {"-m", "--multirun"} & set(words):
         raise SystemExit("error: python -m src.inspect looks at the data of one run; leave out -m")
     sys.argv.append(f"hydra.run.dir=${{outputs}}/{FOLDER}")  # that of the run is left to the run
-    command(inspect, Program("src.inspect", "config", resolve))()
+    command(inspect, dataclasses.replace(PROGRAMS["src.run"], module="src.inspect"))()
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 def run(config: DictConfig) -> Path:
     """Train as a resolved configuration describes, unless that has been done; return the run's folder."""
     from src.runs.attempt import hold_run
+    from src.runs.wandb_network import check_server
     from src.utils.distributed import World
 
     directory, identity = Path(config.outputs, linear_run_id(config)), linear_identity(config)
@@ -31,6 +32,7 @@ def run(config: DictConfig) -> Path:
         bring_up_to_date(directory, name, to_plain(config), identity)
         logger.info("%s is finished: %s", name, directory)
         return directory
+    check_server(config.wandb.mode)
     with hold_run(directory, name, World(), retry=config.retry) as guard:
         if guard is not None:
             descend_and_log(config, directory, name, guard)

@@ -44,8 +44,10 @@ def run(config: DictConfig) -> Path:
                 bring_up_to_date(directory, name, to_plain(config), identity(config), refreshed)
             logger.info("%s is finished: %s", name, directory)
             return directory
+    from src.runs.wandb_network import check_server
     from src.training.experiment import train_and_test
 
+    world.on_main(lambda wait: check_server(config.wandb.mode))
     with hold_run(directory, name, world, retry=config.retry, on_other_data=on_other_data) as guard:
         if guard is not None:
             train_and_test(config, directory, name, world, guard)

@@ -1,11 +1,9 @@
 """Show the state of the paper's tables and figures, of the sweeps that were launched, or of one run."""
 
 import argparse
-import sys
 from pathlib import Path
 
-from hydra.errors import HydraException
-
+from src.launch.cli import exit_on_wrong_configuration
 from src.launch.program import PROGRAMS, program_of_sweep
 from src.launch.status_text import describe_run, describe_sweeps
 from src.launch.sweep_runs import expand_sweep, labelled_sweeps
@@ -49,7 +47,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with exit_on_wrong_configuration():
         main()
-    except HydraException as error:
-        sys.exit(f"error: {error}")

@@ -13,15 +13,18 @@ from src.config.registry import LOSS_OPTIONS, LOSSES, METHODS, used_options
 from src.config.schema import Config
 
 
-def run_id(config: DictConfig) -> str:
+def run_id(config: Mapping[str, Any]) -> str:
     """Return the run's id: ten hexadecimal digits that depend on :func:`identity` alone."""
     return digest(identity(config))
 
 
-def identity(config: DictConfig) -> dict[str, Any]:
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what decides a run's numbers: the configuration without paths, logging, workers and unused options.
 
     The same before and after resolution.
+
+    Args:
+        config: composed, resolved, or plain.
     """
     plain = {f.name: to_plain(config[f.name]) for f in fields(Config)}
     # One process ranks what it has, which is all.

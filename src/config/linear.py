@@ -1,6 +1,6 @@
 """The schema of conf/linear.yaml, and what makes two runs of `python -m src.linear` the same run."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -57,22 +57,22 @@ def as_experiment(name: str, step: str, delta: float) -> dict[str, Any]:
     }
 
 
-def linear_run_id(config: DictConfig) -> str:
+def linear_run_id(config: Mapping[str, Any]) -> str:
     """Return the run's id: ten hexadecimal digits that depend on :func:`linear_identity` alone."""
     return digest(linear_identity(config))
 
 
-def linear_identity(config: DictConfig) -> dict[str, Any]:
+def linear_identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what decides a run's numbers: its method, problem and steps, without the keys that these do not use."""
-    method, problem = to_plain(config.method), to_plain(config.problem)
+    method, problem = to_plain(config["method"]), to_plain(config["problem"])
     unused = {"step", "delta"} - set(used_options(as_experiment(method["name"], method["step"], method["delta"])))
     method = {key: value for key, value in method.items() if key not in unused}
     if problem["name"] == "local_optimum":
         problem = {"name": problem["name"]}
-    return {"method": method, "problem": problem, "steps": config.steps}
+    return {"method": method, "problem": problem, "steps": config["steps"]}
 
 
-def resolve_linear(config: DictConfig, overrides: Iterable[str] = (), typed: str = "") -> DictConfig:
+def resolve_linear(config: Mapping[str, Any], overrides: Iterable[str] = (), typed: str = "") -> DictConfig:
     """Return the configuration with every reference resolved and every choice a plain string.
 
     Arguments and the added `command` are those of :func:`src.config.validate.resolve`.
@@ -80,18 +80,22 @@ def resolve_linear(config: DictConfig, overrides: Iterable[str] = (), typed: str
     Raises:
         UserError: a key, which the message names, has an impossible value.
     """
-    known = linear_identity(config)
+    return DictConfig(check_linear(to_plain(config), overrides, typed))
+
+
+def check_linear(plain: Mapping[str, Any], overrides: Iterable[str] = (), typed: str = "") -> dict[str, Any]:
+    """Return a plain configuration with `command`; arguments and errors are those of :func:`resolve_linear`."""
+    known = linear_identity(plain)
     for group in ("method", "problem"):
         for key in {"delta", "learning_rate", "dimensions", "positives", "negatives", "margin"} & known[group].keys():
             if not 0 < known[group][key] < float("inf"):
                 raise UserError(f"{group}.{key}={known[group][key]} must be greater than 0 and finite")
     if not 0 <= known["problem"].get("start_scale", 0) < float("inf"):
-        raise UserError(f"problem.start_scale={config.problem.start_scale} must be at least 0 and finite")
+        raise UserError(f"problem.start_scale={plain['problem']['start_scale']} must be at least 0 and finite")
     if not 0 <= known["problem"].get("seed", 0) < 2**63:
-        raise UserError(f"problem.seed={config.problem.seed} must be from 0 to 2^63 − 1")
-    if config.steps < 0:
-        raise UserError(f"steps={config.steps} must be at least 0")
-    plain = to_plain(config)
+        raise UserError(f"problem.seed={plain['problem']['seed']} must be from 0 to 2^63 − 1")
+    if plain["steps"] < 0:
+        raise UserError(f"steps={plain['steps']} must be at least 0")
     words = canonical_words(overrides, {"outputs", "retry", "wandb", "sweeps", "slurm", "hydra"})
-    plain.setdefault("command", {"canonical": command_line("src.linear", words), "typed": typed})
-    return DictConfig(plain)
+    command = {"canonical": command_line("src.linear", words), "typed": typed}
+    return {**plain, "command": plain.get("command", command)}

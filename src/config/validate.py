@@ -5,7 +5,8 @@ import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError
 
 from src.config.command import canonical_words, command_line
 from src.config.identity import flatten, keys_not_in_identity, to_plain
@@ -18,34 +19,56 @@ from src.utils.errors import UserError
 KEPT_IN_COMMANDS = {"recipe", "dataset.root", "dataset.format"}
 
 
-def resolve(config: DictConfig, overrides: Iterable[str] = (), typed: str = "") -> DictConfig:
+def resolve(config: Mapping[str, Any], overrides: Iterable[str] = (), typed: str = "") -> DictConfig:
     """Return the configuration with every reference resolved and every choice a plain string.
 
     It also holds `command`, how the run is made, and `by_loss`, the values that its recipe has for each loss. Resolving
     a resolved configuration checks it and changes nothing.
 
     Args:
+        config: composed, or as :func:`plain_config` returns it.
         overrides: that the configuration was composed of.
         typed: the command line as it was typed.
 
     Raises:
         UserError: a key, which the message names, has no value or an impossible one.
     """
-    missing = OmegaConf.missing_keys(config)
-    if missing:
-        raise UserError(f"no value given for {', '.join(sorted(missing))}: add KEY=VALUE to the command line")
-    if config.loss.name not in LOSSES:
-        raise UserError(f"loss.name={config.loss.name}: no such loss; there are {', '.join(LOSSES)}")
-    if config.method.name not in METHODS:
-        raise UserError(f"method.name={config.method.name}: no such method; there are {', '.join(METHODS)}")
-    plain = to_plain(config)
-    _check_values(plain)
+    return DictConfig(check(plain_config(config) if isinstance(config, DictConfig) else config, overrides, typed))
+
+
+def plain_config(config: DictConfig) -> dict[str, Any]:
+    """Return a composed configuration with its references resolved, and `by_loss`; its values are not checked.
+
+    Raises:
+        UserError: a reference is to a key without a value.
+    """
+    try:
+        plain = to_plain(config)
+    except InterpolationToMissingValueError:
+        raise UserError(_no_value(OmegaConf.missing_keys(config))) from None
     plain.setdefault("by_loss", _values_by_loss(config))
-    plain.setdefault("command", {"canonical": _canonical_command(plain, overrides), "typed": typed})
-    return DictConfig(plain)
+    return plain
 
 
-def _check_values(config: dict[str, Any]) -> None:
+def check(plain: Mapping[str, Any], overrides: Iterable[str] = (), typed: str = "") -> dict[str, Any]:
+    """Return a plain configuration with `command`; arguments and errors are those of :func:`resolve`."""
+    missing = [key for key, value in flatten(plain).items() if value == MISSING]
+    if missing:
+        raise UserError(_no_value(missing))
+    if plain["loss"]["name"] not in LOSSES:
+        raise UserError(f"loss.name={plain['loss']['name']}: no such loss; there are {', '.join(LOSSES)}")
+    if plain["method"]["name"] not in METHODS:
+        raise UserError(f"method.name={plain['method']['name']}: no such method; there are {', '.join(METHODS)}")
+    _check_values(plain)
+    command = {"canonical": _canonical_command(plain, overrides), "typed": typed}
+    return {**plain, "command": plain.get("command", command)}
+
+
+def _no_value(keys: Iterable[str]) -> str:
+    return f"no value given for {', '.join(sorted(keys))}: add KEY=VALUE to the command line"
+
+
+def _check_values(config: Mapping[str, Any]) -> None:
     values = flatten(config)
     unused = set(LOSS_OPTIONS) - set(used_options(config))
     check_ranges({key: value for key, value in values.items() if key.partition(".")[0] not in unused})
@@ -78,7 +101,7 @@ def check_batch_norm(config: Mapping[str, Any], images: int) -> None:
         )
 
 
-def _canonical_command(plain: dict[str, Any], overrides: Iterable[str]) -> str:
+def _canonical_command(plain: Mapping[str, Any], overrides: Iterable[str]) -> str:
     """Return the command that makes exactly this run: what does not change its numbers is left out."""
     unused = set(LOSS_OPTIONS) - set(used_options(plain))
     left_out = (keys_not_in_identity() - KEPT_IN_COMMANDS) | unused | {"sweeps", "slurm", "hydra"}
@@ -99,15 +122,25 @@ def _processes_of_recipe(name: str) -> int | None:
     return OmegaConf.select(OmegaConf.load(file), "processes") if file.is_file() else None
 
 
+_evaluated: dict[tuple[str, str], dict[str, Any]] = {}  # by key and text, as evaluating takes long
+
+
 def _values_by_loss(config: DictConfig) -> dict[str, dict[str, Any]]:
     """Return the keys whose values the recipe gives by loss, each with the value for every loss."""
     raw = flatten(to_plain(config, resolve=False))
-    keys = [key for key, value in raw.items() if isinstance(value, str) and "${by_loss:" in value]
-    tables: dict[str, dict[str, Any]] = {key: {} for key in keys}
-    if keys:
-        other = copy.deepcopy(config)
-        for loss in LOSSES:
-            other.loss.name = loss
-            for key in keys:
-                tables[key][loss] = OmegaConf.select(other, key)
+    tables = {}
+    for key, text in raw.items():
+        if isinstance(text, str) and "${by_loss:" in text:
+            refers_to_others = text.count("${") > 1
+            if refers_to_others or (key, text) not in _evaluated:
+                _evaluated[key, text] = _evaluate_by_loss(copy.deepcopy(config), key)
+            tables[key] = dict(_evaluated[key, text])
     return tables
+
+
+def _evaluate_by_loss(config: DictConfig, key: str) -> dict[str, Any]:
+    values = {}
+    for loss in LOSSES:
+        config.loss.name = loss
+        values[loss] = OmegaConf.select(config, key)
+    return values

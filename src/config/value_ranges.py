@@ -36,6 +36,10 @@ WANDB_PROJECT = Range(  # as W&B itself demands once a run starts
     "a name of at most 128 characters without / \\ # ? % :",
     lambda name: len(name.strip()) > 0 and len(name) <= 128 and not set(name) & set("/\\#?%:"),
 )
+OUTPUTS = Range(
+    "the name of a folder, in full where the shell does not replace ~",
+    lambda name: len(name.strip()) > 0 and not name.startswith("~"),
+)
 
 RANGES = {
     "batch_size": POSITIVE,
@@ -69,6 +73,7 @@ RANGES = {
     "model.nms_iou": FRACTION,
     "model.max_detections": POSITIVE,
     "wandb.project": WANDB_PROJECT,
+    "outputs": OUTPUTS,
 }
 
 

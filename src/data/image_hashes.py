@@ -24,6 +24,7 @@ from src.data.quick_look import stamp
 from src.data.records import DataError, ImageRecord
 from src.utils.errors import UserError
 from src.utils.files import write_atomically
+from src.utils.paths import cache_folder
 from src.utils.progress import refresh_interval
 
 logger = logging.getLogger(__name__)
@@ -127,9 +128,8 @@ class _Cache:
 
     def __init__(self, root: Path):
         self.root = root
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         name = hashlib.blake2b(os.fsencode(root), digest_size=8).hexdigest()
-        self.file = base / "ap-loss" / f"images-{name}.json"
+        self.file = cache_folder() / "ap-loss" / f"images-{name}.json"
         self.known = self._load()
         self.added: dict[str, Entry] = {}
 

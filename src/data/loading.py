@@ -1,8 +1,12 @@
 """Images and boxes in batches, which do not depend on the number of workers."""
 
 import hashlib
+import re
+import signal
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +19,31 @@ from torchvision.transforms import v2
 from src.data.images import read_image
 from src.data.records import ImageRecord
 from src.data.transforms import pad_image, padded_size
-from src.utils.signals import ignore_signals
+from src.utils.signals import Interrupted, ignore_signals
+
+# Torch's texts for a process that was killed. One that ended by itself has an exit code, or a bus error for lack of
+# shared memory.
+_KILLED = re.compile(r"DataLoader worker \(pid.*\) (exited unexpectedly$|is killed by signal: (Killed|Terminated))")
+
+
+class LoaderKilled(Interrupted):
+    """A process that loads images was killed."""
+
+    def __init__(self) -> None:
+        advice = "lower workers, or on SLURM raise hydra.launcher.mem_gb"
+        reason = f"stopped because a process that loads images was killed, as when memory runs out ({advice})"
+        super().__init__(signal.SIGTERM, reason)
+
+
+@contextmanager
+def interrupted_with_loaders() -> Iterator[None]:
+    """Raise LoaderKilled in place of the errors that torch raises, wherever the program is, when one was killed."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, BrokenProcessPool) or _KILLED.search(str(error).strip()):
+            raise LoaderKilled from error
+        raise
 
 
 @dataclass(frozen=True)

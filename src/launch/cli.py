@@ -3,19 +3,25 @@
 import logging
 import os
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from src.config.command import command_line
 from src.launch.hydra_setup import register
+from src.launch.presets import check_presets
 from src.launch.program import Program
 from src.utils import paths
-from src.utils.errors import UserError, exit_on_user_error
+from src.utils.distributed_env import source_of_processes
+from src.utils.errors import UserError, explain
 from src.utils.signals import Interrupted
 
 logger = logging.getLogger(__name__)
@@ -24,7 +30,7 @@ logger = logging.getLogger(__name__)
 def command(run: Callable[[DictConfig], Any], program: Program) -> Callable[[], None]:
     """Return the main function of a program, which composes a configuration, or those of a sweep, and runs each.
 
-    User errors print without a traceback. If a run of a sweep fails, the sweep continues.
+    Errors that can be explained print without a traceback. If a run of a sweep fails, the sweep continues.
 
     Args:
         run: called with each resolved configuration.
@@ -37,29 +43,79 @@ def command(run: Callable[[DictConfig], Any], program: Program) -> Callable[[], 
 
     def task(config: DictConfig) -> None:
         context = HydraConfig.get()
-        if context.mode == RunMode.RUN and context.runtime.choices["hydra/launcher"] == "slurm":
-            raise SystemExit("error: slurm=... submits a sweep; add -m, even for one run")
         try:
+            if context.mode == RunMode.RUN:
+                _refuse_parts_of_sweeps(context.runtime.choices)
             typed = command_line(program.module, sys.argv[1:])
-            run(program.resolve(config, context.overrides.task, typed))
+            resolved = program.resolve(config, context.overrides.task, typed)
+            _say_where_processes_are_from(resolved.get("processes", 1))
+            run(resolved)
         except Interrupted as stop:
             logger.warning("%s", stop)
             raise SystemExit(128 + stop.signum) from None
-        except UserError as error:
+        except Exception as error:
+            message = explain_configuration(error)
             if context.mode == RunMode.RUN:
-                raise SystemExit(f"error: {error}") from None
-            logger.error("error: %s", error)
-            raise
-        except Exception:
-            if context.mode == RunMode.MULTIRUN:
+                if message is None:
+                    traceback.print_exc()  # without the frames of Hydra's
+                raise SystemExit(1 if message is None else f"error: {message}") from None
+            if message is None:
                 logger.exception("This run has failed; the sweep continues")
-            raise
+            else:
+                logger.error("error: %s", message)
+            raise error if message is None else UserError(message) from None
 
     hydra_main = hydra.main(version_base="1.3", config_path=str(paths.CONF), config_name=program.config_name)(task)
 
     def main() -> None:
-        with exit_on_user_error():
+        with exit_on_wrong_configuration():
             paths.check_checkout()
-        hydra_main()
+            check_presets(sys.argv[1:])
+            hydra_main()
 
     return main
+
+
+def _say_where_processes_are_from(processes: int) -> None:
+    """Say where the number of processes is from if it may be a number that was meant for something else."""
+    source = source_of_processes(processes)
+    if source and "RANK" not in os.environ and os.environ.get("SLURM_PROCID", "0") == "0":
+        name = source.partition("=")[0]
+        logger.info(
+            "This is one of %d processes that train the run together, as the environment has %s. If the command was "
+            "given only once, stop it and `unset %s`",
+            processes,
+            source,
+            name,
+        )
+
+
+def explain_configuration(error: BaseException) -> str | None:
+    """Return in one line what is wrong, as :func:`explain` does, for errors of Hydra and OmegaConf too."""
+    if not isinstance(error, HydraException | OmegaConfBaseException):
+        return explain(error)
+    causes = [error, *([error.__cause__] if isinstance(error.__cause__, OmegaConfBaseException) else [])]
+    lines = [line.strip() for cause in causes for line in str(cause).partition("Config search path:")[0].splitlines()]
+    return " ".join(line for line in lines if line and not line.startswith(("object_type=", "reference_type=")))
+
+
+@contextmanager
+def exit_on_wrong_configuration() -> Iterator[None]:
+    """Turn an error that can be explained into the end of the program, with its message and exit code 1."""
+    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # or else Hydra itself prints all errors, those of files with a traceback
+    try:
+        yield
+    except Exception as error:
+        message = explain_configuration(error)
+        if wants_traceback or message is None:
+            raise
+        raise SystemExit(f"error: {message}") from None
+
+
+def _refuse_parts_of_sweeps(choices: Any) -> None:
+    """Raise a UserError if a single run is given what only sweeps have."""
+    if choices.get("slurm") or choices["hydra/launcher"] == "slurm":
+        raise UserError("slurm=... submits a sweep; add -m, even for one run")
+    if choices.get("sweeps"):
+        raise UserError(f"sweeps={choices.sweeps} is a sweep; add -m")

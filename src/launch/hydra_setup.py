@@ -13,6 +13,7 @@ from src.config.schema import Config, option_schemas
 from src.launch.presets import register_presets
 from src.launch.slurm_launcher import register_launcher
 from src.launch.sweeper import register_sweeper
+from src.utils import paths
 from src.utils.distributed_env import number_of_processes
 
 
@@ -31,6 +32,7 @@ def register() -> None:
     OmegaConf.register_new_resolver("run_id", lambda *, _root_: run_id(_root_), replace=True)
     OmegaConf.register_new_resolver("linear_run_id", lambda *, _root_: linear_run_id(_root_), replace=True)
     OmegaConf.register_new_resolver("processes", number_of_processes, replace=True)
+    OmegaConf.register_new_resolver("cache_folder", lambda: str(paths.cache_folder()), replace=True)
     OmegaConf.register_new_resolver("by_loss", _by_loss, replace=True)
     OmegaConf.register_new_resolver("folder_name", _folder_name, replace=True)
 

@@ -1,28 +1,103 @@
-"""Registering the files of sweeps/ and slurm/ with Hydra, for `sweeps=NAME` and `slurm=NAME`."""
+"""The files of sweeps/ and slurm/, chosen by `sweeps=NAME` and `slurm=NAME`."""
 
-import logging
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from src.config.identity import flatten, to_plain
 from src.utils import paths
+from src.utils.errors import UserError
 
-logger = logging.getLogger(__name__)
+GROUPS = ("sweeps", "slurm")
 
 
 def register_presets() -> None:
-    """Register sweeps/ and slurm/ as groups of Hydra's configuration.
+    """Register sweeps/ and slurm/ as groups of Hydra's configuration, but for files that cannot be read.
 
     Hydra's search path is not used for this: with the project's folder in it, each of its folders would be a group,
     including `outputs`, and `outputs=DIR` would choose a file in it.
     """
-    for group, folder in (("sweeps", paths.SWEEPS), ("slurm", paths.SLURM)):
-        for file in sorted(folder.glob("*.yaml")):
-            try:
-                node = OmegaConf.load(file)
-            except (OSError, YAMLError, OmegaConfBaseException) as error:
-                logger.warning("%s cannot be read, so there is no %s=%s: %s", file, group, file.stem, error)
+    for group in GROUPS:
+        for file in _files(group):
+            node = _read(file)
+            if isinstance(node, DictConfig):
+                ConfigStore.instance().store(group=group, name=file.stem, node=node, package="_global_")
+
+
+def check_presets(arguments: Iterable[str]) -> None:
+    """Raise a UserError if a command line chooses a file of sweeps/ or slurm/ that cannot be used.
+
+    Args:
+        arguments: of a program that composes a configuration.
+    """
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        group, name = key.lstrip("+"), value.strip("\"' ")
+        if group not in GROUPS or name == "null":
+            continue
+        files = {file.stem: file for file in _files(group)}
+        if "," in name:
+            raise UserError(f"{argument}: choose one file of {group}/ at a time")
+        if name not in files:
+            meant = get_close_matches(name.lower(), files, 1)
+            hint = f"; do you mean {group}={meant[0]}?" if meant else "."
+            raise UserError(f"{argument}: there is no {group}/{name}.yaml{hint} There are {', '.join(files)}")
+        problem = _read(files[name])
+        if isinstance(problem, str):
+            raise UserError(f"{argument}: {files[name]} {problem}")
+
+
+def check_chosen(master: DictConfig) -> None:
+    """Raise a UserError if the chosen files of sweeps/ and slurm/ do not have the effect that they are to have.
+
+    Args:
+        master: a configuration composed with them, with Hydra's part.
+    """
+    choices = master.hydra.runtime.choices
+    if choices.get("slurm") and choices["hydra/launcher"] == "basic":
+        raise UserError(
+            f"slurm={choices.slurm}: slurm/{choices.slurm}.yaml does not choose the launcher, so that the sweep would "
+            "run here. It must begin with defaults: [override /hydra/launcher: slurm]"
+        )
+    overridden = [word.lstrip("+").partition("=")[0] for words in master.hydra.overrides.values() for word in words]
+    composed = flatten(to_plain(master, resolve=False))
+    for group in GROUPS:
+        if not choices.get(group):
+            continue
+        (file,) = (file for file in _files(group) if file.stem == choices[group])
+        content = to_plain(OmegaConf.load(file), resolve=False)
+        for key, value in flatten(content).items():
+            if key == "defaults" or any(f"{key}.".startswith(f"{other}.") for other in overridden):
                 continue
-            ConfigStore.instance().store(group=group, name=file.stem, node=node, package="_global_")
+            if str(composed.get(key)) != str(value):
+                raise UserError(
+                    f"{group}={file.stem}: {file} has {key}={value}, but the result is {composed.get(key)}. In its "
+                    "`defaults`, _self_ must come last"
+                )
+
+
+def _files(group: str) -> list[Path]:
+    return sorted((paths.SWEEPS if group == "sweeps" else paths.SLURM).glob("*.yaml"))
+
+
+def _read(file: Path) -> DictConfig | str:
+    """Return the content of a preset, or why it cannot be used."""
+    try:
+        node = OmegaConf.load(file)
+    except (YAMLError, OmegaConfBaseException) as error:
+        return f"is no valid YAML: {' '.join(str(error).split())}"
+    except (OSError, UnicodeError) as error:
+        return f"cannot be read: {error}"
+    # YAML 1.1 reads 24:00:00 as a number to the base of 60.
+    time = re.search(r":\s+([1-9]\d*(:[0-5]?\d)+)\s*([,}#\n]|$)", file.read_text())
+    if time:
+        return f"has {time[1]}, which YAML takes for a number: put it in quotes; timeout_min is a number of minutes"
+    if not isinstance(node, DictConfig):
+        return "must consist of `key: value`"
+    return node if node else "is empty"

@@ -1,12 +1,15 @@
 """The programs that compose a configuration of conf/ and can be swept."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from src.config.linear import resolve_linear
-from src.config.validate import resolve
+from src.config.identity import run_id, to_plain
+from src.config.linear import check_linear, linear_run_id
+from src.config.validate import check, plain_config
+from src.launch.presets import check_presets
 from src.utils import paths
 from src.utils.errors import UserError
 
@@ -17,12 +20,21 @@ class Program:
 
     module: str  # as in `python -m <module>`
     config_name: str  # conf/<config_name>.yaml
-    resolve: Callable[..., DictConfig]  # takes a composed configuration, its overrides, and the command as typed
+    plain: Callable[[DictConfig], dict[str, Any]]  # makes a composed configuration plain, without checking it
+    check: Callable[..., dict[str, Any]]  # takes a plain configuration, its overrides, and the command as typed
+    run_id: Callable[[Mapping[str, Any]], str]  # takes a plain configuration
+
+    def resolve(self, config: DictConfig, overrides: Iterable[str], typed: str) -> DictConfig:
+        """Return the resolved configuration; see :func:`src.config.validate.resolve`."""
+        return DictConfig(self.check(self.plain(config), overrides, typed))
 
 
 PROGRAMS = {
     program.module: program
-    for program in (Program("src.run", "config", resolve), Program("src.linear", "linear", resolve_linear))
+    for program in (
+        Program("src.run", "config", plain_config, check, run_id),
+        Program("src.linear", "linear", to_plain, check_linear, linear_run_id),
+    )
 }
 
 
@@ -41,7 +53,12 @@ def program_of_config(master: DictConfig) -> Program:
 
 
 def program_of_sweep(sweep: str | None) -> str:
-    """Return the module of the program that a file of sweeps/ belongs to; src.run where the file does not name one."""
-    file = paths.SWEEPS / f"{sweep}.yaml"
-    content = OmegaConf.load(file) if file.exists() else OmegaConf.create()
-    return OmegaConf.select(content, "hydra.sweeper.program") or "src.run"
+    """Return the module of the program that a file of sweeps/ belongs to; src.run where the file does not name one.
+
+    Raises:
+        UserError: there is no such file, or it cannot be used.
+    """
+    if sweep is None:
+        return "src.run"
+    check_presets([f"sweeps={sweep}"])
+    return OmegaConf.select(OmegaConf.load(paths.SWEEPS / f"{sweep}.yaml"), "hydra.sweeper.program") or "src.run"

@@ -31,8 +31,7 @@ class FrozenRun:
 
     def __call__(self) -> None:
         """Run what was submitted, with its output in the run's folder."""
-        if Path(self.code) != paths.ROOT:
-            raise RuntimeError(f"this is {__file__}, not the submitted code in {self.code}")
+        _check_code(Path(self.code))
         os.chdir(self.working_directory)
         rank = os.environ.get("SLURM_PROCID", "0")
         _redirect_output(Path(self.directory, "run.log" if rank == "0" else f"run.{rank}.log"))
@@ -57,6 +56,15 @@ class FrozenRun:
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
+
+
+def _check_code(submitted: Path) -> None:
+    """Raise a RuntimeError unless this is the submitted code, by whatever name this machine has it."""
+    node = os.environ.get("SLURMD_NODENAME")
+    if not submitted.is_dir():
+        raise RuntimeError(f"{node} has no {submitted}: all nodes must see the folder of outputs")
+    if not submitted.samefile(paths.ROOT):
+        raise RuntimeError(f"on {node} this is {__file__}, not the submitted code in {submitted}")
 
 
 def _redirect_output(file: Path) -> None:

@@ -1,17 +1,25 @@
 """Expanding sweeps to their runs; each is composed only once for the same configuration files."""
 
+import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
 from hydra.types import RunMode
 
 from src.launch.compose import sweep_jobs
 from src.launch.hydra_setup import register
+from src.launch.presets import check_presets
 from src.launch.program import PROGRAMS, program_of_sweep
 from src.launch.sweep_records import SweepRecord, config_version, load_record, recorded_sweeps, save_record
 from src.utils import paths
+from src.utils.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 
 def expand_sweep(program: str, arguments: list[str], outputs: Path) -> SweepRecord:
@@ -33,19 +41,34 @@ def labelled_sweeps(outputs: Path) -> list[tuple[str, SweepRecord]]:
     Returns:
         The name of the file of sweeps/ with each sweep of it, in natural order; then those of no file, with "".
     """
-    launched = [expand_sweep(record.program, record.arguments, outputs) for record in recorded_sweeps(outputs)]
+    launched = []
+    for record in recorded_sweeps(outputs):
+        with _warning(record.command):
+            launched.append(expand_sweep(record.program, record.arguments, outputs))
     sweeps = []
     for name in sorted((file.stem for file in paths.SWEEPS.glob("*.yaml")), key=_natural_order):
         argument = f"sweeps={name}"
         records = [record for record in launched if argument in record.arguments]
         launched = [record for record in launched if record not in records]
-        records = records or [expand_sweep(program_of_sweep(name), [argument], outputs)]
+        if not records:
+            with _warning(argument):
+                records = [expand_sweep(program_of_sweep(name), [argument], outputs)]
         sweeps += [(name, record) for record in records]
     return sweeps + [("", record) for record in launched]
 
 
+@contextmanager
+def _warning(sweep: str) -> Iterator[None]:
+    """Leave out a sweep whose file cannot be used, or is gone, with a warning."""
+    try:
+        yield
+    except (UserError, HydraException) as error:
+        logger.warning("%s is left out: %s", sweep, error)
+
+
 def _compose_runs(program: str, arguments: list[str]) -> dict[str, list[str]]:
     register()
+    check_presets(arguments)
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(paths.CONF), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()

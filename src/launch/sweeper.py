@@ -13,7 +13,9 @@ from omegaconf import DictConfig
 
 from src.launch import plugin
 from src.launch.compose import sweep_jobs
+from src.launch.presets import check_chosen
 from src.launch.program import program_of_config
+from src.launch.slurm_launcher import SlurmLauncher
 from src.launch.sweep_records import SweepRecord, config_version, run_command, save_record
 from src.utils.errors import exit_on_user_error
 
@@ -49,6 +51,7 @@ class UnionSweeper(Sweeper):
         self._loader, self._config = hydra_context.config_loader, config
         with exit_on_user_error():
             self._program = program_of_config(config)
+            check_chosen(config)
             self._launcher = Plugins.instance().instantiate_launcher(
                 hydra_context=hydra_context, task_function=task_function, config=config
             )
@@ -62,6 +65,9 @@ class UnionSweeper(Sweeper):
             save_record(record, Path(self._config.hydra.sweep.dir))
             duplicates = f"{combinations} combinations are {len(jobs)} different runs"
             print(duplicates if combinations > len(jobs) else f"{len(jobs)} runs")
+            if isinstance(self._launcher, SlurmLauncher):
+                self._launcher.submit(jobs)
+                return []
             results = self._launcher.launch([job.overrides for job in jobs], initial_job_idx=0)
         failures = [
             f"\n  {run_command(self._program.module, list(result.overrides or []))}\n    {result._return_value}"

@@ -12,7 +12,7 @@ from src.runs.earlier_data import set_aside
 from src.runs.run_lock import RunLock, acquire
 from src.runs.state import refused_failure
 from src.utils.distributed import World, is_lost_peer
-from src.utils.errors import UserError
+from src.utils.errors import UserError, explain
 from src.utils.files import read_json, write_json
 from src.utils.signals import Interrupted, Interruption
 
@@ -134,7 +134,7 @@ def _fingerprint(directory: Path) -> str | None:
 
 def _note_failure(directory: Path, error: Exception, training_had_begun: bool) -> None:
     lines = traceback.format_exception(error)
-    message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    message = explain(error) or f"{type(error).__name__}: {error}"
     note = {"error": message, "time": time.time(), "training_had_begun": training_had_begun}
     note["traceback"] = "".join(lines)
     try:

@@ -17,6 +17,7 @@ from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 
 from src.runs.provenance import code_version
 from src.runs.wandb_variables import overrule_variables
+from src.utils.errors import UserError
 from src.utils.signals import Interrupted
 
 RECENT_S = 15.0  # seconds, well above the interval at which W&B writes
@@ -31,9 +32,12 @@ class ServiceLost(Interrupted):
 
 @contextlib.contextmanager
 def _interrupted_with_service() -> Iterator[None]:
-    """Raise ServiceLost in place of the errors that W&B raises when its service has ended."""
+    """Raise ServiceLost in place of the errors that W&B raises when its service has ended, UserError for others."""
     try:
         yield
+    except (wandb.errors.CommError, wandb.errors.UsageError) as error:
+        message = " ".join(str(error).split())
+        raise UserError(f"W&B: {message} (wandb.mode=offline needs neither an account nor a network)") from error
     except (ConnectionError, MailboxClosedError, HandleAbandonedError) as error:
         with contextlib.suppress(Exception):
             wandb.teardown()  # which fails as well, and would otherwise do so with a traceback at the program's end

@@ -20,7 +20,15 @@ from src.config.identity import identity, to_plain
 from src.config.registry import DETECTORS, LOSSES, loss_call, used_options
 from src.data.datasets import read_data
 from src.data.fingerprint import fingerprint_of_version_01
-from src.data.loading import InferenceBatch, Share, TrainingBatch, TrainingSet, inference_batches, training_batches
+from src.data.loading import (
+    InferenceBatch,
+    Share,
+    TrainingBatch,
+    TrainingSet,
+    inference_batches,
+    interrupted_with_loaders,
+    training_batches,
+)
 from src.data.records import ImageRecord
 from src.data.run_data import DataChanged, check_same, describe_data, take_look
 from src.data.transforms import inference_transform, training_transform
@@ -42,6 +50,7 @@ from src.utils.files import read_json, write_atomically, write_json
 logger = logging.getLogger(__name__)
 
 
+@interrupted_with_loaders()
 def train_and_test(config: DictConfig, directory: Path, name: str, world: World, guard: RunGuard) -> None:
     """Train a detector from its last checkpoint, if there is one, test it, and leave everything in the run's folder.
 

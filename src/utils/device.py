@@ -1,8 +1,13 @@
 """Choosing the device that a run trains on."""
 
+import logging
+import os
+
 import torch
 
 from src.utils.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 
 def choose_device(name: str) -> torch.device:
@@ -12,6 +17,8 @@ def choose_device(name: str) -> torch.device:
         UserError: torch has no device of that name here.
     """
     if name == "auto":
+        if os.environ.get("SLURM_JOB_GPUS") and not torch.cuda.is_available():
+            logger.warning("SLURM has given this job GPUs, but torch finds none, so that the CPU is used")
         name = f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
     gpus = torch.cuda.device_count()
     try:

@@ -133,6 +133,12 @@ def connect(expected: int) -> World:
         return World()
     if "WORLD_SIZE" not in os.environ:
         _set_torchrun_variables(size)
+    missing = [name for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if missing:
+        raise UserError(
+            f"the environment has WORLD_SIZE={size}, but not {', '.join(missing)}: start the run with torchrun, or "
+            "`unset WORLD_SIZE`"
+        )
     world = World(int(os.environ["RANK"]), size, int(os.environ["LOCAL_RANK"]))
     if not dist.is_initialized():
         if torch.cuda.is_available():

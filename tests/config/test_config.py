@@ -1,5 +1,4 @@
 import inspect
-import shutil
 
 import pytest
 from hydra.errors import ConfigCompositionException, MissingConfigException
@@ -9,10 +8,9 @@ from src import losses
 from src.config.identity import identity, run_id, run_name
 from src.config.registry import LOSSES, loss_call
 from src.config.validate import resolve
-from src.launch import presets
 from src.utils import paths
 from src.utils.errors import UserError
-from tests.support.configurations import compose_config, make_config
+from tests.support.configurations import make_config
 from tests.support.programs import call_run, run_python
 
 RECIPES = sorted(path.stem for path in (paths.CONF / "recipe").glob("*.yaml"))
@@ -71,15 +69,6 @@ def test_a_folder_of_outputs_in_the_working_directory_is_no_group(tmp_path):
     words = ["-m", "src.run", "outputs=elsewhere", "sweeps=table1", "--cfg", "job"]
     done = run_python(words, folder=tmp_path, fresh=True)
     assert done.returncode == 0 and "outputs: elsewhere" in done.stdout, done.stderr
-
-
-def test_a_preset_that_is_no_yaml_is_named_and_the_others_are_registered(tmp_path, monkeypatch, caplog):
-    shutil.copytree(paths.SLURM, tmp_path / "slurm")
-    (tmp_path / "slurm/mine.yaml").write_text("hydra: [")
-    monkeypatch.setattr(paths, "SLURM", tmp_path / "slurm")
-    presets.register_presets()
-    assert compose_config(("slurm=gpu",)) == make_config()
-    assert f"{tmp_path / 'slurm/mine.yaml'} cannot be read, so there is no slurm=mine" in caplog.text
 
 
 def test_a_folder_is_named_after_itself():

@@ -1,12 +1,22 @@
 """Batches of images and boxes."""
 
+import os
+import signal
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from src.data.loading import Share, TrainingSet, inference_batches, training_batches
+from src.data.loading import (
+    LoaderKilled,
+    Share,
+    TrainingSet,
+    inference_batches,
+    interrupted_with_loaders,
+    training_batches,
+)
 from src.data.records import make_record
 from src.data.transforms import MEAN, STD, inference_transform, padded_size, training_transform
 
@@ -147,3 +157,28 @@ def test_test_images_are_resized_as_torchvision_does(size):
     expected = v2.functional.resize(image, 60, max_size=90, antialias=True)
     normalised = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)])(expected)
     assert torch.equal(inference_transform(32, 60, 90)(image), normalised)
+
+
+class Fatal(TrainingSet):
+    """A set whose third image is the end of the process that loads it."""
+
+    def __getitem__(self, key):
+        if key[0] == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(key)
+
+
+def test_a_killed_loader_is_an_interruption_with_a_word_on_memory(records):
+    batches = training_batches(Fatal(records, training_transform(64, "flip")), 1, seed=0, epoch=0, workers=1)
+    with (
+        pytest.raises(LoaderKilled, match="memory.*lower workers.*run the same command again"),
+        interrupted_with_loaders(),
+    ):
+        list(batches)
+
+
+def test_an_error_of_a_loader_is_no_interruption(records):
+    records[2].path.unlink()
+    batches = training_batches(TrainingSet(records, training_transform(64, "flip")), 1, seed=0, epoch=0, workers=1)
+    with pytest.raises(Exception, match="2.jpg"), interrupted_with_loaders():
+        list(batches)

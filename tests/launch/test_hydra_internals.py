@@ -4,12 +4,16 @@ import importlib.metadata
 import inspect
 import re
 
+import omegaconf.base
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
+from omegaconf import OmegaConf
+from omegaconf.grammar_parser import parse
 
+from src.launch import compose  # noqa: F401  # which keeps the trees
 from src.launch.plugin import MODULE
 from src.utils import paths
 
@@ -37,6 +41,17 @@ def test_the_pinned_version_is_the_one_checked_here():
 def test_private_functions_have_the_expected_parameters(function, parameters):
     installed = importlib.metadata.version("hydra-core")
     assert list(inspect.signature(function).parameters) == parameters, f"hydra-core {installed}: {ADVICE}"
+
+
+def test_omegaconf_reads_a_reference_the_same_from_a_kept_tree():
+    texts = ["${a}", "${.a}/x", "${f:{b: 0.5, c: ${a}},[1, two]}", "\\${a}"]
+    for text in texts:
+        config = OmegaConf.create({"a": 3, "text": text})
+        OmegaConf.register_new_resolver("f", lambda *arguments: str(arguments), replace=True)
+        first, second = config.text, config.text
+        config.a = 4
+        assert first == second and (config.text == first) == ("a}" not in text or text.startswith("\\"))
+    assert omegaconf.base.parse.cache_info().hits > 0 and omegaconf.base.parse.__wrapped__ is parse, ADVICE
 
 
 def test_a_job_keeps_its_error_as_return_value():

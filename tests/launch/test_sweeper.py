@@ -10,8 +10,9 @@ from omegaconf import OmegaConf
 
 from src.config.identity import run_id
 from src.config.linear import resolve_linear
-from src.config.validate import resolve
-from src.launch.compose import sweep_jobs
+from src.config.validate import plain_config, resolve
+from src.launch.compose import Composer, sweep_jobs
+from src.launch.compose import _combinations as combinations_of
 from src.launch.program import PROGRAMS, program_of_sweep
 from src.launch.sweep_records import recorded_sweeps, save_record
 from src.launch.sweep_runs import expand_sweep
@@ -57,8 +58,8 @@ def test_a_sweep_composes_at_every_recipe_and_for_any_seeds(sweep, recipe):
     seeds = [f"sweeps={sweep}", f"recipe={recipe}", "dataset.root=x", "seed=3,4"]
     _, combinations, jobs_of_seeds = compose_sweep(*seeds)
     assert combinations == len(jobs_of_seeds) == 2 * len(jobs)
-    assert {job.config.seed for job in jobs_of_seeds} == {3, 4}
-    assert {job.config.recipe for job in jobs_of_seeds} == {recipe}
+    assert {job.config["seed"] for job in jobs_of_seeds} == {3, 4}
+    assert {job.config["recipe"] for job in jobs_of_seeds} == {recipe}
 
 
 @pytest.mark.slow
@@ -81,10 +82,23 @@ def test_a_preset_composes_and_requests_resources_of_slurm(preset, module):
 def test_composing_is_as_hydra_composes():
     overrides = ["recipe=bccd", "dataset.root=x", "loss=focal", "loss.gamma=1", "schedule.epochs=3", "delta=2"]
     _, _, (job,) = compose_sweep(*overrides)
-    assert OmegaConf.to_container(job.config, resolve=True) == OmegaConf.to_container(
-        make_config(*overrides), resolve=True
-    )
+    assert job.config == plain_config(make_config(*overrides))
     assert job.directory.name == run_id(make_config(*overrides))
+
+
+def test_composing_many_leaves_nothing_of_one_in_the_next():
+    """Of the same keys, values replace each other in one configuration; others begin with a new one."""
+    master, _, _ = compose_sweep()
+    with initialize_config_dir(str(paths.CONF), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        compose = Composer(loader, master)
+        for arguments in (["dataset.classes=[a,b],null", "batch_size=2,${seed}", "seed=3"], ["+loss.x={a:1},{b:2}"]):
+            jobs = [compose.job(overrides) for overrides in combinations_of(loader, master.hydra.sweeper, arguments)]
+            assert len({str(job.config) for job in jobs}) == len(jobs) > 1
+            for job in jobs:
+                fresh = Composer(loader, master)
+                fresh._composed.update(compose._composed)  # of which it makes a copy
+                assert job == fresh.job(job.overrides)
 
 
 def test_runs_that_differ_in_unused_options_only_are_one_run():
@@ -103,9 +117,9 @@ def test_tables_and_figures_share_runs():
 
 def test_the_command_line_overrides_a_sweeps_file():
     _, _, jobs = compose_sweep("sweeps=table1", "delta=3")
-    assert {job.config.delta for job in jobs} == {3.0}
+    assert {job.config["delta"] for job in jobs} == {3.0}
     _, _, jobs = compose_sweep("sweeps=table2", "loss=ap,auc", "delta=1,2")
-    assert sorted((job.config.loss.name, job.config.delta) for job in jobs) == [
+    assert sorted((job.config["loss"]["name"], job.config["delta"]) for job in jobs) == [
         ("ap", 1),
         ("ap", 2),
         ("auc", 1),

@@ -10,6 +10,7 @@ import torch
 
 from analysis.reading.local import read_local
 from slurm.one_machine.daemons import wait_for
+from src.launch.slurm_launcher import freeze_code
 from src.runs.state import State, state
 from src.status import main as status
 from src.utils import paths
@@ -48,24 +49,28 @@ def job_names(job):
 
 
 def test_a_sweep_is_one_array_in_which_each_different_run_is_made_once(cluster, tmp_path):
+    # As on clusters, the outputs are behind a symbolic link.
+    (tmp_path / "scratch of mine").mkdir()
+    (tmp_path / "link").symlink_to("scratch of mine")
+    outputs = tmp_path / "link"
     # The structured hinge does not use δ.
     methods = ["method.name=error_driven,structured_hinge", "method.step=piecewise"]
-    words = [*methods, "method.delta=0.25,1", f"outputs={tmp_path}"]
+    words = [*methods, "method.delta=0.25,1", f"outputs={outputs}"]
     output = submit_linear(*words)
     assert "4 combinations are 3 different runs" in output
     job = job_of(output, 3)
     assert "submitted" not in submit_linear(*words)  # while they wait or run
-    assert wait_for(lambda: len(run_folders(tmp_path)) == 3 and all(map(finished, run_folders(tmp_path))), 400)
+    assert wait_for(lambda: len(run_folders(outputs)) == 3 and all(map(finished, run_folders(outputs))), 400)
 
     assert wait_for(lambda: job_states(job) == {"COMPLETED"}, 30)
     names = job_names(job)
     assert set(names) == {f"{job}_{task}" for task in range(3)}
-    assert {name.split()[0] for name in names.values()} == {path.name for path in run_folders(tmp_path)}
+    assert {name.split()[0] for name in names.values()} == {path.name for path in run_folders(outputs)}
     assert any("method.name=error_driven" in name and "method.delta=0.25" in name for name in names.values())
-    runs = read_local(tmp_path).all
+    runs = read_local(outputs).all
     assert len(runs) == 3 and all(run.finished for run in runs)
-    assert len(list(tmp_path.glob("*/wandb/*run-*"))) == 3  # no run was started twice
-    for path in run_folders(tmp_path):
+    assert len(list(outputs.glob("*/wandb/*run-*"))) == 3  # no run was started twice
+    for path in run_folders(outputs):
         assert "AP-loss " in (path / "run.log").read_text() and "Traceback" not in (path / "run.log").read_text()
     output = submit_linear(*words)
     assert "3 finished" in output and "submitted" not in output
@@ -150,3 +155,18 @@ def test_without_slurm_a_submission_is_an_error(tiny, tmp_path):
     done = run_python(["-m", "src.run", "-m", *tiny, *ON_SLURM], environment=environment)
     assert done.returncode == 1 and "error: there is no squeue here" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_frozen_code_is_whole_again_where_old_files_are_deleted(tmp_path, monkeypatch):
+    copy = freeze_code(tmp_path)
+    times = {file: file.stat().st_mtime_ns for file in copy.rglob("*.py")}
+    assert {file.relative_to(copy) for file in times} == {f.relative_to(paths.ROOT) for f in paths.SRC.rglob("*.py")}
+    (copy / "src/run.py").unlink()
+    assert freeze_code(tmp_path) == copy and (copy / "src/run.py").read_bytes() == (paths.SRC / "run.py").read_bytes()
+    assert all(file.stat().st_mtime_ns == time for file, time in times.items() if file.name != "run.py")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/linked.py").touch()
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/losses").symlink_to(tmp_path / "elsewhere")
+    monkeypatch.setattr(paths, "SRC", tmp_path / "src")
+    assert (freeze_code(tmp_path) / "src/losses/linked.py").is_file()
