@@ -42,6 +42,7 @@ class LinearConfig:
     problem: Problem = field(default_factory=Problem)
     steps: int = MISSING
     retry: bool = MISSING
+    resubmit: bool = MISSING
     outputs: str = MISSING
     wandb: Wandb = field(default_factory=Wandb)
 
@@ -92,6 +93,6 @@ def resolve_linear(config: DictConfig, overrides: Iterable[str] = (), typed: str
     if config.steps < 0:
         raise UserError(f"steps={config.steps} must be at least 0")
     plain = to_plain(config)
-    words = canonical_words(overrides, {"outputs", "retry", "wandb", "sweeps", "slurm", "hydra"})
+    words = canonical_words(overrides, {"outputs", "retry", "resubmit", "wandb", "sweeps", "slurm", "hydra"})
     plain.setdefault("command", {"canonical": command_line("src.linear", words), "typed": typed})
     return DictConfig(plain)

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -16,6 +17,7 @@ from src.launch.hydra_setup import register
 from src.launch.program import Program
 from src.utils import paths
 from src.utils.errors import UserError, exit_on_user_error
+from src.utils.files import share_with_group
 from src.utils.signals import Interrupted
 
 logger = logging.getLogger(__name__)
@@ -60,6 +62,8 @@ def command(run: Callable[[DictConfig], Any], program: Program) -> Callable[[], 
     def main() -> None:
         with exit_on_user_error():
             paths.check_checkout()
+        given = [word.partition("=")[2] for word in sys.argv[1:] if word.startswith("outputs=")]
+        share_with_group(Path(given[-1] if given else "outputs"))  # before Hydra creates the run's folder in it
         hydra_main()
 
     return main

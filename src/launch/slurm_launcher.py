@@ -1,14 +1,12 @@
 """Submitting a sweep to SLURM as one array of jobs. Later edits of code or configuration do not affect them."""
 
 import functools
-import hashlib
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,18 +20,19 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from src.config.command import command_line
-from src.config.identity import to_plain
 from src.data.quick_look import look_at
-from src.data.run_data import DataChanged, compare_data
 from src.launch import plugin
 from src.launch.compose import Composer, Job
 from src.launch.program import program_of_config
+from src.launch.skipped_runs import has_other_code, reason_in_data, reason_to_skip
 from src.launch.slurm_job import FrozenRun
-from src.runs.provenance import code_version
-from src.runs.state import State, refused_failure, state
+from src.launch.submission import Submission, note_forgotten_jobs
+from src.runs.provenance import code_digest, code_files, code_version
+from src.runs.slurm_queue import Queue, ask_queue, cancel_pending
+from src.runs.state import RunFolder, read_run, submitters
 from src.utils import paths
 from src.utils.errors import UserError, exit_on_user_error
-from src.utils.files import read_json, write_json
+from src.utils.files import write_json
 
 LARGEST_ARRAY = 1000  # SLURM's default limit is 1001
 
@@ -83,21 +82,32 @@ class SlurmLauncher(Launcher):
         """
         compose = Composer(self._loader, self._config)
         typed = command_line(self._program.module, sys.argv[1:])
-        queued = _queued_jobs()
+        outputs = Path(self._config.hydra.sweep.dir).absolute()
+        queue = ask_queue({os.getuid(), *submitters(outputs)})
+        if forgotten := note_forgotten_jobs(outputs, queue):
+            print(f"{forgotten} found in the queue, from a command that was killed as it submitted them")
         look = functools.cache(look_at)  # at each data set once
         skipped: Counter[str] = Counter()
-        jobs = []
+        jobs, replaced = [], {}
         for overrides in tqdm(job_overrides, desc="reading configurations", delay=2):
             composed = compose(list(overrides))
             directory = compose.directory(composed).absolute()
             config = self._program.resolve(composed, overrides, typed)
             self._check_processes(config)
-            reason = _reason_to_skip(directory, config, queued) or _reason_in_data(directory, config, look)
+            found, job = read_run(directory, queue), Job(list(overrides), config, directory)
+            reason = reason_to_skip(found, config) or reason_in_data(found, config, look)
             if reason is None:
-                jobs.append(Job(list(overrides), config, directory))
+                jobs.append(job)
+            elif config.get("resubmit") and found.submitted and has_other_code(found) and _is_pending(found, queue):
+                replaced[found.submitted["job"]] = job
             else:
                 skipped[reason] += 1
-        for reason, number in skipped.items():
+        if replaced:
+            jobs += _cancel(replaced)
+            skipped["started meanwhile, with other code than today's"] += sum(
+                job not in jobs for job in replaced.values()
+            )
+        for reason, number in (+skipped).items():
             print(f"{number} {reason}")
         for start in range(0, len(jobs), LARGEST_ARRAY):
             self._submit(jobs[start : start + LARGEST_ARRAY])
@@ -129,96 +139,46 @@ class SlurmLauncher(Launcher):
                 name=" ".join([job.directory.name, *(word for word in job.overrides if word not in common)]),
             )
             runs.append(run)
-        submitted = self._executor(code).submit_array(runs)
-        for job, slurm_job in zip(jobs, submitted, strict=True):
-            note = {
-                "job": slurm_job.job_id,
-                "program": self._program.module,
-                "overrides": job.overrides,
-                "time": time.time(),
-                "code": str(code),
-                "log": str(slurm_job.paths.stdout),
-            }
-            write_json(job.directory / "submitted.json", note)
+        common_note = {"program": self._program.module, "time": time.time(), "code": str(code)}
+        notes = {job.directory.name: {**common_note, "overrides": job.overrides} for job in jobs}
+        with Submission(jobs[0].directory.parent, notes, os.path.abspath(self.folder)) as submission:
+            submitted = self._executor(code, submission.token).submit_array(runs)
+            submission.note([slurm_job.job_id for slurm_job in submitted])
         array = submitted[0].job_id.partition("_")[0]
         print(f"{len(jobs)} submitted as job {array}; `python -m src.status` shows their progress")
 
-    def _executor(self, code: Path) -> submitit.AutoExecutor:
+    def _executor(self, code: Path, token: str) -> submitit.AutoExecutor:
         folder = os.path.abspath(self.folder)
         executor = submitit.AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=self.max_num_timeout)
         common = {f.name for f in BaseQueueConf.__dataclass_fields__.values()}
         parameters = {key if key in common else f"slurm_{key}": value for key, value in self.parameters.items()}
         parameters["name"] = self._config.hydra.runtime.choices.get("sweeps") or parameters["name"]  # until they start
         additional = parameters.get("slurm_additional_parameters", {})
+        parameters["slurm_comment"] = " ".join(filter(None, [parameters.get("slurm_comment"), token]))
         # Python looks first for modules in the folder in which it is started.
         parameters["slurm_additional_parameters"] = {"requeue": True, **additional, "chdir": str(code)}
         executor.update_parameters(**parameters)
         return executor
 
 
-def _reason_to_skip(directory: Path, config: DictConfig, queued: set[str]) -> str | None:
-    """Return why a run must not be submitted, whatever its data; None if there is no such reason."""
-    run_state = state(directory)
-    if run_state == State.RUNNING:
-        return "being worked on"
-    submitted = read_json(directory / "submitted.json")
-    if submitted is not None and submitted["job"] in queued:
-        return "queued already"
-    if run_state == State.FAILED and refused_failure(directory) and not config.get("retry", False):
-        return "failed before; to try them again add retry=true. `python -m src.status` shows why"
-    return None
+def _is_pending(found: RunFolder, queue: Queue) -> bool:
+    job = queue.get(found.submitted["job"]) if found.submitted else None
+    return job is not None and job.pending
 
 
-def _reason_in_data(directory: Path, config: DictConfig, look: Callable[..., str]) -> str | None:
-    """Return why a run need not be submitted: it is finished, or its folder holds a part of it, on other data.
-
-    Args:
-        look: see `compare_data`.
-    """
-    finished = state(directory) == State.FINISHED
-    if not finished and not (directory / "checkpoint.pt").exists():
-        return None
-    if "dataset" in config:
-        root = config.dataset.root
-        if not Path(root).expanduser().is_dir():
-            return f"finished; their data could not be compared, as {root} is not there" if finished else None
-        try:
-            compare_data(directory, to_plain(config.dataset), outputs=config.outputs, workers=config.workers, look=look)
-        except DataChanged as change:
-            if config.retry:
-                return None
-            return (
-                f"on other data than {root} holds now; what differs: {change.difference}. To train them anew on the "
-                "data as they are now, add retry=true; to keep them and make others, add dataset.name=NAME"
-            )
-    return "finished" if finished else None
-
-
-def _queued_jobs() -> set[str]:
-    """Return the ids of this user's pending and running jobs, those of arrays as 12_3."""
-    command = ["squeue", "--me", "--noheader", "--array", "--format=%i"]
-    try:
-        # Clients wait for ever for a controller that is down.
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    except FileNotFoundError:
-        raise UserError("there is no squeue here: submit from a machine of the SLURM cluster") from None
-    except subprocess.TimeoutExpired:
-        raise UserError("SLURM's controller does not answer") from None
-    except subprocess.CalledProcessError as error:
-        raise UserError(f"{' '.join(command)}: {error.stderr.strip()}") from None
-    return set(answer.stdout.split())
+def _cancel(replaced: dict[str, Job]) -> list[Job]:
+    """Cancel jobs by their ids, and return the runs of those that had not started."""
+    cancel_pending(replaced)
+    queue = ask_queue()
+    return [job for job_id, job in replaced.items() if job_id not in queue]
 
 
 def freeze_code(folder: Path) -> Path:
     """Copy this package to a folder named by a digest of the code, unless it exists, and return that."""
-    files = sorted(paths.SRC.rglob("*.py"))
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(f"{file.relative_to(paths.SRC)}\n".encode() + file.read_bytes())
-    copy = folder / digest.hexdigest()[:10]
+    copy = folder / code_digest()
     if not copy.exists():
         temporary = folder / f".{copy.name}.{os.getpid()}"
-        for file in files:
+        for file in code_files():
             target = temporary / paths.SRC.name / file.relative_to(paths.SRC)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)

@@ -10,7 +10,7 @@ from hydra.types import RunMode
 from src.launch.compose import sweep_jobs
 from src.launch.hydra_setup import register
 from src.launch.program import PROGRAMS, program_of_sweep
-from src.launch.sweep_records import SweepRecord, config_version, load_record, recorded_sweeps, save_record
+from src.launch.sweep_records import SweepRecord, cache_record, config_version, load_record, recorded_sweeps
 from src.utils import paths
 
 
@@ -22,8 +22,7 @@ def expand_sweep(program: str, arguments: list[str], outputs: Path) -> SweepReco
     launched = earlier is not None and earlier.launched
     runs = _compose_runs(program, arguments)
     record = SweepRecord(program, arguments, runs, launched=launched, version=config_version())
-    if outputs.is_dir():
-        save_record(record, outputs)
+    cache_record(record)
     return record
 
 

@@ -15,6 +15,7 @@ from src.launch import plugin
 from src.launch.compose import sweep_jobs
 from src.launch.program import program_of_config
 from src.launch.sweep_records import SweepRecord, config_version, run_command, save_record
+from src.runs.state import read_run
 from src.utils.errors import exit_on_user_error
 
 
@@ -61,6 +62,8 @@ class UnionSweeper(Sweeper):
             record = SweepRecord(self._program.module, arguments, runs, launched=True, version=config_version())
             save_record(record, Path(self._config.hydra.sweep.dir))
             duplicates = f"{combinations} combinations are {len(jobs)} different runs"
+            for job in jobs:
+                read_run(job.directory)  # now, so that a holder that has died elsewhere is not waited for at each run
             print(duplicates if combinations > len(jobs) else f"{len(jobs)} runs")
             results = self._launcher.launch([job.overrides for job in jobs], initial_job_idx=0)
         failures = [

@@ -1,6 +1,9 @@
-"""The Git commit of the running code."""
+"""The version of the running code: its Git commit, and a digest of its files."""
 
+import functools
+import hashlib
 import subprocess
+from pathlib import Path
 from typing import Any
 
 from src.utils import paths
@@ -15,6 +18,20 @@ def code_version() -> dict[str, Any]:
     """
     noted = read_json(paths.ROOT / "code.json")
     return noted or {"git_commit": _git("rev-parse", "HEAD"), "git_dirty": bool(_git("status", "--porcelain"))}
+
+
+def code_files() -> list[Path]:
+    """Return the files of which a job's copy of the code consists."""
+    return sorted(paths.SRC.rglob("*.py"))
+
+
+@functools.cache
+def code_digest() -> str:
+    """Return ten hexadecimal digits that change with any file of this code, committed or not."""
+    digest = hashlib.sha256()
+    for file in code_files():
+        digest.update(f"{file.relative_to(paths.SRC)}\n".encode() + file.read_bytes())
+    return digest.hexdigest()[:10]
 
 
 def _git(*arguments: str) -> str | None:
