@@ -1,9 +1,8 @@
 """Which runs of a sweep need not, or must not, be submitted, and why."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-
-from omegaconf import DictConfig
+from typing import Any
 
 from src.config.identity import to_plain
 from src.data.run_data import DataChanged, compare_data
@@ -11,7 +10,7 @@ from src.runs.provenance import code_digest
 from src.runs.state import RunFolder, State
 
 
-def reason_to_skip(found: RunFolder, config: DictConfig) -> str | None:
+def reason_to_skip(found: RunFolder, config: Mapping[str, Any]) -> str | None:
     """Return why a run must not be submitted, whatever its data; None if there is no such reason."""
     if found.state == State.RUNNING:
         return "being worked on"
@@ -29,7 +28,7 @@ def has_other_code(found: RunFolder) -> bool:
     return found.submitted is not None and Path(str(found.submitted.get("code"))).name != code_digest()
 
 
-def reason_in_data(found: RunFolder, config: DictConfig, look: Callable[..., str]) -> str | None:
+def reason_in_data(found: RunFolder, config: Mapping[str, Any], look: Callable[..., str]) -> str | None:
     """Return why a run need not be submitted: it is finished, or its folder holds a part of it, on other data.
 
     Args:
@@ -39,15 +38,19 @@ def reason_in_data(found: RunFolder, config: DictConfig, look: Callable[..., str
     if not finished and not found.has_checkpoint:
         return None
     if "dataset" in config:
-        root = config.dataset.root
+        root = config["dataset"]["root"]
         if not Path(root).expanduser().is_dir():
             return f"finished; their data could not be compared, as {root} is not there" if finished else None
         try:
             compare_data(
-                found.directory, to_plain(config.dataset), outputs=config.outputs, workers=config.workers, look=look
+                found.directory,
+                to_plain(config["dataset"]),
+                outputs=config["outputs"],
+                workers=config["workers"],
+                look=look,
             )
         except DataChanged as change:
-            if config.retry:
+            if config["retry"]:
                 return None
             return (
                 f"on other data than {root} holds now; what differs: {change.difference}. To train them anew on the "
@@ -56,12 +59,12 @@ def reason_in_data(found: RunFolder, config: DictConfig, look: Callable[..., str
     return _reason_of_finished(found, config) if finished else None
 
 
-def _reason_of_finished(found: RunFolder, config: DictConfig) -> str | None:
+def _reason_of_finished(found: RunFolder, config: Mapping[str, Any]) -> str | None:
     """Return why a finished run need not be submitted; None if it is to log again what its log lacks."""
     if found.state == State.FINISHED:
         return "finished"
-    if config.wandb.mode == "disabled":
+    if config["wandb"]["mode"] == "disabled":
         return "finished without a log, as wandb.mode=disabled asks for none"
-    if "dataset" in config and not found.has_checkpoint and not config.retry:
+    if "dataset" in config and not found.has_checkpoint and not config["retry"]:
         return "finished without a log, and without a checkpoint to log from; to train them again add retry=true"
     return None

@@ -3,6 +3,7 @@
 import logging
 import secrets
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,13 @@ class Submission:
 
     def note(self, jobs: Sequence[str]) -> None:
         """Write into each run's folder which job it is, by their ids in the order of the array."""
-        for (name, note), job in zip(self.notes.items(), jobs, strict=True):
-            _write_note(self.outputs / name, note, job, self.folder)
+        with ThreadPoolExecutor(8) as pool:  # on a file server, each file takes its time to be safe
+            written = [
+                pool.submit(_write_note, self.outputs / name, note, job, self.folder)
+                for (name, note), job in zip(self.notes.items(), jobs, strict=True)
+            ]
+        for one in written:
+            one.result()  # or its error
 
 
 def note_forgotten_jobs(outputs: Path, queue: Queue) -> int:

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -22,15 +23,21 @@ def code_version() -> dict[str, Any]:
 
 def code_files() -> list[Path]:
     """Return the files of which a job's copy of the code consists."""
-    return sorted(paths.SRC.rglob("*.py"))
+    # Path.rglob does not follow links to folders.
+    found = (Path(place, name) for place, _, names in os.walk(paths.SRC, followlinks=True) for name in names)
+    return sorted(file for file in found if file.suffix == ".py")
+
+
+def code_digest() -> str:
+    """Return ten hexadecimal digits that change with any file of this code, committed or not."""
+    return _digest(paths.SRC)
 
 
 @functools.cache
-def code_digest() -> str:
-    """Return ten hexadecimal digits that change with any file of this code, committed or not."""
+def _digest(root: Path) -> str:
     digest = hashlib.sha256()
     for file in code_files():
-        digest.update(f"{file.relative_to(paths.SRC)}\n".encode() + file.read_bytes())
+        digest.update(f"{file.relative_to(root)}\n".encode() + file.read_bytes())
     return digest.hexdigest()[:10]
 
 

@@ -1,13 +1,14 @@
 """Asking SLURM which jobs wait or run."""
 
 import os
+import pwd
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from src.utils.errors import UserError
 
-TIMEOUT_S = 60  # clients wait for ever for a controller that is down
+TIMEOUT_S = 60.0  # clients wait for ever for a controller that is down
 
 
 @dataclass(frozen=True)
@@ -27,16 +28,17 @@ class QueuedJob:
 Queue = dict[str, QueuedJob]  # by id, tasks of arrays as 12_3
 
 
-def ask_queue(users: Iterable[int] = ()) -> Queue:
+def ask_queue(users: Iterable[int] = (), timeout_s: float = TIMEOUT_S) -> Queue:
     """Return the pending and running jobs of users, by their numbers; by default one's own.
 
     Raises:
         UserError: there is no SLURM here, or it does not answer.
     """
-    listed = ",".join(str(user) for user in sorted(set(users) or {os.getuid()}))
+    known = {user for user in users if _is_known(user)}  # squeue refuses others
+    listed = ",".join(str(user) for user in sorted(known or {os.getuid()}))
     command = ["squeue", f"--user={listed}", "--noheader", "--array", "--format=%i|%t|%r|%k"]
     queue = {}
-    for line in _call(command).splitlines():
+    for line in _call(command, timeout_s).splitlines():
         job, state, reason, comment = line.split("|", 3)
         queue[job] = QueuedJob(state == "PD", reason, comment)
     return queue
@@ -53,14 +55,26 @@ def cancel_pending(jobs: Iterable[str]) -> None:
         _call(["scancel", "--state=PENDING", *listed[start : start + 200]])
 
 
-def _call(command: list[str]) -> str:
+def _is_known(user: int) -> bool:
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True).stdout
+        pwd.getpwuid(user)
+    except KeyError:
+        return False
+    return True
+
+
+def _call(command: list[str], timeout_s: float = TIMEOUT_S) -> str:
+    # Variables such as SQUEUE_STATES would hide some jobs.
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("SQUEUE_", "SCANCEL_"))}
+    try:
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=timeout_s, check=True)
     except FileNotFoundError:
         raise UserError(f"there is no {command[0]} here: give the command on a machine of the SLURM cluster") from None
     except subprocess.TimeoutExpired:
         raise UserError("SLURM's controller does not answer") from None
     except subprocess.CalledProcessError as error:
-        raise UserError(f"{' '.join(command[:8])}: {error.stderr.strip()}") from None
+        reason = "; ".join(error.stderr.strip().splitlines())
+        raise UserError(f"{' '.join(command[:8])}: {reason}") from None
     except OSError as error:
         raise UserError(f"{command[0]} cannot be started: {error.strerror}") from None
+    return done.stdout

@@ -43,6 +43,7 @@ NOTES: dict[str, tuple[str, type]] = {
     "failed.json": ("error", str),
     "submitted.json": ("job", str),
 }
+ASKING_S = 15.0  # seconds that SLURM may take to answer where only a state is to be shown
 FILLED = {"data.json", "checkpoint.pt"}  # files that take long to read; of these, only that they are not empty
 TO_LAUNCH = (State.INTERRUPTED, State.FAILED, State.MISSING, State.GONE, State.UNLOGGED, State.DAMAGED)
 
@@ -93,7 +94,8 @@ def read_runs(directories: Iterable[Path]) -> tuple[dict[Path, RunFolder], str]:
     if not doubtful:
         return runs, ""
     try:
-        queue = ask_queue(filter(None, (_owner(directory / "submitted.json") for directory in doubtful)))
+        owners = [_owner(directory / "submitted.json") for directory in doubtful]
+        queue = ask_queue((owner for owner in owners if owner is not None), ASKING_S)
     except UserError as error:
         return runs, str(error)
     # Read again: a job that is no longer queued may have come to its end since the first reading.
