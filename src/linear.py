@@ -3,7 +3,7 @@
 import logging
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -21,19 +21,24 @@ logger = logging.getLogger(__name__)
 def run(config: DictConfig) -> Path:
     """Train as a resolved configuration describes, unless that has been done; return the run's folder."""
     from src.runs.attempt import hold_run
+    from src.runs.log_again import Redo, redo_for_log
+    from src.runs.state import read_run
     from src.runs.wandb_network import check_server
     from src.utils.distributed import World
 
     directory, identity = Path(config.outputs, linear_run_id(config)), linear_identity(config)
     name = " ".join(str(value) for group in ("problem", "method") for value in identity[group].values())
-    if (directory / "summary.json").exists():
-        from src.runs.upgrade import bring_up_to_date
+    found, redo = read_run(directory), Redo.NOTHING
+    if found.summary is not None:
+        redo = redo_for_log(found, config.wandb.mode, retry=config.retry)
+        if redo == Redo.NOTHING:
+            from src.runs.upgrade import bring_up_to_date
 
-        bring_up_to_date(directory, name, to_plain(config), identity)
-        logger.info("%s is finished: %s", name, directory)
-        return directory
+            bring_up_to_date(directory, name, to_plain(config), identity)
+            logger.info("%s is finished: %s", name, directory)
+            return directory
     check_server(config.wandb.mode)
-    with hold_run(directory, name, World(), retry=config.retry) as guard:
+    with hold_run(directory, name, World(), retry=config.retry, redo=redo) as guard:
         if guard is not None:
             descend_and_log(config, directory, name, guard)
     return directory
@@ -44,6 +49,8 @@ def descend_and_log(config: DictConfig, directory: Path, name: str, guard: "RunG
     import torch
 
     from src.data.linear_problems import build_problem
+    from src.runs.lineage import describe_attempt
+    from src.runs.log_parts import ATTEMPT, note_parts
     from src.runs.tracking import Tracker, environment
     from src.training.linear_model import build_loss, descend
     from src.utils.files import write_atomically, write_json
@@ -51,10 +58,12 @@ def descend_and_log(config: DictConfig, directory: Path, name: str, guard: "RunG
     start = time.time()
     problem, method = build_problem(**config.problem), config.method
     loss = build_loss(method.name, method.step, method.delta)
-    facts = {"run_id": directory.name, "identity": linear_identity(config)}
+    facts: dict[str, Any] = {"run_id": directory.name, "identity": linear_identity(config)}
     facts["environment"] = environment(torch.device("cpu"))
+    facts["attempts"] = [describe_attempt(guard.attempt)]  # one alone, as each begins anew
     write_atomically(directory / "config.yaml", lambda file: OmegaConf.save(config, file))
-    with Tracker(directory, name, {**to_plain(config), **facts}, **config.wandb) as tracker:
+    logged = {**to_plain(config), **facts, ATTEMPT: guard.attempt}
+    with Tracker(directory, name, logged, **config.wandb) as tracker:
         for values in descend(problem, loss, method.learning_rate, config.steps):
             guard.note_step()
             guard.check_stop()
@@ -62,7 +71,7 @@ def descend_and_log(config: DictConfig, directory: Path, name: str, guard: "RunG
             tracker.step += 1
     reached = tracker.step - 1 if values["ap_loss"] == 0 else None
     summary = {"name": name, "metrics": {**values, "steps_to_zero": reached}, **facts}
-    summary["command"] = to_plain(config.command)
+    summary |= {"command": to_plain(config.command), "log": note_parts(directory)}
     write_json(directory / "summary.json", {**summary, "seconds": time.time() - start})
     outcome = f"{values['ap_loss']:.4f} after {config.steps} steps" if reached is None else f"0 after {reached} steps"
     logger.info("AP-loss %s (%s): %s", outcome, name, directory)

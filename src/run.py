@@ -2,12 +2,17 @@
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from src.config.identity import identity, run_id, run_name, to_plain
 from src.launch.cli import command
 from src.launch.program import PROGRAMS
+
+if TYPE_CHECKING:
+    from src.runs.log_again import Redo
+    from src.runs.state import RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -17,12 +22,15 @@ def run(config: DictConfig) -> Path:
     # What needs torch is imported only here: that takes seconds, which --help and sending a sweep to a cluster spare.
     from src.data.run_data import DataChanged, compare_data
     from src.runs.attempt import hold_run
+    from src.runs.log_again import Redo
+    from src.runs.state import read_run
     from src.utils.distributed import connect
 
     world = connect(config.processes)
     directory, name = Path(config.outputs, run_id(config)), run_name(config)
-    on_other_data = None
-    if world.broadcast((directory / "summary.json").exists()):
+    on_other_data, redo = None, Redo.NOTHING
+    found = world.broadcast(read_run(directory) if world.is_main else None)
+    if found.summary is not None:
         try:
             refreshed = world.on_main(
                 lambda wait: compare_data(
@@ -38,20 +46,34 @@ def run(config: DictConfig) -> Path:
                 raise
             on_other_data = change.noted
         else:
-            from src.runs.upgrade import bring_up_to_date
+            redo = world.on_main(lambda wait: _redo(found, config))
+            if redo == Redo.NOTHING:
+                from src.runs.upgrade import bring_up_to_date
 
-            if world.is_main:
-                bring_up_to_date(directory, name, to_plain(config), identity(config), refreshed)
-            logger.info("%s is finished: %s", name, directory)
-            return directory
+                if world.is_main:
+                    bring_up_to_date(directory, name, to_plain(config), identity(config), refreshed)
+                logger.info("%s is finished: %s", name, directory)
+                return directory
     from src.runs.wandb_network import check_server
     from src.training.experiment import train_and_test
 
     world.on_main(lambda wait: check_server(config.wandb.mode))
-    with hold_run(directory, name, world, retry=config.retry, on_other_data=on_other_data) as guard:
+    with hold_run(directory, name, world, retry=config.retry, redo=redo, on_other_data=on_other_data) as guard:
         if guard is not None:
             train_and_test(config, directory, name, world, guard)
     return directory
+
+
+def _redo(found: "RunFolder", config: DictConfig) -> "Redo":
+    """Return what of a finished run is to be made again, because not all of its log is there."""
+    from src.runs.log_again import redo_for_log
+
+    def keeps_all_rows(checkpoint: Path) -> bool:
+        from src.training.checkpoint import keeps_all_rows  # imports torch
+
+        return keeps_all_rows(checkpoint)
+
+    return redo_for_log(found, config.wandb.mode, retry=config.retry, keeps_all_rows=keeps_all_rows)
 
 
 main = command(run, PROGRAMS["src.run"])

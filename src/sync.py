@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from src.runs.state import read_run
 from src.runs.wandb_api import connect
 from src.runs.wandb_upload import find_offline_runs, upload_run
 from src.utils.errors import UserError, exit_on_user_error
@@ -38,7 +39,7 @@ def sync(outputs: Path, only: list[str], project: str | None, entity: str | None
     arrived = True
     for run_id in (bar := tqdm(only or folders, "upload", unit="run", disable=None)):
         try:
-            if unfinished or (folders[run_id] / "summary.json").exists():
+            if unfinished or read_run(folders[run_id]).summary is not None:
                 outcome = upload_run(folders[run_id], project, entity, api)
             else:
                 outcome = "not finished; add --all to upload what there is"

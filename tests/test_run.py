@@ -15,7 +15,16 @@ from src.runs.state import State, state
 from src.training.optimizer import learning_rate_factor
 from src.training.trainer import NonFiniteLoss
 from tests.support.programs import Process, call_run, run_python, start_run
-from tests.support.runs import NOT_LOGGED, run_folders, run_here, same_weights, saved_step, summary_of, weights
+from tests.support.runs import (
+    NOT_LOGGED,
+    run_folders,
+    run_here,
+    same_weights,
+    saved_step,
+    service_of,
+    summary_of,
+    weights,
+)
 
 # At 64 pixels P6 is one cell, and there torch's own bfloat16 convolution has, on some CPUs, NaN in its weight gradient.
 BF16 = ["precision=bf16", "dataset.train_size=96"]
@@ -165,15 +174,6 @@ def test_the_end_of_wandbs_service_is_an_interruption(tiny, tmp_path, undisturbe
     (logged,) = read_local(tmp_path / "outputs").all
     assert logged.finished and logged.history["global_step"].tolist() == list(range(1, STEPS + 1))
     assert logged.history["classification_loss"].notna().all()
-
-
-def service_of(pid: int) -> int:
-    """Return the process that writes the W&B log for a process."""
-    commands = {int(path.parent.name): path.read_bytes().split(b"\0") for path in Path("/proc").glob("[0-9]*/cmdline")}
-    (service,) = (
-        other for other, words in commands.items() if b"wandb-core" in words[0] and str(pid).encode() in words
-    )
-    return service
 
 
 @pytest.mark.slow

@@ -1,25 +1,36 @@
 import dataclasses
 import json
 import os
-import shutil
 import time
 
 import pytest
 
-from src.launch.sweep_runs import expand_sweep, save_record
+from src.launch.sweep_records import save_record
+from src.launch.sweep_runs import expand_sweep
 from src.runs.run_lock import acquire
 from src.status import main
 from src.utils import paths
 from tests.support.programs import run_python
+from tests.support.runs import leave_finished
 
 ARGUMENTS = ["loss=ap,focal,auc", "delta=1,2,4"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """The folder of these tests' caches, in which each sweep is recorded once it was expanded."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
+
+
 @pytest.fixture(scope="module")
 def with_records(tmp_path_factory):
-    """A folder of outputs in which the status of everything was asked for, and thus every sweep is recorded."""
+    """A folder of outputs of which the status of everything was asked for."""
     folder = tmp_path_factory.mktemp("outputs")
     main([f"--outputs={folder}"])
+    assert not list(folder.iterdir())  # looking writes nothing
     return folder
 
 
@@ -31,8 +42,7 @@ def outputs(tmp_path):
     folders = [tmp_path / name for name in names]
     for folder in folders[:5]:
         folder.mkdir()
-    summary = {"name": "a run", "metrics": {"AP": 12.345, "AP50": 30.0}, "seconds": 9.0}
-    (folders[0] / "summary.json").write_text(json.dumps(summary))
+    leave_finished(folders[0], name="a run", metrics={"AP": 12.345, "AP50": 30.0}, seconds=9.0)
     lock = acquire(folders[1])
     note = {"job": "12_3", "overrides": "loss=ap", "time": time.time(), "code": "a/copy", "log": "a/log"}
     (folders[2] / "submitted.json").write_text(json.dumps(note))
@@ -77,7 +87,6 @@ def test_every_table_and_figure_is_listed_with_its_command(with_records, capsys)
 )
 def test_one_run_is_explained(index, words, outputs, with_records, capsys):
     folder, names = outputs
-    shutil.copytree(with_records / ".sweeps", folder / ".sweeps", dirs_exist_ok=True)
     record = expand_sweep("src.run", ARGUMENTS, folder)
     save_record(dataclasses.replace(record, launched=True), folder)
     main([f"--outputs={folder}", names[index]])

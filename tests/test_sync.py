@@ -31,7 +31,7 @@ with Tracker(directory, "the name", config, mode="offline", project="proj", enti
     tracker.log({"image": wandb.Image(numpy.full((8, 8, 3), first % 256, numpy.uint8))})
     if sys.argv[4:] == ["wait"]:
         signal.pause()
-(directory / "summary.json").write_text("{}")
+(directory / "summary.json").write_text('{"metrics": {}}')
 """
 
 
@@ -168,7 +168,7 @@ def test_unchanged_runs_are_uploaded_once_and_changed_ones_replaced(outputs, ser
     done = sync(outputs / "killed", server.url, "--all")
     assert done.returncode == 0 and "unchanged" in done.lines["resumed"]
     assert run.history[-1] == {"kept": True}
-    (directory / "summary.json").write_text("{}")
+    (directory / "summary.json").write_text('{"metrics": {}}')
     assert "uploaded to" in sync(outputs / "killed", server.url).lines["resumed"]
     assert run.exit_code == 0 and len(run.history) == 20
 

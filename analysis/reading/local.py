@@ -2,9 +2,10 @@
 
 import json
 import os
+import shlex
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,11 @@ from typing import Any
 from tqdm import tqdm
 
 from analysis.reading.runs import DAMAGED, FAILED, FINISHED, UNFINISHED, Run, Runs, make_run
+from src.runs.log_parts import ATTEMPT, part_order
+from src.runs.state import RunFolder, State, read_run
 from src.runs.wandb_log import HEADER, read_log
 
+HOW = "to log it again"
 FEW = 8  # runs that are read faster than processes start
 
 
@@ -51,6 +55,8 @@ def marks_of(outputs: Path) -> dict[str, str]:
 def read_local(outputs: Path, known: dict[str, Run] | None = None) -> Runs:
     """Read all runs that have a W&B file under a folder of outputs, in the order of their ids.
 
+    A run that has finished, but whose log is not whole, is named with the command by which it logs again.
+
     Args:
         known: runs by their folders that need not be read again.
     """
@@ -62,12 +68,48 @@ def read_local(outputs: Path, known: dict[str, Run] | None = None) -> Runs:
     for run, lines in _read_all([files[folder] for folder in new]):
         runs += [run] if run else []
         unreadable += lines
+    runs, lines = _check_folders(outputs, runs)
+    unreadable += lines
     by_id: dict[str, Run] = {}
     for run in sorted(runs, key=lambda run: (run.finished, run.started)):
         if run.run_id in by_id:
             unreadable.append(f"{by_id[run.run_id].source} is another copy of run {run.run_id}; left out")
         by_id[run.run_id] = run
     return Runs(sorted(by_id.values(), key=lambda run: run.run_id), unreadable)
+
+
+def _check_folders(outputs: Path, runs: list[Run]) -> tuple[list[Run], list[str]]:
+    """Compare runs with what their folders say of them.
+
+    Returns:
+        The runs, those of which the log is not whole with what to type; and a line for each folder of a finished run
+        without any log, and for each damaged file.
+    """
+    logged = {run.source: run for run in runs}
+    lines = []
+    for folder in sorted(path for path in outputs.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        found = read_run(folder)
+        lines += found.damage
+        if found.summary is None:
+            continue
+        run = logged.get(str(folder))
+        if run is None:
+            lines.append(f"{folder} has finished, but {found.reason or 'no run is in its log'}; {_how_to_log(found)}")
+        elif found.state == State.UNLOGGED:
+            logged[run.source] = replace(run, state=DAMAGED, reason=f"{found.reason}; {_how_to_log(found)}")
+        elif not run.finished and HOW not in run.reason:
+            logged[run.source] = replace(run, reason=f"{run.reason}; {_how_to_log(found)}")
+    return list(logged.values()), lines
+
+
+def _how_to_log(found: RunFolder) -> str:
+    """Return what to type for a finished run whose log is not whole."""
+    command = (found.summary or {}).get("command")
+    words = command["canonical"] if isinstance(command, dict) and "canonical" in command else "give its command"
+    folder = str(found.directory.parent)
+    outputs = f" outputs={shlex.quote(folder)}" if folder != "outputs" else ""
+    retry = "" if found.state == State.UNLOGGED and found.has_checkpoint else " retry=true"
+    return f"{HOW}: {words}{outputs}{retry}"
 
 
 def _read_all(parts: list[list[Path]]) -> Iterable[tuple[Run | None, list[str]]]:
@@ -92,7 +134,7 @@ def read_files(files: list[Path]) -> tuple[Run | None, list[str]]:
     ]
     # Of a file with nothing but its header, nothing was ever written; of others something is lost.
     damage = [line for part in parts if part.run_id or not part.empty for line in part.damage]
-    readable = sorted((part for part in parts if part.run_id), key=lambda part: part.started)
+    readable = sorted((part for part in parts if part.run_id), key=_order)
     if not readable:
         return None, lines
     last = readable[-1]
@@ -112,6 +154,10 @@ def read_files(files: list[Path]) -> tuple[Run | None, list[str]]:
         source=str(last.file.parents[2]),
     )
     return run, lines
+
+
+def _order(part: _Part) -> tuple[int, int]:
+    return part_order(part.config.get(ATTEMPT), part.started)
 
 
 def _read_part(file: Path) -> _Part:

@@ -10,6 +10,7 @@ from analysis.artefacts.artefact import Artefact, Measured
 from analysis.artefacts.number_format import row_name
 from analysis.reading.runs import Run, Runs
 from analysis.reading.settings import STANDARD, ablation_values
+from src.runs.lineage import lineage_changes
 
 PAPER = (
     "Kean Chen, Weiyao Lin, Jianguo Li, John See, Ji Wang, Junni Zou. AP-Loss for Accurate One-Stage Object Detection. "
@@ -79,7 +80,6 @@ def describe_runs(runs: Runs, commands: dict[str, str]) -> list[dict[str, str]]:
 
 def _describe(run: Run, runs: Runs, command: str) -> dict[str, str]:
     config = run.config
-    commit = str(config.get("environment.git_commit") or "")
     return {
         "run": run.run_id,
         "state": run.state,
@@ -89,13 +89,25 @@ def _describe(run: Run, runs: Runs, command: str) -> dict[str, str]:
         "loss": str(config.get("loss.name", config.get("method.name", ""))),
         "options": ", ".join(f"{key}={value}" for key, value in changed_options(config).items()),
         "seed": str(config.get("seed", config.get("problem.seed", ""))),
-        "commit": commit[:10] + (" (modified)" if config.get("environment.git_dirty") else ""),
+        "commit": _commits(config),
         "host": str(config.get("environment.host", "")),
         "started": str(run.started)[:16].replace("T", " "),
-        "resumed": "yes" if run.resumed else "no",
+        "resumed": "; ".join(["yes" if run.resumed else "no", *lineage_changes(config.get("attempts"))]),
         "command": command,
         "source": run.source,
     }
+
+
+def _commits(config: dict[str, Any]) -> str:
+    """Return the commits of all attempts at a run, each once and in their order."""
+    last = {key: config.get(f"environment.{key}") for key in ("git_commit", "git_dirty")}
+    attempts = config.get("attempts")
+    known = [attempt for attempt in attempts if isinstance(attempt, dict)] if isinstance(attempts, list) else []
+    commits = (
+        str(attempt.get("git_commit") or "")[:10] + (" (modified)" if attempt.get("git_dirty") else "")
+        for attempt in known or [last]
+    )
+    return ", ".join(dict.fromkeys(commits))
 
 
 def changed_options(config: dict[str, Any]) -> dict[str, Any]:

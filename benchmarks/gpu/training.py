@@ -1,7 +1,6 @@
 """A short training of a tiny detector in each precision, through the code of `python -m src.run`."""
 
 import logging
-import math
 import statistics
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from src.costs.table import Table
 from src.data.shapes import ensure_shapes
 from src.launch.hydra_setup import register
 from src.run import run
-from src.runs import tracking
+from src.runs.kept_rows import KeptRows
 from src.utils import paths
 from src.utils.files import read_json
 
@@ -37,7 +36,6 @@ TINY = [
 
 def measure(options: PartOptions) -> PartResult:
     """Train in each precision, and check that the run finishes and its loss falls; a loss not finite ends a run."""
-    tracking.RECENT_S = math.inf  # so that the checkpoint keeps what was logged of every step
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     epochs = QUICK_EPOCHS if options.quick else EPOCHS
     counts = {"train": QUICK_IMAGES if options.quick else IMAGES, "val": 1, "test": 4}
@@ -84,7 +82,7 @@ def train(overrides: list[str]) -> Path:
 def logged_losses(directory: Path) -> list[float]:
     """Return the loss of each step, from the rows that the checkpoint keeps: W&B is disabled."""
     checkpoint: dict[str, Any] = torch.load(directory / "checkpoint.pt", map_location="cpu", weights_only=True)
-    return [row["loss"] for row in checkpoint["progress"]["rows"] if "loss" in row]
+    return [row["loss"] for row in KeptRows.from_plain(checkpoint["progress"]["rows"]) if "loss" in row]
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ class LinearConfig:
     problem: Problem = field(default_factory=Problem)
     steps: int = MISSING
     retry: bool = MISSING
+    resubmit: bool = MISSING
     outputs: str = MISSING
     wandb: Wandb = field(default_factory=Wandb)
 
@@ -96,6 +97,6 @@ def check_linear(plain: Mapping[str, Any], overrides: Iterable[str] = (), typed:
         raise UserError(f"problem.seed={plain['problem']['seed']} must be from 0 to 2^63 − 1")
     if plain["steps"] < 0:
         raise UserError(f"steps={plain['steps']} must be at least 0")
-    words = canonical_words(overrides, {"outputs", "retry", "wandb", "sweeps", "slurm", "hydra"})
+    words = canonical_words(overrides, {"outputs", "retry", "resubmit", "wandb", "sweeps", "slurm", "hydra"})
     command = {"canonical": command_line("src.linear", words), "typed": typed}
     return {**plain, "command": plain.get("command", command)}

@@ -102,6 +102,7 @@ class Config:
     workers: int = not_identity()
     checkpoint_minutes: float = not_identity()
     retry: bool = not_identity()
+    resubmit: bool = not_identity()
     images_logged: int = not_identity()
     wandb: Wandb = field(default_factory=Wandb, metadata={"identity": False})
 

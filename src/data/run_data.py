@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from src.data.quick_look import look_at
 from src.utils.errors import UserError
-from src.utils.files import read_json
+from src.utils.files import DamagedFile, read_json
 
 if TYPE_CHECKING:
     from src.data.records import ImageRecord
@@ -83,6 +83,19 @@ def describe_data(
     return {"root": dataset["root"], "format": data_format, **facts, "details": details}
 
 
+def read_noted(file: Path) -> dict[str, Any] | None:
+    """Return what a file in a run's folder notes; None if there is none, or, with a warning, if it is damaged.
+
+    A checkpoint notes its data too, so that a damaged `data.json` does not let it be continued on others.
+    """
+    try:
+        noted = read_json(file)
+    except DamagedFile as error:
+        logger.warning("%s; it is ignored", error)
+        return None
+    return noted if isinstance(noted, dict) else None
+
+
 def check_same(directory: Path, noted: Mapping[str, Any], now: Mapping[str, Any], *, of_version_01: str) -> None:
     """Raise DataChanged if a run's folder and the data set do not belong together.
 
@@ -132,7 +145,7 @@ def compare_data(
         DataChanged: the data are others.
         DataError: something is wrong on disk.
     """
-    noted = read_json(directory / FILE) or (read_json(directory / "summary.json") or {}).get("data")
+    noted = read_noted(directory / FILE) or (read_noted(directory / "summary.json") or {}).get("data")
     root = Path(dataset["root"]).expanduser()
     if noted is None or not root.is_dir():
         reason = f"{root} is not there" if noted else f"{directory} has no {FILE}"

@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -22,6 +23,7 @@ from src.launch.program import Program
 from src.utils import paths
 from src.utils.distributed_env import source_of_processes
 from src.utils.errors import UserError, explain
+from src.utils.files import share_with_group
 from src.utils.signals import Interrupted
 
 logger = logging.getLogger(__name__)
@@ -71,6 +73,8 @@ def command(run: Callable[[DictConfig], Any], program: Program) -> Callable[[], 
         with exit_on_wrong_configuration():
             paths.check_checkout()
             check_presets(sys.argv[1:])
+            given = [word.partition("=")[2] for word in sys.argv[1:] if word.startswith("outputs=")]
+            share_with_group(Path(given[-1] if given else "outputs"))  # before Hydra creates the run's folder in it
             hydra_main()
 
     return main

@@ -1,15 +1,12 @@
 """Submitting a sweep to SLURM as one array of jobs. Later edits of code or configuration do not affect them."""
 
 import functools
-import hashlib
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,20 +19,21 @@ from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf, SlurmQue
 from omegaconf import DictConfig, OmegaConf
 
 from src.config.command import command_line
-from src.config.identity import to_plain
 from src.data.quick_look import look_at
-from src.data.run_data import DataChanged, compare_data
 from src.launch import plugin
 from src.launch.compose import Composer, Job
 from src.launch.program import program_of_config
+from src.launch.skipped_runs import has_other_code, reason_in_data, reason_to_skip
 from src.launch.slurm_arrays import environment_of_jobs, one_line_refusals, submit_in_arrays
 from src.launch.slurm_job import FrozenRun
-from src.runs.provenance import code_version
-from src.runs.state import State, refused_failure, state
+from src.launch.submission import Submission, note_forgotten_jobs
+from src.runs.provenance import code_digest, code_files, code_version
+from src.runs.slurm_queue import Queue, ask_queue, cancel_pending
+from src.runs.state import RunFolder, read_run, submitters
 from src.utils import paths
 from src.utils.distributed_env import source_of_processes
 from src.utils.errors import UserError, exit_on_user_error
-from src.utils.files import read_json, write_atomically, write_json
+from src.utils.files import write_atomically, write_json
 from src.utils.progress import progress_bar
 from src.utils.text import counted
 
@@ -93,20 +91,30 @@ class SlurmLauncher(Launcher):
             UserError: a configuration is wrong, or SLURM does not answer, or refuses the jobs.
         """
         typed = command_line(self._program.module, sys.argv[1:])
-        self._check_parameters(jobs[0].directory.parent.absolute())
-        queued = _queued_jobs()
+        outputs = jobs[0].directory.parent.absolute()
+        self._check_parameters(outputs)
+        queue = ask_queue({os.getuid(), *submitters(outputs)})
+        if forgotten := note_forgotten_jobs(outputs, queue):
+            print(f"{forgotten} found in the queue, from a command that was killed as it submitted them")
         look = functools.cache(look_at)  # at each data set once
         skipped: Counter[str] = Counter()
-        to_submit = []
-        for job in progress_bar(jobs, "looking for what is missing"):
-            config, directory = self._program.check(job.config, job.overrides, typed), job.directory.absolute()
+        to_submit, replaced = [], {}
+        for given in progress_bar(jobs, "looking for what is missing"):
+            config, directory = self._program.check(given.config, given.overrides, typed), given.directory.absolute()
             self._check_processes(config)
-            reason = _reason_to_skip(directory, config, queued) or _reason_in_data(directory, config, look)
+            found, job = read_run(directory, queue), Job(given.overrides, config, directory)
+            reason = reason_to_skip(found, config) or reason_in_data(found, config, look)
             if reason is None:
-                to_submit.append(Job(job.overrides, config, directory))
+                to_submit.append(job)
+            elif config.get("resubmit") and found.submitted and has_other_code(found) and _is_pending(found, queue):
+                replaced[found.submitted["job"]] = job
             else:
                 skipped[reason] += 1
-        for reason, number in skipped.items():
+        if replaced:
+            cancelled = _cancel(replaced)
+            to_submit += cancelled
+            skipped["started meanwhile, with other code than today's"] += len(replaced) - len(cancelled)
+        for reason, number in (+skipped).items():
             print(f"{number} {reason}", flush=True)
         submit_in_arrays(to_submit, self._submit)
 
@@ -152,100 +160,48 @@ class SlurmLauncher(Launcher):
                 name=" ".join([job.directory.name, *(word for word in job.overrides if word not in common)]),
             )
             runs.append(run)
-        with environment_of_jobs(self.parameters), one_line_refusals():
-            submitted = self._executor(code).submit_array(runs)
         common_note = {"program": self._program.module, "time": time.time(), "code": str(code)}
-        written = []
-        with ThreadPoolExecutor(8) as pool:  # on a file server, each file takes its time to be safe
-            for job, slurm_job in zip(jobs, submitted, strict=True):
-                note = {"job": slurm_job.job_id, **common_note, "overrides": job.overrides}
-                note["log"] = str(slurm_job.paths.stdout)
-                written.append(pool.submit(write_json, job.directory / "submitted.json", note))
-        for one in written:
-            one.result()  # or its error
+        notes = {job.directory.name: {**common_note, "overrides": job.overrides} for job in jobs}
+        with (
+            environment_of_jobs(self.parameters),
+            one_line_refusals(),
+            Submission(jobs[0].directory.parent, notes, os.path.abspath(self.folder)) as submission,
+        ):
+            submitted = self._executor(code, submission.token).submit_array(runs)
+            submission.note([slurm_job.job_id for slurm_job in submitted])
         array = submitted[0].job_id.partition("_")[0]
         print(f"{len(jobs)} submitted as job {array}; `python -m src.status` shows their progress", flush=True)
 
-    def _executor(self, code: Path) -> submitit.AutoExecutor:
+    def _executor(self, code: Path, token: str) -> submitit.AutoExecutor:
         folder = os.path.abspath(self.folder)
         executor = submitit.AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=self.max_num_timeout)
         common = {f.name for f in BaseQueueConf.__dataclass_fields__.values()}
         parameters = {key if key in common else f"slurm_{key}": value for key, value in self.parameters.items()}
         parameters["name"] = self._config.hydra.runtime.choices.get("sweeps") or parameters["name"]  # until they start
         additional = parameters.get("slurm_additional_parameters", {})
+        parameters["slurm_comment"] = " ".join(filter(None, [parameters.get("slurm_comment"), token]))
         # Python looks first for modules in the folder in which it is started.
         parameters["slurm_additional_parameters"] = {"requeue": True, **additional, "chdir": str(code)}
         executor.update_parameters(**parameters)
         return executor
 
 
-def _reason_to_skip(directory: Path, config: Mapping[str, Any], queued: set[str]) -> str | None:
-    """Return why a run must not be submitted, whatever its data; None if there is no such reason."""
-    run_state = state(directory)
-    if run_state == State.RUNNING:
-        return "being worked on"
-    submitted = read_json(directory / "submitted.json")
-    if submitted is not None and submitted["job"] in queued:
-        return "queued already"
-    if run_state == State.FAILED and refused_failure(directory) and not config.get("retry", False):
-        return "failed before; to try them again add retry=true. `python -m src.status` shows why"
-    return None
+def _is_pending(found: RunFolder, queue: Queue) -> bool:
+    job = queue.get(found.submitted["job"]) if found.submitted else None
+    return job is not None and job.pending
 
 
-def _reason_in_data(directory: Path, config: Mapping[str, Any], look: Callable[..., str]) -> str | None:
-    """Return why a run need not be submitted: it is finished, or its folder holds a part of it, on other data.
-
-    Args:
-        look: see `compare_data`.
-    """
-    finished = state(directory) == State.FINISHED
-    if not finished and not (directory / "checkpoint.pt").exists():
-        return None
-    if "dataset" in config:
-        root = config["dataset"]["root"]
-        if not Path(root).expanduser().is_dir():
-            return f"finished; their data could not be compared, as {root} is not there" if finished else None
-        try:
-            compare_data(
-                directory, to_plain(config["dataset"]), outputs=config["outputs"], workers=config["workers"], look=look
-            )
-        except DataChanged as change:
-            if config["retry"]:
-                return None
-            return (
-                f"on other data than {root} holds now; what differs: {change.difference}. To train them anew on the "
-                "data as they are now, add retry=true; to keep them and make others, add dataset.name=NAME"
-            )
-    return "finished" if finished else None
-
-
-def _queued_jobs() -> set[str]:
-    """Return the ids of this user's pending and running jobs, those of arrays as 12_3."""
-    command = ["squeue", "--me", "--noheader", "--array", "--format=%i"]
-    # Variables such as SQUEUE_STATES would hide some of them.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SQUEUE_")}
-    try:
-        # Clients wait for ever for a controller that is down.
-        answer = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
-    except FileNotFoundError:
-        raise UserError("there is no squeue here: submit from a machine of the SLURM cluster") from None
-    except subprocess.TimeoutExpired:
-        raise UserError("SLURM's controller does not answer") from None
-    except subprocess.CalledProcessError as error:
-        raise UserError(f"{' '.join(command)}: {error.stderr.strip()}") from None
-    return set(answer.stdout.split())
+def _cancel(replaced: dict[str, Job]) -> list[Job]:
+    """Cancel jobs by their ids, and return the runs of those that had not started."""
+    cancel_pending(replaced)
+    queue = ask_queue()
+    return [job for job_id, job in replaced.items() if job_id not in queue]
 
 
 def freeze_code(folder: Path) -> Path:
     """Copy this package to a folder named by a digest of the code, and return that; files that are there stay."""
-    # Path.rglob does not follow links to folders.
-    found = (Path(place, name) for place, _, names in os.walk(paths.SRC, followlinks=True) for name in names)
-    files = sorted(file for file in found if file.suffix == ".py")
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(f"{file.relative_to(paths.SRC)}\n".encode() + file.read_bytes())
-    copy = folder / digest.hexdigest()[:10]
-    for file in files:
+    copy = folder / code_digest()
+    for file in code_files():
         target = copy / paths.SRC.name / file.relative_to(paths.SRC)
         if not target.exists():  # file by file, as scratch folders lose old files
             target.parent.mkdir(parents=True, exist_ok=True)

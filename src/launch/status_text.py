@@ -3,46 +3,78 @@
 import re
 import time
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from src.launch.sweep_records import SweepRecord, run_command
+from src.runs.lineage import lineage_changes
 from src.runs.run_lock import read_lock
-from src.runs.state import State, state
-from src.utils.files import read_json
+from src.runs.state import RunFolder, State, read_runs
 
-COLUMNS = [State.FINISHED, State.RUNNING, State.SUBMITTED, State.INTERRUPTED, State.FAILED, State.MISSING]
-TO_LAUNCH = {State.INTERRUPTED, State.FAILED, State.MISSING}
+ALWAYS_SHOWN = (State.FINISHED, State.RUNNING, State.SUBMITTED, State.INTERRUPTED, State.FAILED, State.MISSING)
+TO_LAUNCH = (State.MISSING, State.INTERRUPTED, State.GONE, State.DAMAGED)
+NO_LOG = "wandb.mode=disabled"
 
 
 def describe_sweeps(sweeps: list[tuple[str, SweepRecord]], outputs: Path) -> str:
-    """Return a table with the number of runs in each state, the commands that launch the rest, and why runs failed.
+    """Return a table with the number of runs in each state, what to type for the rest, and why runs failed.
 
     Args:
         sweeps: each with its label.
     """
-    states = {name: state(outputs / name) for _, record in sweeps for name in record.runs}
-    rows = [["", "runs", *COLUMNS]]
-    rows += [_counts(label or "sweep", [states[name] for name in record.runs]) for label, record in sweeps]
-    rows.append(_counts("all runs", list(states.values())))
+    names = dict.fromkeys(name for _, record in sweeps for name in record.runs)
+    folders, no_queue = read_runs(outputs / name for name in names)
+    runs = {name: folders[outputs / name] for name in names}
+    states = {name: run.state for name, run in runs.items()}
+    columns = [state for state in State if state in ALWAYS_SHOWN or state in states.values()]
+    rows = [["", "runs", *columns]]
+    rows += [_counts(label or "sweep", [states[name] for name in record.runs], columns) for label, record in sweeps]
+    rows.append(_counts("all runs", list(states.values()), columns))
     lines = _align(rows)
-    commands = []
+    if no_queue:
+        lines += ["", f"Whether jobs are still queued is not known: {no_queue}"]
+    lines += _commands("To launch what is {states}", TO_LAUNCH, sweeps, states)
+    lines += _commands("To retry what failed", (State.FAILED,), sweeps, states, words=["retry=true"])
+    lines += _commands("To log again what finished without a log", (State.UNLOGGED,), sweeps, states, but=NO_LOG)
+    lines += _list("Failed (details: python -m src.status ID)", runs, State.FAILED)
+    lines += _list("Gone from the queue", runs, State.GONE)
+    lines += _list("Finished without a log", runs, State.UNLOGGED)
+    damage = [f"  {line}" for run in runs.values() for line in run.damage]
+    return "\n".join([*lines, *(["", "Damaged files:", *damage] if damage else [])])
+
+
+def _commands(
+    title: str,
+    remedied: tuple[State, ...],
+    sweeps: list[tuple[str, SweepRecord]],
+    states: dict[str, State],
+    *,
+    words: Sequence[str] = (),
+    but: str = "",
+) -> list[str]:
+    """Return the commands of the sweeps that have runs in these states, with some words more, and but for one."""
+    commands, present = [], set()
     for _, record in sweeps:
-        to_launch = TO_LAUNCH & {states[name] for name in record.runs}
-        if to_launch:
-            commands.append(f"  {record.command}{' retry=true' if State.FAILED in to_launch else ''}")
-    if commands:
-        lines += ["", "To launch what is missing, interrupted or failed:", *commands]
-    failed = sorted(name for name, run_state in states.items() if run_state == State.FAILED)
-    if failed:
-        lines += ["", "Failed (details: python -m src.status ID):"]
-        lines += [f"  {name}  {read_json(outputs / name / 'failed.json')['error']}" for name in failed]
-    return "\n".join(lines)
+        if own := {states[name] for name in record.runs} & set(remedied):
+            present |= own
+            arguments = [word for word in record.arguments if word != but]
+            commands.append(f"  {replace(record, arguments=[*arguments, *words]).command}")
+    listed = [str(state) for state in remedied if state in present]
+    named = " or ".join(filter(None, [", ".join(listed[:-1]), *listed[-1:]]))
+    return ["", f"{title.format(states=named)}:", *commands] if commands else []
 
 
-def _counts(label: str, states: list[State]) -> list[str]:
+def _list(title: str, runs: dict[str, RunFolder], state: State) -> list[str]:
+    """Return the reasons of the runs in a state."""
+    listed = [f"  {name}  {run.reason}" for name, run in sorted(runs.items()) if run.state == state]
+    return ["", f"{title}:", *listed] if listed else []
+
+
+def _counts(label: str, states: list[State], columns: list[State]) -> list[str]:
     counts = Counter(states)
-    return [label, str(len(states)), *(str(counts[column] or "–") for column in COLUMNS)]
+    return [label, str(len(states)), *(str(counts[column] or "–") for column in columns)]
 
 
 def _align(rows: list[list[str]]) -> list[str]:
@@ -61,53 +93,68 @@ def describe_run(run_id: str, outputs: Path, sweeps: list[SweepRecord]) -> str:
         sweeps: in which to look for the run.
     """
     directory = outputs / run_id
-    run_state = state(directory)
+    folders, no_queue = read_runs([directory])
+    run = folders[directory]
     sweeps = [record for record in sweeps if run_id in record.runs]
-    submitted = read_json(directory / "submitted.json")
-    lines = [f"{run_id}  {run_state}", *_describe_results(directory)]
+    lines = [f"{run_id}  {run.state}", *_describe_results(run)]
+    if run.reason and run.failure is None:
+        lines += [f"  why         {run.reason}"]
+    lines += [f"  damage      {line}" for line in run.damage if line != run.reason]
     lines += [f"  part of     {record.command}" for record in sweeps]
-    command = _command(run_id, sweeps, submitted)
+    command = _command(run_id, sweeps, run)
     if command is not None:
-        lines += [f"  command     {command}"]
-    if run_state == State.MISSING and not sweeps:
+        lines += [f"  command     {command}{' retry=true' if run.state == State.FAILED else ''}"]
+    if run.state == State.MISSING and not sweeps:
         lines += [f"  there is no {directory}, and no sweep contains this run"]
-    if submitted is not None:
-        date = time.strftime("%Y-%m-%d %H:%M", time.localtime(submitted["time"]))
-        lines += [f"  submitted   {date} as job {submitted['job']}, with the code in {submitted['code']}"]
-        lines += [f"  SLURM's log {submitted['log']}"]
-    lines += _describe_process(directory) + _describe_files(directory)
-    if run_state == State.FAILED:
-        failure = read_json(directory / "failed.json")
-        lines += [f"  failed      {failure['error']}", "", failure["traceback"].rstrip()]
+    lines += [*_describe_job(run), *([f"  queue       {no_queue}"] if no_queue else [])]
+    lines += _describe_process(run) + _describe_files(directory)
+    if run.state == State.FAILED and run.failure is not None:
+        lines += [f"  failed      {run.failure['error']}", "", str(run.failure.get("traceback", "")).rstrip()]
     return "\n".join(lines)
 
 
-def _describe_results(directory: Path) -> list[str]:
-    summary = read_json(directory / "summary.json")
-    if summary is None:
+def _describe_results(run: RunFolder) -> list[str]:
+    if run.summary is None:
         return []
-    metrics = summary["metrics"]
-    shown = ", ".join(f"{key} {metrics[key]:.4g}" for key in ("AP", "AP50", "ap_loss") if key in metrics)
-    return [f"  {summary['name']}", f"  {shown} after {summary['seconds']:.0f} s; {directory / 'summary.json'}"]
+    metrics, seconds = run.summary["metrics"], run.summary.get("seconds")
+    numbers = ((key, metrics.get(key)) for key in ("AP", "AP50", "ap_loss"))
+    shown = ", ".join(f"{key} {value:.4g}" for key, value in numbers if isinstance(value, int | float))
+    took = f" after {seconds:.0f} s" if isinstance(seconds, int | float) else ""
+    lines = [f"  {run.summary.get('name', '')}", f"  {shown}{took}; {run.directory / 'summary.json'}"]
+    return lines + [f"  versions    {line}" for line in lineage_changes(run.summary.get("attempts"))]
 
 
-def _command(run_id: str, sweeps: list[SweepRecord], submitted: dict[str, Any] | None) -> str | None:
-    """Return the command that makes a run, from its sweep or from the note of its submission."""
+def _command(run_id: str, sweeps: list[SweepRecord], run: RunFolder) -> str | None:
+    """Return the command that makes a run, from its sweep, from the note of its submission, or from its summary."""
     if sweeps:
         return run_command(sweeps[0].program, sweeps[0].runs[run_id])
-    if submitted is None:
-        return None
-    overrides = submitted["overrides"]
+    overrides = (run.submitted or {}).get("overrides")
+    if overrides is None:
+        command = (run.summary or {}).get("command")
+        return command.get("canonical") if isinstance(command, dict) else None
     if isinstance(overrides, str):  # version 0.1 wrote one text, in which values may have spaces
         overrides = re.split(r" (?=[\w.+~@/]+=)", overrides)
-    return run_command(submitted.get("program", "src.run"), overrides)
+    return run_command((run.submitted or {}).get("program", "src.run"), overrides)
 
 
-def _describe_process(directory: Path) -> list[str]:
-    lock = read_lock(directory) if directory.is_dir() else None
+def _describe_job(run: RunFolder) -> list[str]:
+    note = run.submitted
+    if note is None:
+        return []
+    date = time.strftime("%Y-%m-%d %H:%M", time.localtime(_number(note.get("time"))))
+    lines = [f"  submitted   {date} as job {note['job']}, with the code in {note.get('code')}"]
+    return [*lines, f"  SLURM's log {note.get('log')}"]
+
+
+def _number(value: Any) -> float:
+    return value if isinstance(value, int | float) else 0.0
+
+
+def _describe_process(run: RunFolder) -> list[str]:
+    lock = run.lock or (read_lock(run.directory) if run.summary is not None else None)
     if lock is None:
         return []
-    role = "is running it" if lock["alive"] else "was the last to run it"
+    role = "is running it" if run.state == State.RUNNING else "was the last to run it"
     job = f", SLURM job {lock['job']}" if lock.get("job") else ""
     return [f"  process     {lock.get('pid')} on {lock.get('host')}{job} {role}"]
 
@@ -116,7 +163,9 @@ def _describe_files(directory: Path) -> list[str]:
     lines = []
     for name, label in (("checkpoint.pt", "checkpoint"), ("run.log", "log"), ("config.yaml", "config")):
         file = directory / name
-        if file.exists():
+        try:
             modified = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(file.stat().st_mtime))
-            lines.append(f"  {label.ljust(11)} {file}, {modified}")
+        except OSError:
+            continue
+        lines.append(f"  {label.ljust(11)} {file}, {modified}")
     return lines

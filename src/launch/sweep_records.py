@@ -1,14 +1,24 @@
-"""Records of sweeps in the folder of outputs, by which their runs are known without composing them again."""
+"""Records of sweeps, by which their runs are known without composing them again.
 
+Those of launched sweeps are in the folder of outputs. A sweep that was only looked at is recorded in the user's cache:
+whoever looks at a folder of outputs need not be able to write to it.
+"""
+
+import contextlib
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+import logging
+import os
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from src.config.command import command_line
 from src.utils import paths
-from src.utils.files import read_json, write_json
+from src.utils.errors import UserError
+from src.utils.files import DamagedFile, read_json, write_json
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -28,9 +38,9 @@ class SweepRecord:
 
 
 def recorded_sweeps(outputs: Path) -> list[SweepRecord]:
-    """Return the records of all sweeps that were launched with this folder of outputs."""
-    records = [_record_from(read_json(file)) for file in sorted((outputs / ".sweeps").glob("*.json"))]
-    return [record for record in records if record.launched]
+    """Return the records of all sweeps that were launched with this folder of outputs; damaged ones with a warning."""
+    records = [_read_record(file) for file in sorted((outputs / ".sweeps").glob("*.json"))]
+    return [record for record in records if record is not None and record.launched]
 
 
 def run_command(program: str, overrides: list[str]) -> str:
@@ -39,16 +49,37 @@ def run_command(program: str, overrides: list[str]) -> str:
 
 
 def load_record(program: str, arguments: list[str], outputs: Path) -> SweepRecord | None:
-    """Return the record of a sweep, perhaps of other configuration files; None if there is none."""
-    content = read_json(_file(outputs, program, arguments))
-    return None if content is None else _record_from(content)
+    """Return the record of a sweep, of the current configuration files if there is one; None if there is none."""
+    launched = _read_record(_file(outputs / ".sweeps", program, arguments))
+    version = config_version()
+    if launched is not None and launched.version == version:
+        return launched
+    cached = None
+    with contextlib.suppress(UserError):
+        cached = _read_record(_cached(program, arguments))
+    if cached is None or cached.version != version:
+        return launched
+    return replace(cached, launched=launched is not None and launched.launched)
 
 
 def save_record(record: SweepRecord, outputs: Path) -> None:
-    """Record a sweep in a folder of outputs."""
-    file = _file(outputs, record.program, record.arguments)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_json(file, asdict(record))
+    """Record a launched sweep in a folder of outputs; where that cannot be written, warn."""
+    file = _file(outputs / ".sweeps", record.program, record.arguments)
+    if _read_record(file) == record:
+        return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, asdict(record))
+    except (UserError, OSError) as error:
+        logger.warning("This sweep is not recorded, so that `python -m src.status` will not list it: %s", error)
+
+
+def cache_record(record: SweepRecord) -> None:
+    """Record a sweep in the user's cache, if there is one."""
+    with contextlib.suppress(UserError, OSError):
+        file = _cached(record.program, record.arguments)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, asdict(record))
 
 
 def config_version() -> str:
@@ -60,13 +91,30 @@ def config_version() -> str:
     return digest.hexdigest()[:10]
 
 
+def _read_record(file: Path) -> SweepRecord | None:
+    """Return the record in a file; None if there is none, or, with a warning, if it is damaged."""
+    try:
+        content = read_json(file)
+        return None if content is None else _record_from(content)
+    except DamagedFile as error:
+        logger.warning("%s; it is ignored", error)
+    except (KeyError, TypeError, AttributeError):
+        logger.warning("%s is damaged: it is no record of a sweep; it is ignored", file)
+    return None
+
+
 def _record_from(content: dict[str, Any]) -> SweepRecord:
     # Version 0.1 wrote `made`, and each run's overrides as one text; its runs are composed again.
     launched = content.get("launched", content.get("made", False))
-    version = content["version"]
-    return SweepRecord(content["program"], content["arguments"], content["runs"], launched=launched, version=version)
+    runs, version = dict(content["runs"]), content["version"]
+    return SweepRecord(content["program"], content["arguments"], runs, launched=launched, version=version)
 
 
-def _file(outputs: Path, program: str, arguments: list[str]) -> Path:
+def _cached(program: str, arguments: list[str]) -> Path:
+    # The name of a folder of data is part of a run's identity, and relative to the working directory.
+    return _file(paths.cache_folder() / "ap-loss/sweeps", program, [os.getcwd(), *arguments])
+
+
+def _file(folder: Path, program: str, arguments: list[str]) -> Path:
     digest = hashlib.sha256(json.dumps([program, *arguments]).encode()).hexdigest()[:10]
-    return outputs / ".sweeps" / f"{digest}.json"
+    return folder / f"{digest}.json"

@@ -15,7 +15,7 @@ from src.launch.compose import sweep_jobs
 from src.launch.hydra_setup import register
 from src.launch.presets import check_presets
 from src.launch.program import PROGRAMS, program_of_sweep
-from src.launch.sweep_records import SweepRecord, config_version, load_record, recorded_sweeps, save_record
+from src.launch.sweep_records import SweepRecord, cache_record, config_version, load_record, recorded_sweeps
 from src.utils import paths
 from src.utils.errors import UserError
 
@@ -30,8 +30,7 @@ def expand_sweep(program: str, arguments: list[str], outputs: Path) -> SweepReco
     launched = earlier is not None and earlier.launched
     runs = _compose_runs(program, arguments)
     record = SweepRecord(program, arguments, runs, launched=launched, version=config_version())
-    if outputs.is_dir():
-        save_record(record, outputs)
+    cache_record(record)
     return record
 
 

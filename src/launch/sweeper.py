@@ -17,6 +17,7 @@ from src.launch.presets import check_chosen
 from src.launch.program import program_of_config
 from src.launch.slurm_launcher import SlurmLauncher
 from src.launch.sweep_records import SweepRecord, config_version, run_command, save_record
+from src.runs.state import read_run
 from src.utils.errors import exit_on_user_error
 
 
@@ -64,6 +65,8 @@ class UnionSweeper(Sweeper):
             record = SweepRecord(self._program.module, arguments, runs, launched=True, version=config_version())
             save_record(record, Path(self._config.hydra.sweep.dir))
             duplicates = f"{combinations} combinations are {len(jobs)} different runs"
+            for job in jobs:
+                read_run(job.directory)  # now, so that a holder that has died elsewhere is not waited for at each run
             print(duplicates if combinations > len(jobs) else f"{len(jobs)} runs")
             if isinstance(self._launcher, SlurmLauncher):
                 self._launcher.submit(jobs)

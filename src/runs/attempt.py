@@ -1,19 +1,21 @@
 """One attempt at a run: the run is locked, then it finishes, fails, or is interrupted."""
 
 import logging
+import os
 import re
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from src.runs.earlier_data import set_aside
-from src.runs.run_lock import RunLock, acquire
-from src.runs.state import refused_failure
+from src.runs.log_again import Redo, lack_of_log
+from src.runs.run_lock import RunLock, acquire, slurm_job
+from src.runs.set_aside import set_aside, set_damaged_aside, set_results_aside
+from src.runs.state import RunFolder, read_run
 from src.utils.distributed import World, is_lost_peer
 from src.utils.errors import UserError, explain
-from src.utils.files import read_json, write_json
+from src.utils.files import DamagedFile, read_json, write_json
 from src.utils.signals import Interrupted, Interruption
 
 logger = logging.getLogger(__name__)
@@ -32,6 +34,7 @@ class RunGuard:
     def __init__(self, lock: RunLock | None, interruption: Interruption):
         self._lock, self._interruption = lock, interruption
         self.training_has_begun = False
+        self.attempt = lock.number if lock is not None else 0  # each attempt at a run has a higher number
 
     def note_step(self) -> None:
         """Note that a step was made; a failure from now on is retried only on request."""
@@ -47,10 +50,31 @@ class RunGuard:
         if self._lock is not None:
             self._lock.check()
 
+    def write(self, write: Callable[[], None]) -> None:
+        """Check the lock, and call a function that writes to the run's folder; again if that was out of reach.
+
+        Raises:
+            LockLost: another process has taken over the run.
+        """
+        self.check_lock()
+        try:
+            write()
+        except UserError:
+            if self._lock is None or os.path.exists(self._lock.file):
+                raise
+            self.check_lock()  # which waits
+            write()
+
 
 @contextmanager
 def hold_run(
-    directory: Path, name: str, world: World, *, retry: bool = False, on_other_data: str | None = None
+    directory: Path,
+    name: str,
+    world: World,
+    *,
+    retry: bool = False,
+    redo: Redo = Redo.NOTHING,
+    on_other_data: str | None = None,
 ) -> Iterator[RunGuard | None]:
     """Hold a run's lock while the body works on the run; the body must write `summary.json` last.
 
@@ -61,6 +85,7 @@ def hold_run(
         name: the run's name for people.
         world: the processes that call this together; the main one holds the lock.
         retry: whether to retry a run that has failed.
+        redo: what of a run that has finished without a whole log is to be made again; it is set aside.
         on_other_data: the fingerprint of data on which the run is not to stay finished: what the folder holds of them
             is set aside.
 
@@ -69,10 +94,12 @@ def hold_run(
         another process works on it.
 
     Raises:
-        UserError: the run has failed before, or another process of this run is gone.
+        UserError: the run has failed before, its folder cannot be used, or another process of this run is gone.
         Interrupted: a signal to stop has arrived; checkpoints that were saved remain.
     """
-    lock = _lock_unfinished(directory, name, retry=retry, on_other_data=on_other_data) if world.is_main else None
+    lock = None
+    if world.is_main:
+        lock = _lock_unfinished(directory, name, retry=retry, redo=redo, on_other_data=on_other_data)
     try:
         if not world.broadcast(lock is not None):
             yield None
@@ -103,39 +130,75 @@ def hold_run(
             lock.release()
 
 
-def _lock_unfinished(directory: Path, name: str, *, retry: bool, on_other_data: str | None) -> RunLock | None:
+def _lock_unfinished(
+    directory: Path, name: str, *, retry: bool, redo: Redo, on_other_data: str | None
+) -> RunLock | None:
     """Return the lock of a run that is to be worked on; None if the run is finished or another process works on it."""
-    directory.mkdir(parents=True, exist_ok=True)
-    failure = refused_failure(directory)
+    _make_usable(directory)
+    failure = read_run(directory).refused_failure
     if failure is not None and not retry:
         raise UserError(f"{name} has failed before ({directory}): {failure['error']}. To retry it, add retry=true")
     lock = acquire(directory)
     if lock is None:
         logger.info("%s is being worked on by another process: %s", name, directory)
         return None
-    if (directory / "summary.json").exists() and on_other_data and _fingerprint(directory) == on_other_data:
-        set_aside(directory)
-    if (directory / "summary.json").exists():  # it was finished just before the lock was acquired
-        logger.info("%s is finished: %s", name, directory)
+    try:
+        found = read_run(directory)  # another process may have finished it just before the lock was acquired
+        log_lacks = redo != Redo.NOTHING and found.summary is not None and lack_of_log(found, thorough=retry)
+        if found.summary is not None and on_other_data and _fingerprint(found) == on_other_data:
+            set_aside(directory)
+        elif log_lacks:
+            (set_results_aside if redo == Redo.LOG else set_aside)(directory)
+        elif found.summary is not None:
+            logger.info("%s is finished: %s", name, directory)
+            lock.release()
+            return None
+        elif os.path.lexists(directory / "summary.json"):
+            set_damaged_aside(directory / "summary.json")
+        (directory / "failed.json").unlink(missing_ok=True)
+        for file in directory.iterdir():  # temporary files of a process that was killed while writing
+            if re.fullmatch(r"\..+\.\d+", file.name):
+                file.unlink()
+    except BaseException:
         lock.release()
-        return None
-    (directory / "failed.json").unlink(missing_ok=True)
-    for file in directory.iterdir():  # temporary files of a process that was killed while writing
-        if re.fullmatch(r"\..+\.\d+", file.name):
-            file.unlink()
+        raise
     return lock
 
 
-def _fingerprint(directory: Path) -> str | None:
+def _make_usable(directory: Path) -> None:
+    """Create a run's folder if there is none.
+
+    Raises:
+        UserError: it cannot be created or written to.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{directory} cannot be created: {error.strerror}") from None
+    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+        try:
+            owner = directory.owner()
+        except (KeyError, OSError):
+            owner = "another user"
+        raise UserError(
+            f"{directory} belongs to {owner}, and you may not write to it. To share a folder of outputs, see "
+            "docs/clusters.md; to work on runs of your own, add outputs=DIR"
+        )
+
+
+def _fingerprint(found: RunFolder) -> str | None:
     """Return the fingerprint of the data that a finished run is on."""
-    noted = read_json(directory / "data.json") or read_json(directory / "summary.json").get("data", {})
-    return noted.get("fingerprint")
+    try:
+        noted = read_json(found.directory / "data.json")
+    except DamagedFile:
+        noted = None
+    return (noted or (found.summary or {}).get("data") or {}).get("fingerprint")
 
 
 def _note_failure(directory: Path, error: Exception, training_had_begun: bool) -> None:
     lines = traceback.format_exception(error)
     message = explain(error) or f"{type(error).__name__}: {error}"
-    note = {"error": message, "time": time.time(), "training_had_begun": training_had_begun}
+    note = {"error": message, "time": time.time(), "training_had_begun": training_had_begun, "job": slurm_job()}
     note["traceback"] = "".join(lines)
     try:
         write_json(directory / "failed.json", note)

@@ -1,6 +1,10 @@
-"""The Git commit of the running code."""
+"""The version of the running code: its Git commit, and a digest of its files."""
 
+import functools
+import hashlib
+import os
 import subprocess
+from pathlib import Path
 from typing import Any
 
 from src.utils import paths
@@ -15,6 +19,26 @@ def code_version() -> dict[str, Any]:
     """
     noted = read_json(paths.ROOT / "code.json")
     return noted or {"git_commit": _git("rev-parse", "HEAD"), "git_dirty": bool(_git("status", "--porcelain"))}
+
+
+def code_files() -> list[Path]:
+    """Return the files of which a job's copy of the code consists."""
+    # Path.rglob does not follow links to folders.
+    found = (Path(place, name) for place, _, names in os.walk(paths.SRC, followlinks=True) for name in names)
+    return sorted(file for file in found if file.suffix == ".py")
+
+
+def code_digest() -> str:
+    """Return ten hexadecimal digits that change with any file of this code, committed or not."""
+    return _digest(paths.SRC)
+
+
+@functools.cache
+def _digest(root: Path) -> str:
+    digest = hashlib.sha256()
+    for file in code_files():
+        digest.update(f"{file.relative_to(root)}\n".encode() + file.read_bytes())
+    return digest.hexdigest()[:10]
 
 
 def _git(*arguments: str) -> str | None:

@@ -1,12 +1,12 @@
 """Logging a run to Weights & Biases."""
 
 import contextlib
-import importlib.metadata
+import itertools
+import logging
 import os
 import platform
 import signal
 import time
-from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -15,12 +15,19 @@ import torch
 import wandb
 from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 
+from src.runs.kept_rows import KeptRows
+from src.runs.lineage import Lineage, package_versions
+from src.runs.log_parts import ATTEMPT, joined_rows, read_parts
 from src.runs.provenance import code_version
+from src.runs.set_aside import set_parts_aside
+from src.runs.wandb_log import HEADER, check_log, read_log
 from src.runs.wandb_variables import overrule_variables
 from src.utils.errors import UserError
 from src.utils.signals import Interrupted
 
-RECENT_S = 15.0  # seconds, well above the interval at which W&B writes
+logger = logging.getLogger(__name__)
+
+FLUSH_S = 10.0  # seconds, well above the interval at which W&B writes, and goes on to write after a run's end
 
 
 class ServiceLost(Interrupted):
@@ -44,15 +51,20 @@ def _interrupted_with_service() -> Iterator[None]:
         raise ServiceLost from error
 
 
-class Tracker:
-    """The W&B log of one run.
+class LogIncomplete(UserError):
+    """W&B has ended without having written all that was logged."""
 
-    Its methods raise ServiceLost when W&B's service has ended.
+
+class Tracker:
+    """The W&B log of one run, or of one attempt at it.
+
+    Its methods raise ServiceLost when W&B's service has ended. Leaving it as a context without an error raises
+    LogIncomplete if the log is not whole.
 
     Args:
         directory: the run's folder. Its name, the run's id, is also W&B's id, under which a resumed run continues.
         name: the run's name for people.
-        config: logged as the run's configuration.
+        config: logged as the run's configuration; its `attempt` is what the parts of the log are ordered by.
         mode: "offline", "online" or "disabled".
         project, entity: where to log in W&B; the entity is a user or team, None for the API key's owner.
     """
@@ -72,7 +84,8 @@ class Tracker:
             overrule_variables(directory, name, mode=mode, project=project, entity=entity)
         settings = wandb.Settings(silent=True, console="off", sagemaker_disable=True)
         self.step = 0
-        self._recent: deque[tuple[float, dict[str, Any]]] = deque()
+        self.directory, self._is_on = directory, mode != "disabled"
+        self.rows, self._logged = KeptRows(), 0  # of the run, and the number of those that this process has logged
         with _interrupted_with_service():
             self.run = wandb.init(
                 id=directory.name,
@@ -87,31 +100,71 @@ class Tracker:
             )
 
     def log(self, values: dict[str, Any]) -> None:
-        """Log numbers with the current `global_step`, by which the parts of a resumed run are joined."""
-        self._log({"global_step": self.step, **values})
+        """Log values with the current `global_step`, by which the parts of a resumed run are joined."""
+        row = {"global_step": self.step, **values}
+        if not any(isinstance(value, wandb.Image) for value in values.values()):  # a run that logs again draws again
+            self.rows.append(row)  # before it is logged, as W&B may be found gone
+        self._write(row)
 
     def log_image(self, key: str, file: Path) -> None:
         """Log an image file with the current `global_step`."""
-        with _interrupted_with_service():
-            self.run.log({"global_step": self.step, key: wandb.Image(str(file))})
+        self.log({key: wandb.Image(str(file))})
 
-    def recent(self) -> list[dict[str, Any]]:
-        """Return the last rows, which W&B loses if the process is killed now; checkpoints contain them."""
-        return [row for _, row in self._recent]
+    def resume(self, step: int, rows: KeptRows, lineage: Lineage) -> None:
+        """Continue at a step, and log those rows of a checkpoint again that the log lacks.
 
-    def resume(self, step: int, rows: list[dict[str, Any]]) -> None:
-        """Continue at a step, and log the rows of a checkpoint again; rows of the same step count once."""
-        self.step = step
-        for row in rows:
-            self._log(row)
+        The parts of a log are joined by step: where the step goes back, what was logged beyond it no longer counts. So
+        from the first row that is lacking, all are logged again, and at least the last one.
+        """
+        self.step, self.rows = step, rows
+        if self._is_on and lineage.attempts:
+            with _interrupted_with_service():
+                facts = {ATTEMPT: lineage.attempts[-1]["attempt"], "attempts": lineage.attempts}
+                self.run.config.update(facts, allow_val_change=True)
+        if len(rows) and self._is_on:
+            for row in itertools.islice(rows, self._first_lacking(), None):
+                self._write(row)
 
-    def _log(self, row: dict[str, Any]) -> None:
-        now = time.monotonic()
-        self._recent.append((now, row))  # before it is logged, as W&B may be found gone
-        while len(self._recent) > 2 and now - self._recent[0][0] > RECENT_S:
-            self._recent.popleft()
+    def _first_lacking(self) -> int:
+        """Return the number of the first row that is not in the log, at most that of the last row."""
+        parts = read_parts(self.directory)
+        damaged = [part for part in parts if part.damage and part.file.stat().st_size > len(HEADER)]
+        if damaged and self.rows.from_the_start:  # a log with a damaged part is damaged, whatever else it has
+            logger.warning("%s; logging again what it holds", "; ".join(part.damage[0] for part in damaged))
+            set_parts_aside(self.directory, [part.file.parent for part in damaged])
+            parts = [part for part in parts if part not in damaged]
+        logged = joined_rows(parts)
+        for number, row in enumerate(self.rows):
+            if not row.keys() <= logged.get(row["global_step"], {}).keys():
+                return min(number, len(self.rows) - 1)
+        return len(self.rows) - 1
+
+    def _write(self, row: dict[str, Any]) -> None:
         with _interrupted_with_service():
             self.run.log(row)
+        self._logged += 1
+
+    def _check(self) -> None:
+        """Raise LogIncomplete unless all that this process has logged is on disk, with the log's end."""
+        file = Path(self.run.settings.sync_file)
+        give_up = time.monotonic() + FLUSH_S
+        while (problem := self._lack(file)) and time.monotonic() < give_up:
+            time.sleep(0.05)
+        if problem:
+            raise LogIncomplete(
+                f"W&B has not written the whole log: {problem}. If the disk is full, or a quota is used up, make room. "
+                "Then add retry=true, and what is missing is logged again"
+            )
+
+    def _lack(self, file: Path) -> str:
+        """Return what this process's part of the log lacks, in words; "" if nothing."""
+        try:
+            if problem := check_log(file):
+                return problem
+            records = sum(record.HasField("history") for record in read_log(file, lambda damage: None))
+        except OSError as error:
+            return f"{file}: {error.strerror}"
+        return f"{file} has {records} of {self._logged} rows" if records < self._logged else ""
 
     def __enter__(self) -> "Tracker":
         return self
@@ -125,16 +178,17 @@ class Tracker:
         except ServiceLost:
             if error is None or issubclass(error, Interrupted):
                 raise
+        if error is None and self._is_on:
+            self._check()
 
 
 def environment(device: torch.device) -> dict[str, Any]:
     """Return where a run takes place: code, versions, host and device."""
-    packages = ["torch", "torchvision", "hydra-core", "pycocotools", "wandb", "numpy", "pillow"]
     gpu = device.type == "cuda"
     return {
         **code_version(),
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in packages},
+        "versions": package_versions(),
         "host": platform.node(),
         "device": torch.cuda.get_device_name(device) if gpu else f"{platform.machine()} CPU",
         "threads": torch.get_num_threads(),

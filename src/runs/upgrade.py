@@ -4,8 +4,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from src.runs.log_parts import ATTEMPT, note_parts
 from src.runs.run_lock import acquire
-from src.utils.files import read_json, write_json
+from src.runs.state import read_run
+from src.utils.files import DamagedFile, read_json, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +25,9 @@ def bring_up_to_date(
         config: resolved, as plain dicts.
         data: the content of `data.json` to write; None to leave the file as it is.
     """
-    summary = read_json(directory / "summary.json")
+    summary = read_run(directory).summary
+    if summary is None:  # another process has begun it anew meanwhile
+        return
     data_facts = _data_facts(directory, summary, data)
     to_log = config["wandb"]["mode"] != "disabled" and ("identity" not in summary or data_facts != summary.get("data"))
     if data is None and not to_log:
@@ -36,7 +40,7 @@ def bring_up_to_date(
     if lock is None:
         return
     try:
-        if not (directory / "summary.json").exists():  # another process has begun it anew meanwhile
+        if read_run(directory).summary is None:
             return
         if data is not None:
             write_json(directory / "data.json", data)
@@ -46,9 +50,10 @@ def bring_up_to_date(
             facts |= {"data": data_facts} if data_facts else {}
             from src.runs.tracking import Tracker  # imports torch and wandb
 
-            with Tracker(directory, name, {**config, **facts}, **config["wandb"]):
+            with Tracker(directory, name, {**config, **facts, ATTEMPT: lock.number}, **config["wandb"]):
                 pass
-            write_json(directory / "summary.json", {**summary, **facts, "command": config["command"]})
+            noted = {"command": config["command"], "log": note_parts(directory)}
+            write_json(directory / "summary.json", {**summary, **facts, **noted})
             logger.info("%s: logged what it is, which an earlier version did not", name)
     finally:
         lock.release()
@@ -59,5 +64,8 @@ def _data_facts(directory: Path, summary: dict[str, Any], data: dict[str, Any] |
     logged: dict[str, Any] | None = summary.get("data")
     if logged is None or "parts" in logged:
         return logged
-    noted = data or read_json(directory / "data.json") or {}
+    try:
+        noted = data or read_json(directory / "data.json") or {}
+    except DamagedFile:
+        return logged
     return {key: value for key, value in noted.items() if key != "details"} if "parts" in noted else logged

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from wandb.proto.wandb_internal_pb2 import Record
 
 HEADER, BLOCK, FRAME = b":W&B\xe1\xbe\x00", 32768, struct.Struct("<IHB")
+NO_END = "has no end"  # what is wrong with the log of a process that was killed
+RECORDS_OF_END = 50  # at most, that W&B writes when a run ends, and after that
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4  # kinds of frames: a whole record, or the parts of one
 
 
@@ -66,6 +69,25 @@ def read_log(file: Path, on_damage: Callable[[str], None]) -> Iterator[Record]:
             on_damage(f"{file} holds a record that is none of W&B's, before byte {item.end}")
         else:
             yield record
+
+
+def check_log(file: Path) -> str:
+    """Return what is wrong with a log whose run has ended, in words; "" if nothing. Its rows are not looked at.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    log, last = file.read_bytes(), deque[bytes](maxlen=RECORDS_OF_END)
+    if log[: len(HEADER)] != HEADER[: len(log)]:
+        return f"{file} is not a log of W&B"
+    for item in _join_frames(log, _frames(log)):
+        if isinstance(item, _Damage):
+            return f"{file} is damaged at byte {item.start}"
+        last.append(item.content)
+    ended = any(Record.FromString(content).HasField("exit") for content in last)
+    return "" if ended else f"{file} {NO_END}"
 
 
 def _frames(log: bytes) -> Iterator[_Frame | _Damage]:

@@ -23,10 +23,12 @@ from typing import Any
 import wandb
 from wandb.proto.wandb_internal_pb2 import HistoryItem, Record, SummaryItem
 
+from src.runs.log_parts import attempt_in, part_order
+from src.runs.state import read_run
 from src.runs.wandb_log import join_rows, read_log, write_log
 from src.runs.wandb_variables import OVERRULED
 from src.utils.errors import UserError
-from src.utils.files import read_json, write_json
+from src.utils.files import DamagedFile, read_json, write_json
 
 MARKER = "uploaded.json"
 
@@ -63,10 +65,10 @@ def upload_run(folder: Path, project: str | None, entity: str | None, api: wandb
     files = sorted(folder.glob("wandb/*run-*/run-*.wandb"))
     state: dict[str, Any] = {
         "server": api.settings["base_url"],
-        "finished": (folder / "summary.json").exists(),
+        "finished": read_run(folder).summary is not None,
         "segments": {file.parent.name: file.stat().st_size for file in files},
     }
-    before = read_json(folder / MARKER)
+    before = _read_marker(folder / MARKER)
     if before is not None:
         target = {"project": project or before["project"], "entity": entity or before["entity"]}
         if before == {**state, **target}:
@@ -87,6 +89,15 @@ def upload_run(folder: Path, project: str | None, entity: str | None, api: wandb
         address = _wandb_sync(log, state["project"], state["entity"])
     write_json(folder / MARKER, state)
     return f"uploaded to {address or '/'.join([state['entity'], state['project'], folder.name])}"
+
+
+def _read_marker(file: Path) -> dict[str, Any] | None:
+    """Return what the last upload has noted; None if there was none, or its note is damaged."""
+    try:
+        content = read_json(file)
+    except DamagedFile:
+        return None
+    return content if isinstance(content, dict) and content.keys() >= {"project", "entity"} else None
 
 
 def _read_segment(file: Path) -> _Segment:
@@ -115,7 +126,7 @@ def _read_segment(file: Path) -> _Segment:
 
 def _join_segments(segments: list[_Segment], exit_code: int) -> Iterator[Record]:
     """Yield the records of one uninterrupted run, made of those of its segments."""
-    segments = sorted(segments, key=lambda segment: segment.run[0].run.start_time.ToNanoseconds())
+    segments = sorted(segments, key=_order)
     run = segments[-1].run[-1]
     run.run.start_time.CopyFrom(segments[0].run[0].run.start_time)
     run.run.ClearField("resume")  # or the server would keep its rows and append these
@@ -136,6 +147,14 @@ def _join_segments(segments: list[_Segment], exit_code: int) -> Iterator[Record]
     record.summary.update.extend(_items(SummaryItem, {**summary, ("_wandb", "runtime"): json.dumps(seconds)}))
     yield record
     yield Record(exit={"exit_code": exit_code, "runtime": seconds})
+
+
+def _order(segment: _Segment) -> tuple[int, int]:
+    attempt = None
+    for record in [*segment.run, *segment.others]:
+        if record.HasField("run") or record.HasField("config"):
+            attempt = attempt_in((record.run if record.HasField("run") else record).config.update, attempt)
+    return part_order(attempt, segment.run[0].run.start_time.ToNanoseconds())
 
 
 def _join_rows(segments: list[list[Row]]) -> dict[int, Row]:

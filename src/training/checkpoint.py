@@ -7,14 +7,16 @@ from typing import Any
 
 import torch
 
+from src.runs.kept_rows import KeptRows
+from src.runs.lineage import Lineage
 from src.utils.errors import UserError
 from src.utils.files import write_atomically
 
 logger = logging.getLogger(__name__)
 
 
-def save_checkpoint(path: Path, parts: dict[str, Any], progress: dict[str, Any]) -> None:
-    """Save the state of each part (anything with `state_dict`), all random states, and plain values.
+def save_checkpoint(path: Path, parts: dict[str, Any], progress: dict[str, Any], lineage: Lineage) -> None:
+    """Save the state of each part (anything with `state_dict`), all random states, plain values, and the lineage.
 
     Raises:
         UserError: the file cannot be written; the previous checkpoint is still there.
@@ -25,17 +27,20 @@ def save_checkpoint(path: Path, parts: dict[str, Any], progress: dict[str, Any])
         random["cuda"] = torch.cuda.get_rng_state_all()
     # Into memory first: torch's own writer neither reports a full disk as such nor closes the file.
     buffer = io.BytesIO()
-    torch.save({**state, "random": random, "progress": progress}, buffer)
+    torch.save({**state, "random": random, "progress": progress, "lineage": lineage.to_plain()}, buffer)
     write_atomically(path, lambda file: file.write_bytes(buffer.getbuffer()))
 
 
-def load_checkpoint(path: Path, parts: dict[str, Any]) -> dict[str, Any] | None:
+def load_checkpoint(path: Path, parts: dict[str, Any], lineage: Lineage) -> dict[str, Any] | None:
     """Restore each part and all random states, and return the plain values; None if there is no checkpoint.
 
     A damaged file is set aside with a warning, and training starts anew.
 
+    Args:
+        lineage: of the run; it continues from the checkpoint's.
+
     Raises:
-        UserError: the file cannot be read, or belongs to another model.
+        UserError: the file cannot be read, or belongs to another run, other data or another model.
     """
     if not path.exists():
         return None
@@ -48,6 +53,7 @@ def load_checkpoint(path: Path, parts: dict[str, Any]) -> dict[str, Any] | None:
         path.rename(aside)
         logger.warning("%s is damaged (%s). It is now %s, and the run starts anew", path, error, aside.name)
         return None
+    lineage.continue_from(state.get("lineage"), path, state["progress"]["step"])
     try:
         for name, part in parts.items():
             part.load_state_dict(state[name])
@@ -57,3 +63,12 @@ def load_checkpoint(path: Path, parts: dict[str, Any]) -> dict[str, Any] | None:
         return state["progress"]
     except (RuntimeError, KeyError, ValueError) as error:
         raise UserError(f"{path} belongs to another model: {error}. Delete it to start this run anew") from error
+
+
+def keeps_all_rows(path: Path) -> bool:
+    """Return whether a run can be logged again from its checkpoint, without training."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return KeptRows.from_plain(state["progress"]["rows"]).from_the_start
+    except Exception:  # there is none, or it is damaged; unpickling what is damaged may raise anything
+        return False

@@ -30,7 +30,7 @@ from src.data.loading import (
     training_batches,
 )
 from src.data.records import ImageRecord
-from src.data.run_data import DataChanged, check_same, describe_data, take_look
+from src.data.run_data import DataChanged, check_same, describe_data, read_noted, take_look
 from src.data.transforms import inference_transform, training_transform
 from src.detectors.postprocess import ImageOutputs, image_outputs, predict
 from src.detectors.sync_batch_norm import synchronise_batch_norms
@@ -38,14 +38,16 @@ from src.evaluation.anchor_scores import anchor_scores
 from src.evaluation.coco_metrics import COCO_METRICS, evaluate_detections
 from src.evaluation.drawing import draw_detections, evenly_spaced, write_png
 from src.runs.attempt import RunGuard
-from src.runs.earlier_data import set_aside
+from src.runs.lineage import Lineage, describe_attempt
+from src.runs.log_parts import ATTEMPT, note_parts
+from src.runs.set_aside import set_aside
 from src.runs.tracking import Tracker, environment
 from src.training.data_check import look_at_data
 from src.training.optimizer import build_optimizer
 from src.training.trainer import RunContext, Trainer, TrainerOptions, train
 from src.utils.device import choose_device
 from src.utils.distributed import World
-from src.utils.files import read_json, write_atomically, write_json
+from src.utils.files import write_atomically, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -70,13 +72,15 @@ def train_and_test(config: DictConfig, directory: Path, name: str, world: World,
     trainer = build_trainer(config, detector, data, device, world)
     tester = Tester(detector, data, config, device, world, guard)
 
+    lineage = Lineage(directory, [describe_attempt(guard.attempt)], data_facts["fingerprint"])
     facts = {"run_id": directory.name, "identity": identity(config), "environment": environment(device)}
     facts["data"] = data_facts
     if world.is_main:
         write_atomically(directory / "config.yaml", lambda file: OmegaConf.save(config, file))
     logged_to = config.wandb if world.is_main else {**config.wandb, "mode": "disabled"}
-    with Tracker(directory, name, {**to_plain(config), **facts}, **logged_to) as tracker:
-        context = RunContext(directory / "checkpoint.pt", config.checkpoint_minutes, tracker, guard, name)
+    logged = {**to_plain(config), **facts, ATTEMPT: guard.attempt, "attempts": lineage.attempts}
+    with Tracker(directory, name, logged, **logged_to) as tracker:
+        context = RunContext(directory / "checkpoint.pt", config.checkpoint_minutes, tracker, guard, lineage, name)
         schedule = config.schedule
         metrics = train(
             trainer, data.training_batches, schedule.epochs, tester.evaluate, schedule.evaluate_every, context
@@ -89,9 +93,9 @@ def train_and_test(config: DictConfig, directory: Path, name: str, world: World,
             tester.draw(directory / "detections.png", sample)
             tracker.log_image("detections", directory / "detections.png")
     if world.is_main:
-        guard.check_lock()
         summary = {"name": name, "metrics": metrics, **facts, "command": to_plain(config.command)}
-        write_json(directory / "summary.json", {**summary, "seconds": time.time() - start})
+        summary |= {"attempts": lineage.attempts, "log": note_parts(directory), "seconds": time.time() - start}
+        guard.write(lambda: write_json(directory / "summary.json", summary))
         headline = ", ".join(f"{key} {metrics[key]:.1f}" for key in COCO_METRICS[:3])
         test = f"{config.dataset.test} of {config.dataset.name}"
         logger.info("%s on %s (%s). Pictures, log, weights: %s", headline, test, name, directory)
@@ -178,7 +182,7 @@ def note_data(
         workers=config.workers,
         check_stop=check_stop,
     )
-    noted = read_json(directory / "data.json")
+    noted = read_noted(directory / "data.json")
     if noted is not None:
         try:
             check_same(directory, noted, now, of_version_01=fingerprint_of_version_01(train + test))

@@ -19,6 +19,8 @@ from src.detectors.anchors import make_anchors
 from src.detectors.targets import assign_targets, box_loss
 from src.losses import ap_loss
 from src.runs.attempt import RunGuard
+from src.runs.kept_rows import KeptRows
+from src.runs.lineage import Lineage
 from src.runs.tracking import Tracker
 from src.training.checkpoint import load_checkpoint, save_checkpoint
 from src.utils.distributed import World
@@ -44,6 +46,7 @@ class RunContext:
     checkpoint_minutes: float  # a checkpoint is also saved after each epoch, and when asked to stop
     tracker: Tracker
     guard: RunGuard
+    lineage: Lineage  # of the run; after `train` it holds all attempts
     name: str  # shown before the progress bar
 
 
@@ -129,14 +132,14 @@ class _Progress:
         progress: dict[str, Any] = {"step": 0, "evaluated": 0, "metrics": {}, "rows": []}
         world = trainer.world
         if world.is_main:  # before the others, as it may set a damaged file aside
-            progress |= load_checkpoint(context.checkpoint, trainer.parts()) or {}
+            progress |= load_checkpoint(context.checkpoint, trainer.parts(), context.lineage) or {}
         world.barrier()
         if not world.is_main:
-            progress |= load_checkpoint(context.checkpoint, trainer.parts()) or {}
+            progress |= load_checkpoint(context.checkpoint, trainer.parts(), context.lineage) or {}
         world.barrier()
         self.evaluated: int = progress["evaluated"]  # the step of the last evaluation
         self.metrics: dict[str, float] = progress["metrics"]  # of the last evaluation
-        context.tracker.resume(progress["step"], progress["rows"])
+        context.tracker.resume(progress["step"], KeptRows.from_plain(progress["rows"]), context.lineage)
         self._saved = time.monotonic()
 
     def minutes_since_save(self) -> float:
@@ -148,8 +151,9 @@ class _Progress:
         if self.trainer.world.is_main:
             tracker = self.context.tracker
             progress = {"step": tracker.step, "evaluated": self.evaluated, "metrics": self.metrics}
-            self.context.guard.check_lock()
-            save_checkpoint(self.context.checkpoint, self.trainer.parts(), progress | {"rows": tracker.recent()})
+            progress["rows"] = tracker.rows.to_plain()
+            parts, context = self.trainer.parts(), self.context
+            context.guard.write(lambda: save_checkpoint(context.checkpoint, parts, progress, context.lineage))
 
 
 def _progress_bar(total: int, done: int, name: str, world: World) -> tqdm:

@@ -1,7 +1,9 @@
 """Writing files atomically: a killed process or a full disk leaves the last complete file."""
 
+import contextlib
 import json
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,27 @@ from typing import Any
 from src.utils.errors import UserError
 
 
+class DamagedFile(UserError):
+    """A file whose content cannot be read, or is not what it should be; the message names it."""
+
+
+def share_with_group(folder: Path) -> None:
+    """Let what this process and its children create be writable by the group, if a folder is meant for a group.
+
+    It is if the group may write to it and what is created in it belongs to the group: `chmod g+ws FOLDER`.
+    """
+    try:
+        mode = os.stat(folder).st_mode
+    except OSError:
+        return
+    if mode & stat.S_ISGID and mode & stat.S_IWGRP:
+        os.umask(os.umask(0o077) & ~stat.S_IRWXG)
+
+
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file at a temporary path in the same folder, and rename it once it is complete and on disk.
+
+    The file has the permissions that the umask and the folder give a new one, so that a group can share a folder.
 
     Args:
         write: called with the temporary path.
@@ -27,7 +48,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -37,11 +59,19 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Return the content of a JSON file; None if there is no such file."""
+    """Return the content of a JSON file; None if there is no such file.
+
+    Raises:
+        DamagedFile: it cannot be read, or holds no JSON.
+    """
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise DamagedFile(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        raise DamagedFile(f"{path} is damaged: it holds no JSON") from None
 
 
 def _without_nan(value: Any) -> Any:

@@ -31,6 +31,7 @@ from src.data.shapes import ensure_shapes
 from src.utils.errors import UserError
 from src.utils.files import write_atomically
 from tests.faults.disturbed_run import STEPS_IN_EPOCH, Kind, Setting, Trial, Undisturbed
+from tests.faults.folders import FOLDERS
 from tests.faults.local import LOCAL
 from tests.faults.on_slurm import SLURM, WHOLE_CLUSTER, Cluster, SlurmTrial, cluster
 from tests.faults.surroundings import SURROUNDINGS, SURROUNDINGS_ON_SLURM
@@ -186,10 +187,10 @@ def choose(only: list[str] | None, faults: int | None, seed: int) -> list[Kind]:
     """Return the kinds of a campaign's faults: all, or those whose names contain one of `only`, or a random sample."""
     try:
         check_programs()
-        possible = [*LOCAL, *SURROUNDINGS, *SLURM, *SURROUNDINGS_ON_SLURM]
+        possible = [*LOCAL, *FOLDERS, *SURROUNDINGS, *SLURM, *SURROUNDINGS_ON_SLURM]
     except UserError as error:
         print(f"without SLURM: {error}", file=sys.stderr)
-        possible = [*LOCAL, *SURROUNDINGS]
+        possible = [*LOCAL, *FOLDERS, *SURROUNDINGS]
     if os.geteuid():
         print("without full disks: only root may mount them", file=sys.stderr)
         possible = [kind for kind in possible if not kind.name.startswith("disk")]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from slurm.one_machine.daemons import client, environment, pid_of, stop, wait_for
 from src.runs.run_lock import read_lock
-from src.runs.state import State
+from src.runs.state import State, read_run
 from src.utils.files import read_json
 from tests.faults.disturbed_run import LIMIT, Kind, Program, Trial, parent
 from tests.support.cluster import free_ports, one_machine
@@ -194,6 +194,40 @@ def submit_while_it_runs(trial: SlurmTrial) -> None:
         trial.expect(left_alone or trial.state() == State.FINISHED, f"not left alone: {program.output[-300:]}")
 
 
+def cancel_queued(trial: SlurmTrial) -> None:
+    """Cancel the job before it starts, as the user or an administrator may."""
+    held = trial.overrides
+    trial.overrides = [*held, "+hydra.launcher.additional_parameters.hold=true"]
+    trial.submit()
+    trial.overrides, trial.moment = held, "queued"
+    trial.cluster("scancel", trial.job)
+    trial.expect(wait_for(lambda: not trial.queued(), LIMIT), "its job did not end")
+    found = read_run(trial.directory, {})
+    trial.notes.append(str(found.state))
+    trial.expect(found.state == State.GONE, f"the state was {found.state}")
+
+
+def kill_submission(trial: SlurmTrial) -> None:
+    """Kill the command about when SLURM has taken the job and the run's folder does not yet say so."""
+    program = trial.start()
+    trial.moment = "as it submits"
+    deadline = time.monotonic() + LIMIT
+    while not any(trial.outputs.glob(".slurm/submitting-*")) and not program.ended() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    time.sleep(trial.random.uniform(0, 0.1))
+    program.send(signal.SIGKILL)
+    program.wait()
+    has_note = (trial.directory / "submitted.json").exists()
+    trial.submit()
+    trial.repeats += 1
+    trial.notes.append(f"killed {'after' if has_note else 'before'} the note")
+    listed = trial.cluster("squeue", "--noheader", "--array", f"--nodelist={trial.node}", "--format=%i").split()
+    waiting = trial.cluster("squeue", "--noheader", "--array", "--states=PD", "--format=%i %Z").splitlines()
+    jobs = {*listed, *(line.split()[0] for line in waiting if str(trial.outputs) in line)}
+    trial.expect(len(jobs) <= 1, f"queued as {jobs}")
+    trial.follow()
+
+
 SHORT = ("hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=45")
 SLURM = [
     Kind("scancel --signal=USR2", strike_job(signal_job), 2, "SLURM"),
@@ -204,6 +238,8 @@ SLURM = [
     Kind("SIGKILL of slurmctld", strike_job(kill_controller), 2, "SLURM"),
     Kind("SIGKILL of the job's python", strike_job(kill_python), 2, "SLURM"),
     Kind("SIGKILL of slurmstepd", strike_job(kill_slurmstepd), 1, "SLURM"),
+    Kind("scancel of the queued job", cancel_queued, 1, "SLURM"),
+    Kind("SIGKILL of the submitting command", kill_submission, 2, "SLURM"),
     Kind("asked for twice more", strike_job(submit_while_it_runs), 1, "SLURM"),
     Kind("scancel --signal=USR2, 2 tasks", strike_job(signal_job), 1, "SLURM", 2, 3),
     Kind("SIGKILL of the second of 2 tasks", strike_job(kill_second_task), 1, "SLURM", 2, 3),

@@ -9,9 +9,11 @@ from src.config.identity import to_plain
 from src.data.datasets import read_data
 from src.data.quick_look import look_at
 from src.data.run_data import describe_data, take_look
-from src.launch.slurm_launcher import _reason_in_data, _reason_to_skip
+from src.launch.skipped_runs import reason_in_data, reason_to_skip
+from src.runs.state import read_run
 from tests.data.voc_folder import add_image, add_list, object_xml
 from tests.support.configurations import make_config
+from tests.support.runs import leave_finished
 
 
 @pytest.fixture
@@ -36,13 +38,13 @@ def submitted(tmp_path, monkeypatch):
 
 
 def reason(config, directory):
-    return _reason_in_data(directory, config, functools.cache(look_at))
+    return reason_in_data(read_run(directory), config, functools.cache(look_at))
 
 
 def test_a_finished_run_is_left_out_and_one_on_other_data_too_unless_retried(submitted):
     config, directory, root = submitted
     assert reason(config, directory) is None  # nothing is trained yet, so that the job takes the data as they are
-    (directory / "summary.json").write_text("{}")
+    leave_finished(directory)
     assert reason(config, directory) == "finished"
     add_image(root, "a", object_xml(box=(1, 1, 50, 50)))
     assert "boxes of 1 training image (a)" in reason(config, directory)
@@ -61,7 +63,7 @@ def test_an_interrupted_run_on_other_data_is_left_out(submitted):
 
 def test_finished_runs_are_left_out_where_their_data_are_not(submitted, tmp_path):
     config, directory, root = submitted
-    (directory / "summary.json").write_text("{}")
+    leave_finished(directory)
     root.rename(tmp_path / "moved")
     assert "finished; their data could not be compared" in reason(config, directory)
 
@@ -71,4 +73,4 @@ def test_a_run_that_failed_before_its_first_step_is_submitted_again(submitted):
     (directory / "claim.1").write_text(json.dumps({"released": True}))
     for begun, left_out in ((False, False), (True, True)):
         (directory / "failed.json").write_text(json.dumps({"error": "", "training_had_begun": begun}))
-        assert bool(_reason_to_skip(directory, config, set())) == left_out
+        assert bool(reason_to_skip(read_run(directory), config)) == left_out

@@ -11,7 +11,8 @@ import torch
 from analysis.reading.local import read_local
 from slurm.one_machine.daemons import wait_for
 from src.launch.slurm_launcher import freeze_code
-from src.runs.state import State, state
+from src.runs.run_lock import this_process
+from src.runs.state import State, read_runs, state
 from src.status import main as status
 from src.utils import paths
 from tests.support.cluster import client
@@ -170,3 +171,44 @@ def test_the_frozen_code_is_whole_again_where_old_files_are_deleted(tmp_path, mo
     (tmp_path / "src/losses").symlink_to(tmp_path / "elsewhere")
     monkeypatch.setattr(paths, "SRC", tmp_path / "src")
     assert (freeze_code(tmp_path) / "src/losses/linked.py").is_file()
+
+
+HELD = "+hydra.launcher.additional_parameters={hold: true}"
+
+
+def test_queued_jobs_are_found_replaced_and_missed(cluster, tmp_path, capsys):
+    """The queue is asked by `status` and the launcher alike."""
+    words = ["problem.name=local_optimum", f"outputs={tmp_path}", HELD]
+    first = job_of(submit_linear(*words), 1)
+    (directory,) = run_folders(tmp_path)
+    note = json.loads((directory / "submitted.json").read_text())
+    assert read_runs([directory])[0][directory].state == State.SUBMITTED
+
+    # As if the command had been killed after SLURM had taken the job, and before that was noted.
+    comment = client("squeue", "--noheader", f"--jobs={first}", "--format=%k")
+    dead = {**this_process(), "pid": 2**22 + 1}
+    left = {"notes": {directory.name: {key: note[key] for key in ("program", "overrides", "time", "code")}}}
+    (tmp_path / f".slurm/submitting-{comment}.json").write_text(
+        json.dumps(left | {"folder": str(tmp_path / ".slurm/%j"), "process": dead})
+    )
+    (directory / "submitted.json").unlink()
+    output = submit_linear(*words)
+    assert "1 found in the queue" in output and "1 queued already" in output and " submitted as job" not in output
+    assert json.loads((directory / "submitted.json").read_text()) == note
+    assert not list(tmp_path.glob(".slurm/submitting-*"))
+
+    (directory / "submitted.json").write_text(json.dumps(note | {"code": str(tmp_path / ".code/0123456789")}))
+    output = submit_linear(*words)
+    assert "1 queued already, with other code than today's; to replace these jobs add resubmit=true" in output
+    second = job_of(submit_linear(*words, "resubmit=true"), 1)
+    assert second != first and "CANCELLED" in job_states(first)
+    assert "1 queued already\n" in submit_linear(*words, "resubmit=true")  # whose code is today's
+
+    client("scancel", second)
+    assert wait_for(lambda: read_runs([directory])[0][directory].state == State.GONE, 10)
+    status(["--program=src.linear", *words, *ON_SLURM])
+    output = capsys.readouterr().out
+    assert "To launch what is gone from the queue:\n  python -m src.linear -m " in output
+    assert f"its job {second} is no longer queued" in output
+    third = job_of(submit_linear(*words), 1)
+    client("scancel", third)

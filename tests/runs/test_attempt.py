@@ -1,24 +1,24 @@
 import json
 import signal
+import threading
 
 import pytest
 
+from src.runs import run_lock
 from src.runs.attempt import hold_run
-from src.runs.state import State, refused_failure, state
+from src.runs.state import State, read_run, state
 from src.runs.tracking import ServiceLost
 from src.utils.distributed import World
 from src.utils.errors import UserError
+from src.utils.files import write_json
 from src.utils.signals import SIGNALS, Interrupted, Interruption
+from tests.support.runs import leave_finished as finish
 
 
 def attempt(directory, name, work, world, retry=False):
     with hold_run(directory, name, world, retry=retry) as guard:
         if guard is not None:
             work(guard)
-
-
-def finish(directory):
-    (directory / "summary.json").write_text("{}")
 
 
 def test_a_run_is_running_while_it_is_held_and_then_finished(tmp_path):
@@ -52,7 +52,7 @@ def test_a_failure_before_the_first_step_is_recorded_and_needs_no_request(tmp_pa
 
     with pytest.raises(UserError, match="the reason"):
         attempt(tmp_path, "it", fail, World())
-    assert state(tmp_path) == State.FAILED and refused_failure(tmp_path) is None
+    assert state(tmp_path) == State.FAILED and read_run(tmp_path).refused_failure is None
     attempt(tmp_path, "it", lambda guard: finish(tmp_path), World())
     assert state(tmp_path) == State.FINISHED
 
@@ -67,7 +67,7 @@ def test_what_a_folder_holds_of_other_data_is_set_aside(tmp_path):
     held = {name: tmp_path / name for name in ("summary.json", "checkpoint.pt", "data.json", "config.yaml", "run.log")}
     for name, file in held.items():
         file.write_text(json.dumps({"fingerprint": "old"}) if name == "data.json" else "{}")
-    (tmp_path / "wandb/offline-run-1-it").mkdir(parents=True)
+    finish(tmp_path)
     seen = []
 
     def work(guard):
@@ -105,7 +105,7 @@ def test_temporary_files_of_a_killed_process_are_removed(tmp_path):
     (tmp_path / ".checkpoint.pt.123").write_text("half")
     (tmp_path / "checkpoint.pt").write_text("whole")
     attempt(tmp_path, "it", lambda guard: finish(tmp_path), World())
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt", "claim.1", "summary.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt", "claim.1", "summary.json", "wandb"]
 
 
 def test_an_error_after_a_signal_is_an_interruption_and_no_failure(tmp_path):
@@ -148,3 +148,19 @@ def test_a_second_ctrl_c_stops_at_once():
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_what_is_written_while_the_folder_is_out_of_reach_is_written_when_it_is_back(tmp_path, monkeypatch):
+    directory, away = tmp_path / "run", tmp_path / "away"
+    monkeypatch.setattr(run_lock, "HEARTBEAT_S", 0.1)
+
+    def write():
+        if not tries:
+            directory.rename(away)
+            threading.Timer(0.3, away.rename, [directory]).start()
+        tries.append(directory)
+        write_json(directory / "summary.json", {"metrics": {}})
+
+    tries = []
+    attempt(directory, "it", lambda guard: guard.write(write), World())
+    assert len(tries) == 2 and read_run(directory).summary == {"metrics": {}}

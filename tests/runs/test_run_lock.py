@@ -9,6 +9,7 @@ import pytest
 from slurm.one_machine.daemons import wait_for
 from src.runs import run_lock
 from src.runs.run_lock import LockLost, acquire, read_lock
+from src.utils.errors import UserError
 from tests.support.programs import start_python
 
 RACE = """
@@ -153,10 +154,10 @@ def test_a_requeued_slurm_job_takes_over_at_once(tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     holder = acquire(tmp_path)
     pretend_elsewhere(tmp_path)
-    monkeypatch.setenv("SLURM_JOB_ID", "8")
-    monkeypatch.setattr(run_lock, "STALE_AFTER_S", 0.0)
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    begin = time.monotonic()
     lock = acquire(tmp_path)
+    assert time.monotonic() - begin < 5
     assert lock is not None
     with pytest.raises(LockLost):
         holder.check()
@@ -168,3 +169,69 @@ def test_an_empty_lock_file_is_dead_after_a_while(tmp_path, quick):
     lock = acquire(tmp_path)
     assert lock.number == 4
     lock.release()
+
+
+def test_a_worker_of_the_same_start_of_a_job_keeps_its_run(tmp_path, quick, monkeypatch):
+    """As where several nodes of one allocation share a sweep."""
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    holder = acquire(tmp_path)
+    pretend_elsewhere(tmp_path)
+    assert acquire(tmp_path) is None
+    holder.check()
+    holder.release()
+
+
+def test_heartbeats_survive_a_folder_out_of_reach(tmp_path, quick, caplog):
+    directory = tmp_path / "run"
+    directory.mkdir()
+    holder = acquire(directory)
+    directory.rename(tmp_path / "away")
+    time.sleep(0.5)
+    checks = threading.Thread(target=holder.check)
+    checks.start()  # which waits
+    time.sleep(0.2)
+    assert checks.is_alive() and not holder.lost
+    (tmp_path / "away").rename(directory)
+    checks.join(5)
+    assert not checks.is_alive() and caplog.text.count("is out of reach") == 1
+    pretend_elsewhere(directory)
+    assert acquire(directory) is None  # as the heartbeats go on
+    holder.release()
+
+
+def test_a_folder_out_of_reach_for_long_is_an_error(tmp_path, quick, monkeypatch):
+    monkeypatch.setattr(run_lock, "UNREACHABLE_S", 0.3)
+    (tmp_path / "run").mkdir()
+    holder = acquire(tmp_path / "run")
+    (tmp_path / "run").rename(tmp_path / "away")
+    with pytest.raises(UserError, match="cannot be reached: No such file"):
+        holder.check()
+    holder.release()
+
+
+def test_waiting_for_a_sign_of_life_is_said_and_bounded(tmp_path, quick, caplog):
+    acquire(tmp_path)._released.set()
+    file = pretend_elsewhere(tmp_path)
+    for age in (-1e6, 1e6):  # whatever the clock of the machine by which the file is dated
+        os.utime(file, (time.time() - age,) * 2)
+        run_lock._seen.clear()
+        begin = time.monotonic()
+        with caplog.at_level("INFO"):
+            lock = acquire(tmp_path)
+        assert lock is not None and 0.9 < time.monotonic() - begin < 3
+        assert caplog.text.count("waiting at most 1 s for a sign of life of process") == 1
+        lock._released.set()
+        file = pretend_elsewhere(tmp_path)
+        caplog.clear()
+
+
+def test_of_many_runs_of_a_dead_machine_only_the_first_takes_a_minute(tmp_path, quick):
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        acquire(tmp_path / name)._released.set()
+        pretend_elsewhere(tmp_path / name)
+        read_lock(tmp_path / name)
+    begin = time.monotonic()
+    for name in ("first", "second"):
+        acquire(tmp_path / name).release()
+    assert time.monotonic() - begin < 1.6

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from src.config.validate import resolve
+from src.runs.wandb_log import HEADER
 from tests.support.configurations import make_config
 
 # A few seconds: tiny images, a tiny pyramid, two epochs of three steps.
@@ -63,3 +64,20 @@ def summary_of(directory: Path) -> dict[str, Any]:
 def run_folders(outputs: Path) -> list[Path]:
     """Return the folders of the runs in a folder of outputs."""
     return [path for path in outputs.iterdir() if path.is_dir() and not path.name.startswith(".")]
+
+
+def leave_finished(directory: Path, **summary: Any) -> None:
+    """Leave in a folder what makes its run count as finished: a summary, and a file of a log."""
+    log = directory / "wandb/offline-run-1-it/run-it.wandb"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_bytes(HEADER)
+    (directory / "summary.json").write_text(json.dumps({"metrics": {}} | summary))
+
+
+def service_of(pid: int) -> int:
+    """Return the process that writes the W&B log for a process."""
+    commands = {int(path.parent.name): path.read_bytes().split(b"\0") for path in Path("/proc").glob("[0-9]*/cmdline")}
+    (service,) = (
+        other for other, words in commands.items() if b"wandb-core" in words[0] and str(pid).encode() in words
+    )
+    return service

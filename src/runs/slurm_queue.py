@@ -1,0 +1,80 @@
+"""Asking SLURM which jobs wait or run."""
+
+import os
+import pwd
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from src.utils.errors import UserError
+
+TIMEOUT_S = 60.0  # clients wait for ever for a controller that is down
+
+
+@dataclass(frozen=True)
+class QueuedJob:
+    """A job, or a task of an array, that waits or runs."""
+
+    pending: bool
+    reason: str = ""  # why it waits: Priority, Resources, Dependency, …
+    comment: str = ""  # that it was submitted with
+
+    @property
+    def waits_for_another(self) -> bool:
+        """Whether it may start only when another job has ended."""
+        return self.pending and self.reason.startswith("Dependency")
+
+
+Queue = dict[str, QueuedJob]  # by id, tasks of arrays as 12_3
+
+
+def ask_queue(users: Iterable[int] = (), timeout_s: float = TIMEOUT_S) -> Queue:
+    """Return the pending and running jobs of users, by their numbers; by default one's own.
+
+    Raises:
+        UserError: there is no SLURM here, or it does not answer.
+    """
+    known = {user for user in users if _is_known(user)}  # squeue refuses others
+    listed = ",".join(str(user) for user in sorted(known or {os.getuid()}))
+    command = ["squeue", f"--user={listed}", "--noheader", "--array", "--format=%i|%t|%r|%k"]
+    queue = {}
+    for line in _call(command, timeout_s).splitlines():
+        job, state, reason, comment = line.split("|", 3)
+        queue[job] = QueuedJob(state == "PD", reason, comment)
+    return queue
+
+
+def cancel_pending(jobs: Iterable[str]) -> None:
+    """Cancel those of one's jobs that have not started.
+
+    Raises:
+        UserError: SLURM refuses it, or does not answer.
+    """
+    listed = list(jobs)
+    for start in range(0, len(listed), 200):  # of a length that a command line can have
+        _call(["scancel", "--state=PENDING", *listed[start : start + 200]])
+
+
+def _is_known(user: int) -> bool:
+    try:
+        pwd.getpwuid(user)
+    except KeyError:
+        return False
+    return True
+
+
+def _call(command: list[str], timeout_s: float = TIMEOUT_S) -> str:
+    # Variables such as SQUEUE_STATES would hide some jobs.
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("SQUEUE_", "SCANCEL_"))}
+    try:
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=timeout_s, check=True)
+    except FileNotFoundError:
+        raise UserError(f"there is no {command[0]} here: give the command on a machine of the SLURM cluster") from None
+    except subprocess.TimeoutExpired:
+        raise UserError("SLURM's controller does not answer") from None
+    except subprocess.CalledProcessError as error:
+        reason = "; ".join(error.stderr.strip().splitlines())
+        raise UserError(f"{' '.join(command[:8])}: {reason}") from None
+    except OSError as error:
+        raise UserError(f"{command[0]} cannot be started: {error.strerror}") from None
+    return done.stdout
