@@ -45,7 +45,6 @@ Short runs, each disturbed at a random moment in one of the ways in which runs a
 clusters. What does not go on by itself is asked for again with the very same command (after a full disk, with
 `retry=true`). Then the run must be finished, and equal to the same run left alone: the same weights bit for bit, the
 same metrics, in the log each step once with the same losses and evaluations bit for bit, and no temporary file left.
-Only rows that were cut off a W&B file may be missing.
 
 "Asked again" counts the commands after the first. "Rows lost" are steps of which the log lacks something.
 """

@@ -66,8 +66,8 @@ def cut_log(trial: Trial) -> None:
     (file,) = trial.directory.glob("wandb/*run-*/run-*.wandb")
     before = _logged(trial)
     cut(trial, file)
-    trial.may_lack = before - _logged(trial)
-    trial.notes.append(f"{len({step for step, _ in trial.may_lack})} rows cut off")
+    lost = {step for step, _ in before - _logged(trial)}
+    trial.notes.append(f"{len(lost)} rows cut off")
 
 
 def _logged(trial: Trial) -> set[tuple[int, str]]:

@@ -119,6 +119,7 @@ with tracking.Tracker(Path(sys.argv[1]), "n", {"attempt": 1}, mode="offline", pr
 """
 
 
+@pytest.mark.slow
 def test_a_log_that_wandb_could_not_write_is_an_error(tmp_path):
     (tmp_path / "run").mkdir()
     done = run_python(["-c", FILL, tmp_path / "run"])

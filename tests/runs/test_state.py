@@ -7,7 +7,7 @@ import stat
 import pytest
 
 from src.runs.run_lock import acquire
-from src.runs.slurm_queue import QueuedJob
+from src.runs.slurm_queue import QueuedJob, ask_queue
 from src.runs.state import State, read_run, read_runs
 from tests.support.other_user import as_user, shared_folder
 from tests.support.runs import leave_finished
@@ -185,3 +185,11 @@ def test_anothers_runs_can_be_read_and_a_folder_that_cannot_is_named(shared_fold
     states = [State.FINISHED, State.FAILED, State.DAMAGED, State.MISSING]
     assert [run.state for run in runs.values()] == states
     assert runs[closed].reason == f"{closed} cannot be read: Permission denied"
+
+
+def test_variables_of_squeue_and_unknown_users_do_not_matter(stub_queue, monkeypatch):
+    monkeypatch.setenv("SQUEUE_STATES", "RUNNING")
+    program = stub_queue.parent / "bin/squeue"
+    program.write_text(program.read_text().replace("\n", '\n[ -z "$SQUEUE_STATES" ] || exit 1\n', 1))
+    assert ask_queue([2**31 - 7]) == {"12_3": QueuedJob(True, "Dependency", "a comment")}
+    assert str(2**31 - 7) not in stub_queue.read_text()
