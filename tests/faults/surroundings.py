@@ -6,24 +6,28 @@ import signal
 import time
 from collections.abc import Callable
 
-from slurm.one_machine.daemons import all_pids
+from slurm.one_machine.daemons import all_pids, wait_for
 from src.runs.state import State
-from tests.faults.disturbed_run import Kind, Program, Trial, parent
+from tests.faults.disturbed_run import LIMIT, Kind, Program, Trial, parent
 from tests.faults.on_slurm import SlurmTrial, kill_python, strike_job
 from tests.support.programs import own_environment
 
 NO_SERVER = "http://127.0.0.1:9"  # the port at which a machine discards what it gets, if at all
-AT_MOST_S = 30.0  # with the imports, on a busy machine
+AT_MOST_S = 80.0  # with the imports, on a busy machine; W&B itself gives up after 90
 
 
 def kill_loader(trial: Trial) -> None:
     """Kill a process that loads images, as the system does when memory runs out."""
     program = trial.start()
     trial.wait_for_a_moment(program, 1, trial.setting.steps - 1)
-    for pid in all_pids():
-        if parent(pid) == program.process.pid and _is_python(pid):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+
+    def loaders() -> list[int]:
+        return [pid for pid in all_pids() if parent(pid) == program.process.pid and _is_python(pid)]
+
+    wait_for(lambda: bool(loaders()) or program.ended(), LIMIT)  # each epoch has its own
+    for pid in loaders():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     trial.note_end(program)
     said = "lower workers" in program.output and trial.state() == State.INTERRUPTED
     trial.expect(said or trial.state() == State.FINISHED, f"{trial.state()}: {program.output[-300:]}")
