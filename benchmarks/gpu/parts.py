@@ -39,6 +39,7 @@ PARTS = [
     Part("training", "a short training in each precision", 90, RUN_PACKAGES),
     Part("two_processes", "losses of two processes against those of one", 75, {}),
     Part("costs", "time and memory of the losses", 140, {}),
+    Part("kernels", "the Triton kernels: right, without a wait, and how fast", 120, {}),
     Part("throughput", "images a second beside torchvision's RetinaNet", 90, {}),
 ]
 QUICK_SECONDS = 300.0  # of each part: --quick is for machines of any speed

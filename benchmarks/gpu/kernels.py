@@ -1,0 +1,360 @@
+"""The Triton kernels of AP-loss and AUC-loss: whether they are right, wait for nothing, repeat, and how long they take.
+
+What matters most comes first, and each check prints its result at once: a time limit then leaves figures, and one check
+that fails does not hide the others.
+"""
+
+import contextlib
+import functools
+import itertools
+import multiprocessing
+import os
+import statistics
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.gpu.correctness import (
+    DTYPES,
+    FLOAT32_ROUNDING,
+    LARGEST_UPDATE,
+    ROUNDINGS,
+    SMALLEST,
+    loss_and_update,
+    power_of_two_below,
+    relative_error,
+)
+from benchmarks.gpu.part import PartOptions, PartResult, run_part
+from src.costs.functions import FLOOR, FOCAL, FOCAL_COMPILED, FUNCTIONS
+from src.costs.problems import STAGES, Problem, ProblemSize, make_problem
+from src.costs.table import Table
+from src.losses import ap_loss, auc_loss
+from src.losses.launch import kernels
+from tests.losses.problems import random_problem
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    "ap": functools.partial(ap_loss, interpolated=True),
+    "ap exact": functools.partial(ap_loss, interpolated=False),
+    "auc": auc_loss,
+}
+STEPS = ("piecewise", "heaviside")
+SIZES = (5_240_000, 1_310_400, 327_680, 20_960_000)  # multiples of 160
+POSITIVES = 1600
+KERNELS, GRAPH, TORCH = "kernels", "kernels in a CUDA graph", "torch code"
+
+
+@dataclass
+class Report:
+    """What has been found so far."""
+
+    device: torch.device
+    quick: bool
+    checks: list[list[str]] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    values: dict[str, Any] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def check(self, name: str) -> Iterator[Callable[[str], None]]:
+        """Run a check, which may add a remark; an error fails it, is printed, and goes no further."""
+        remarks: list[str] = []
+        start = time.perf_counter()
+        try:
+            yield remarks.append
+            passed = True
+        except Exception as error:
+            lines = [*str(error).splitlines()[:30], *traceback.format_exc(limit=-3).splitlines()[-30:]]
+            print(*lines, sep="\n", flush=True)
+            remarks.append(f"{type(error).__name__}: {next(iter(lines), '')}")
+            self.failures.append(f"{name}: {remarks[-1]}")
+            passed = False
+        row = [name, "yes" if passed else "NO", "; ".join(remarks), f"{time.perf_counter() - start:.1f}"]
+        self.checks.append(row)
+        print(*row, sep=" | ", flush=True)
+
+
+def measure(options: PartOptions) -> PartResult:
+    """Run all checks and measurements, in the order of their value."""
+    report = Report(torch.device(options.device), options.quick)
+    if options.device == "cpu":
+        assert "triton" not in sys.modules, "TRITON_INTERPRET=1 has to be set before Triton is imported"
+        os.environ["TRITON_INTERPRET"] = "1"
+    with kernels(True):
+        if options.device == "cuda":
+            compile_in_parallel(report)
+        check_variants(report)
+        check_random_problems(report)
+        check_hard_problems(report)
+        check_bits(report)
+        if options.device == "cuda":
+            check_no_wait(report)
+            check_graph(report)
+        check_compiled(report)
+        if options.device == "cuda":
+            measure_times(report)
+            profile_kernels(report)
+    report.tables.insert(0, Table("Kernels", ["check", "passed", "remarks", "seconds"], report.checks))
+    return PartResult(report.tables, report.values, report.failures)
+
+
+def variants() -> list[tuple[str, str, str]]:
+    """Return all combinations of loss, step function and dtype."""
+    return list(itertools.product(LOSSES, STEPS, DTYPES))
+
+
+def compile_in_parallel(report: Report) -> None:
+    """Compile all variants in several processes, which leave them in Triton's cache on disk."""
+    with report.check("compile all variants in 9 processes"):
+        jobs = [(step, dtype, size) for step, dtype, size in itertools.product(STEPS, DTYPES, (400, 401))]
+        with ProcessPoolExecutor(9, multiprocessing.get_context("spawn")) as pool:
+            for job in [pool.submit(run_small, *job) for job in jobs]:
+                job.result()
+
+
+def run_small(step: str, dtype: str, size: int) -> None:
+    """Compute each loss once on the GPU; a size that 16 divides and one that it does not are compiled differently."""
+    logits, targets = torch.randn(size, device="cuda").to(DTYPES[dtype]), torch.arange(size, device="cuda") % 4 - 1
+    for loss, kind in itertools.product(LOSSES.values(), (torch.int8, torch.int64)):
+        with kernels(True):
+            loss_and_update(functools.partial(loss, step=step), logits, targets.clamp(max=1).to(kind))
+
+
+def compare(report: Report, loss: Loss, logits: Tensor, targets: Tensor) -> tuple[float, float]:
+    """Return the errors of loss and update as multiples of what is allowed."""
+    with kernels(False):
+        expected_loss, expected = loss_and_update(loss, logits.double(), targets)
+    scale = power_of_two_below(LARGEST_UPDATE / max(expected.abs().max().item(), SMALLEST))
+    value, update = loss_and_update(loss, logits.to(report.device), targets.to(report.device), scale)
+    allowed = ROUNDINGS * FLOAT32_ROUNDING
+    loss_error = relative_error(value.cpu().double(), expected_loss) / allowed
+    update_error = relative_error(update.cpu().double() / scale, expected)
+    # Triton's interpreter cuts digits off where a GPU rounds.
+    rounding = torch.finfo(logits.dtype).eps / (2 if report.device.type == "cuda" else 1)
+    return loss_error, update_error / (allowed + rounding)
+
+
+def check_all(report: Report, name: str, cases: Iterator[tuple[str, Loss, Tensor, Tensor]]) -> None:
+    """Check that no loss and no update differs from float64 on the CPU by more than rounding."""
+    with report.check(name) as remark:
+        worst, wrong, number = (0.0, 0.0), [], 0
+        for case, loss, logits, targets in cases:
+            errors = compare(report, loss, logits, targets)
+            worst = max(worst[0], errors[0]), max(worst[1], errors[1])
+            number += 1
+            if not max(errors) <= 1:
+                wrong.append(f"{case}: {errors[0]:.2g} {errors[1]:.2g}")
+        remark(f"{number} problems, errors at most {worst[0]:.2f} and {worst[1]:.2f} of what is allowed")
+        assert not wrong, f"{len(wrong)} wrong: {', '.join(wrong[:8])}"
+
+
+def check_variants(report: Report) -> None:
+    """Check every variant on a few problems by itself, so that the failure of one does not hide the others."""
+    for name, step, dtype in variants():
+        cases = (
+            (str(seed), functools.partial(LOSSES[name], step=step, delta=arguments["delta"]), logits, targets)
+            for seed in range(1 if report.quick else 11)
+            for logits, targets, arguments in [random_problem(seed, DTYPES[dtype])]
+        )
+        check_all(report, f"{name}, {step}, {dtype}", cases)
+
+
+def check_random_problems(report: Report) -> None:
+    """Check 300 random problems in float32 and 99 in the others, with each loss and step function."""
+    for dtype, number in (("float32", 300), ("float16", 99), ("bfloat16", 99)):
+        cases = (
+            (f"{seed} {name} {step}", functools.partial(LOSSES[name], step=step, **delta), logits, targets)
+            for seed in range(11, 11 + (1 if report.quick else number))
+            for logits, targets, arguments in [random_problem(seed, DTYPES[dtype])]
+            for delta in [{"delta": arguments["delta"]}]
+            for name, step in itertools.product(LOSSES, STEPS)
+        )
+        check_all(report, f"random problems, {dtype}", cases)
+
+
+def check_hard_problems(report: Report) -> None:
+    """Check many positives, more than 2²¹ equal scores in one cell, outliers and negatives of −∞."""
+    generator = torch.Generator().manual_seed(0)
+    size = 2_000 if report.quick else 3_000_000
+    scores = torch.randn(size, generator=generator)
+    few = torch.randperm(size, generator=generator)[: size // 100]
+    targets = torch.zeros(size, dtype=torch.int8)
+    targets[few] = 1
+    outlier = scores.clone()
+    outlier[few[0]] = 1e5
+    masked = scores.clone()
+    masked[::7] = -torch.inf
+    masked[few] = 0.5
+    problems = {
+        "thousands of positives": scores,
+        "all equal": torch.full_like(scores, 0.3),
+        "an outlier": outlier,
+        "-inf": masked,
+    }
+    for (kind, logits), delta in itertools.product(problems.items(), (1e-3, 1.0)):
+        cases = (
+            (f"{name} {step}", functools.partial(LOSSES[name], step=step, delta=delta), logits, targets)
+            for name, step in itertools.product(("ap", "auc"), STEPS)
+        )
+        check_all(report, f"{size:,} logits, {kind}, delta {delta:g}", cases)
+
+
+def stage_problem(report: Report, logits: int = 1_310_400, stage: str = "half-way") -> Problem:
+    """Return a problem like that of a detector in training."""
+    size = ProblemSize(1_600, 20, stage) if report.quick else ProblemSize(logits, POSITIVES, stage)
+    return make_problem(size, report.device)
+
+
+def check_bits(report: Report) -> None:
+    """Check that repeated calls give the same bits."""
+    for stage, step in itertools.product(STAGES, STEPS):
+        with report.check(f"same bits, {stage}, {step}"):
+            problem = stage_problem(report, stage=stage)
+            loss = functools.partial(ap_loss, step=step)
+            first = loss_and_update(loss, problem.logits, problem.targets)
+            for _ in range(1 if report.quick else 5):
+                again = loss_and_update(loss, problem.logits, problem.targets)
+                assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
+
+
+def check_no_wait(report: Report) -> None:
+    """Check that neither a forward nor a backward pass waits for the GPU."""
+    for (name, loss), step in itertools.product(LOSSES.items(), STEPS):
+        with report.check(f"no synchronisation, {name}, {step}"):
+            problem = stage_problem(report)
+            torch.cuda.set_sync_debug_mode("error")
+            try:
+                loss(problem.logits, problem.targets, step=step).backward()
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+
+
+def capture(problem: Problem, loss: Loss) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor]:
+    """Return a CUDA graph of forward and backward pass, the loss and the update that it writes."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(2):
+            loss(problem.logits, problem.targets).backward()
+    torch.cuda.current_stream().wait_stream(side)
+    problem.clear_gradients()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        value = loss(problem.logits, problem.targets)
+        value.backward()
+    assert problem.logits.grad is not None
+    return graph, value, problem.logits.grad
+
+
+def check_graph(report: Report) -> None:
+    """Check that a captured graph gives what a call gives, with other scores and other numbers of positives."""
+    for (name, loss), step in itertools.product(LOSSES.items(), STEPS):
+        with report.check(f"CUDA graph, {name}, {step}"):
+            problem = stage_problem(report)
+            graph, value, update = capture(problem, functools.partial(loss, step=step))
+            for stage, positives in (("late in training", 100), ("as at initialisation", 3000)):
+                other = make_problem(ProblemSize(problem.logits.numel(), positives, stage), report.device)
+                with torch.no_grad():
+                    problem.logits.copy_(other.logits)
+                problem.targets.copy_(other.targets)
+                graph.replay()
+                expected = loss_and_update(functools.partial(loss, step=step), other.logits, other.targets)
+                assert value.equal(expected[0]) and update.equal(expected[1])
+
+
+def check_compiled(report: Report) -> None:
+    """Check a loss inside torch.compile(fullgraph=True), with several numbers of positives."""
+    for name, step in (("ap", "piecewise"), ("auc", "heaviside")):
+        with report.check(f"torch.compile(fullgraph=True), {name}, {step}"):
+            loss = functools.partial(LOSSES[name], step=step)
+            backend = "inductor" if report.device.type == "cuda" else "aot_eager"
+            compiled = torch.compile(lambda x, t, loss=loss: 2 * loss(3 * x, t), backend=backend, fullgraph=True)
+            for seed in range(3):
+                generator = torch.Generator().manual_seed(seed)
+                scores = torch.randn(640, generator=generator).to(report.device)
+                targets = (torch.rand(640, generator=generator) < 0.1 * seed).to(report.device)
+                expected = loss_and_update(lambda x, t, loss=loss: 2 * loss(3 * x, t), scores, targets)
+                torch.testing.assert_close(loss_and_update(compiled, scores, targets), expected)
+
+
+def measure_times(report: Report) -> None:
+    """Time the kernels beside torch's code, focal loss and the memory-bandwidth floor, forward and backward."""
+    names = [KERNELS, GRAPH, TORCH, FOCAL, FOCAL_COMPILED, FLOOR]
+    rows = []
+    for size, stage in itertools.product(SIZES, STAGES):
+        problem = make_problem(ProblemSize(size, POSITIVES, stage), report.device)
+        times = {}
+        for name in names:
+            with report.check(f"{size:,} {stage}: {name}") as remark:
+                times[name] = milliseconds(name, problem)
+                remark(f"{times[name]:.3f} ms")
+        ours, floor = times.get(KERNELS, torch.nan), times.get(FLOOR, torch.nan)
+        focal, graph = times.get(FOCAL_COMPILED, torch.nan), times.get(GRAPH, torch.nan)
+        ratios = [f"{ours / focal:.2f}×", f"{graph / floor:.1f}×"]
+        rows.append([f"{size:,}", stage, *(f"{times.get(name, torch.nan):.3f}" for name in names), *ratios])
+        report.values[f"milliseconds, {size}, {stage}"] = times
+        print(*rows[-1], flush=True)
+    header = ["logits", "stage", *(f"{name}, ms" for name in names), "kernels / compiled focal", "graph / floor"]
+    report.tables.append(Table(f"AP-loss forward and backward with {POSITIVES} positives", header, rows))
+
+
+def milliseconds(name: str, problem: Problem) -> float:
+    """Return the median time of a forward and backward pass, from many calls in a row as in training."""
+    if name == GRAPH:
+        graph, _, _ = capture(problem, ap_loss)
+        call: Callable[[], object] = graph.replay
+    else:
+        function = FUNCTIONS["ap_loss" if name in (KERNELS, TORCH) else name]
+
+        def call() -> None:
+            with kernels(name != TORCH):
+                problem.clear_gradients()
+                function(problem)
+
+    inner, repeats = (2, 3) if name == TORCH else (10, 9)
+    for _ in range(3):
+        call()
+    times = []
+    for _ in range(repeats):
+        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        torch.cuda.synchronize()
+        begin.record()
+        for _ in range(inner):
+            call()
+        end.record()
+        end.synchronize()
+        times.append(begin.elapsed_time(end) / inner)
+    return statistics.median(times)
+
+
+def profile_kernels(report: Report) -> None:
+    """Time each kernel by itself, with the time that a call takes the host."""
+    for size, stage in itertools.product(SIZES[:1], STAGES):
+        with report.check(f"profile, {size:,} {stage}"):
+            problem = make_problem(ProblemSize(size, POSITIVES, stage), report.device)
+            FUNCTIONS["ap_loss"](problem)
+            with profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as profiler:
+                for _ in range(10):
+                    problem.clear_gradients()
+                    FUNCTIONS["ap_loss"](problem)
+                torch.cuda.synchronize()
+            rows = [
+                [event.key[:60], str(event.count // 10), f"{event.self_device_time_total / 10:.1f}"]
+                for event in sorted(profiler.key_averages(), key=lambda event: -event.self_device_time_total)
+                if event.self_device_time_total > 0
+            ]
+            report.tables.append(Table(f"Kernels at {size:,} logits, {stage}", ["kernel", "calls", "µs"], rows))
+            for row in rows:
+                print(*row, flush=True)
+
+
+if __name__ == "__main__":
+    run_part(measure)
