@@ -36,7 +36,7 @@ from benchmarks.gpu.part import PartOptions, PartResult, run_part
 from src.costs.functions import FLOOR, FOCAL, FOCAL_COMPILED, FUNCTIONS
 from src.costs.problems import STAGES, Problem, ProblemSize, make_problem
 from src.costs.table import Table
-from src.losses import ap_loss, auc_loss
+from src.losses import ap_loss, auc_loss, launch
 from src.losses.launch import kernels
 from tests.losses.problems import random_problem
 
@@ -103,6 +103,7 @@ def measure(options: PartOptions) -> PartResult:
         if options.device == "cuda":
             measure_times(report)
             profile_kernels(report)
+            try_shapes(report)
     report.tables.insert(0, Table("Kernels", ["check", "passed", "remarks", "seconds"], report.checks))
     return PartResult(report.tables, report.values, report.failures)
 
@@ -336,23 +337,52 @@ def milliseconds(name: str, problem: Problem) -> float:
     return statistics.median(times)
 
 
+OTHER_SHAPES = {
+    "collect": [(1024, 4), (2048, 4), (4096, 8)],
+    "rank": [(8, 4), (16, 8), (32, 8)],
+    "lay_grid": [(128, 4), (512, 4)],
+    "count": [(512, 4), (1024, 4), (2048, 8), (2048, 16)],
+    "update": [(512, 4), (1024, 4), (2048, 8)],
+    "solve": [(1024, 4), (1024, 8), (2048, 16), (4096, 16)],
+}
+
+
+def try_shapes(report: Report) -> None:
+    """Time each kernel with other numbers of logits and warps of a program."""
+    rows = []
+    problems = {stage: stage_problem(report, SIZES[0], stage) for stage in STAGES}
+    for kernel, shapes in OTHER_SHAPES.items():
+        usual = launch.SHAPES[kernel]
+        for shape in (usual, *shapes):
+            with report.check(f"{kernel} with blocks of {shape[0]} and {shape[1]} warps") as remark:
+                launch.SHAPES[kernel] = shape
+                times = [microseconds_of_kernels(problem).get(kernel, torch.nan) for problem in problems.values()]
+                rows.append([kernel, str(shape), *(f"{time:.1f}" for time in times)])
+                remark(", ".join(rows[-1][2:]) + " µs")
+        launch.SHAPES[kernel] = usual
+    report.tables.append(Table(f"µs at {SIZES[0]:,} logits", ["kernel", "block, warps", *STAGES], rows))
+
+
+def microseconds_of_kernels(problem: Problem, calls: int = 5) -> dict[str, float]:
+    """Return the time on the GPU of each kernel in a forward and backward pass."""
+    FUNCTIONS["ap_loss"](problem)
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        for _ in range(calls):
+            problem.clear_gradients()
+            FUNCTIONS["ap_loss"](problem)
+        torch.cuda.synchronize()
+    events = profiler.key_averages()
+    return {event.key: event.self_device_time_total / calls for event in events if event.self_device_time_total > 0}
+
+
 def profile_kernels(report: Report) -> None:
-    """Time each kernel by itself, with the time that a call takes the host."""
+    """Time each kernel by itself."""
     for size, stage in itertools.product(SIZES[:1], STAGES):
         with report.check(f"profile, {size:,} {stage}"):
             problem = make_problem(ProblemSize(size, POSITIVES, stage), report.device)
-            FUNCTIONS["ap_loss"](problem)
-            with profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as profiler:
-                for _ in range(10):
-                    problem.clear_gradients()
-                    FUNCTIONS["ap_loss"](problem)
-                torch.cuda.synchronize()
-            rows = [
-                [event.key[:60], str(event.count // 10), f"{event.self_device_time_total / 10:.1f}"]
-                for event in sorted(profiler.key_averages(), key=lambda event: -event.self_device_time_total)
-                if event.self_device_time_total > 0
-            ]
-            report.tables.append(Table(f"Kernels at {size:,} logits, {stage}", ["kernel", "calls", "µs"], rows))
+            times = sorted(microseconds_of_kernels(problem).items(), key=lambda item: -item[1])
+            rows = [[name[:60], f"{time:.1f}"] for name, time in times]
+            report.tables.append(Table(f"Kernels at {size:,} logits, {stage}", ["kernel", "µs"], rows))
             for row in rows:
                 print(*row, flush=True)
 

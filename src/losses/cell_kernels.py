@@ -87,8 +87,8 @@ def rank(
     owners,
     delta_bits,
     HEAVISIDE: tl.constexpr,
-    TILE: tl.constexpr,
     CHUNK: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
     """Put positives and breakpoints in ascending order, by counting for each how many are below it.
 
@@ -97,14 +97,14 @@ def rank(
     """
     delta = _float64(delta_bits)
     _, positives = _number_of_breakpoints(counters, HEAVISIDE)
-    for tile in range(tl.program_id(0), tl.cdiv(positives, TILE), tl.num_programs(0)):
-        i = tile * TILE + tl.arange(0, TILE)
+    for block in range(tl.program_id(0), tl.cdiv(positives, BLOCK), tl.num_programs(0)):
+        i = block * BLOCK + tl.arange(0, BLOCK)
         inside = i < positives
         key = tl.load(keys + i, mask=inside, other=0)
         score = _score(key).to(tl.float64)
-        below = tl.zeros((TILE, CHUNK), tl.int32)
-        lower_below = tl.zeros((TILE, CHUNK), tl.int32)
-        upper_below = tl.zeros((TILE, CHUNK), tl.int32)
+        below = tl.zeros((BLOCK, CHUNK), tl.int32)
+        lower_below = tl.zeros((BLOCK, CHUNK), tl.int32)
+        upper_below = tl.zeros((BLOCK, CHUNK), tl.int32)
         for start in range(0, positives, CHUNK):
             k = start + tl.arange(0, CHUNK)
             other = tl.load(keys + k, mask=k < positives, other=0x7FFFFFFFFFFFFFFF)

@@ -26,8 +26,15 @@ _MOST_LOGITS = 2**28  # indices into the tables are int32
 _FEW_BINS, _MANY_BINS = 2**10, 2**15  # of the grid over the breakpoints, for less than 2¹² logits and for more
 _ROOM = 2**17  # entries of the tables beyond one copy for as many positives as logits
 _PROGRAMS = 512  # that rank positives, whose number is not known
-# Logits, or positives or breakpoints, of one program.
-_COLLECT, _RANK, _GRID, _COUNT, _SOLVE, _UPDATE = 4096, 16, 256, 2048, 2048, 1024
+# For each kernel how many logits, positives, bins or breakpoints one of its programs treats, and with how many warps.
+SHAPES = {
+    "collect": (2048, 8),
+    "rank": (16, 4),
+    "lay_grid": (256, 4),
+    "count": (1024, 8),
+    "solve": (2048, 8),
+    "update": (1024, 8),
+}
 
 
 _choice: ContextVar[bool | None] = ContextVar("kernels", default=None)
@@ -114,16 +121,16 @@ def outcome(
     slopes = values if is_heaviside else empty(most, torch.float32)
     loss = torch.empty((), dtype=torch.float32, device=logits.device)
 
-    cell_kernels.collect[(_blocks(n, _COLLECT),)](
-        logits, targets, keys, counters, n, limit_bits, UNSIGNED=is_unsigned, BLOCK=_COLLECT
+    cell_kernels.collect[(_programs(n, "collect"),)](
+        logits, targets, keys, counters, n, limit_bits, UNSIGNED=is_unsigned, **_shape("collect")
     )
-    cell_kernels.rank[(min(_blocks(n, _RANK), _PROGRAMS),)](
-        keys, counters, indices, breakpoints, owners, delta_bits, HEAVISIDE=is_heaviside, TILE=_RANK, CHUNK=128
+    cell_kernels.rank[(min(_programs(n, "rank"), _PROGRAMS),)](
+        keys, counters, indices, breakpoints, owners, delta_bits, HEAVISIDE=is_heaviside, CHUNK=128, **_shape("rank")
     )
-    cell_kernels.lay_grid[(bins // _GRID,)](
-        breakpoints, counters, first, counts, totals, bins, room, HEAVISIDE=is_heaviside, BLOCK=_GRID
+    cell_kernels.lay_grid[(_programs(bins, "lay_grid"),)](
+        breakpoints, counters, first, counts, totals, bins, room, HEAVISIDE=is_heaviside, **_shape("lay_grid")
     )
-    cell_kernels.count[(_blocks(n, _COUNT),)](
+    cell_kernels.count[(_programs(n, "count"),)](
         logits,
         targets,
         counters,
@@ -137,7 +144,7 @@ def outcome(
         unit,
         delta_bits,
         HEAVISIDE=is_heaviside,
-        BLOCK=_COUNT,
+        **_shape("count"),
     )
     rank_kernels.solve[(1,)](
         counters,
@@ -156,14 +163,13 @@ def outcome(
         HEAVISIDE=is_heaviside,
         AUC=name == "auc",
         INTERPOLATED=interpolated,
-        BLOCK=_SOLVE,
-        num_warps=8,
+        **_shape("solve"),
     )
 
     def update(incoming: Tensor, dtype: torch.dtype, *tensors: Tensor) -> Tensor:
         logits, targets, *tables = tensors
         out = torch.empty(shape, dtype=dtype, device=logits.device)
-        rank_kernels.update[(_blocks(n, _UPDATE),)](
+        rank_kernels.update[(_programs(n, "update"),)](
             logits,
             targets,
             *tables,
@@ -173,15 +179,20 @@ def outcome(
             bins,
             delta_bits,
             HEAVISIDE=is_heaviside,
-            BLOCK=_UPDATE,
+            **_shape("update"),
         )
         return out
 
     return Outcome(loss, update, (logits, targets, counters, breakpoints, first, values, slopes, indices, updates))
 
 
-def _blocks(size: int, block: int) -> int:
-    return -(-size // block)
+def _programs(size: int, kernel: str) -> int:
+    return -(-size // SHAPES[kernel][0])
+
+
+def _shape(kernel: str) -> dict[str, int]:
+    block, warps = SHAPES[kernel]
+    return {"BLOCK": block, "num_warps": warps}
 
 
 def _bits(x: float) -> int:
