@@ -58,7 +58,7 @@ def ap_loss(
 def _outcome(
     logits: Tensor, targets: Tensor, *, step: str, delta: float, interpolated: bool, process_group: ProcessGroup | None
 ) -> Outcome:
-    if launch.suits(logits, step, process_group):
+    if launch.suits(logits, step, delta, process_group):
         return launch.outcome("ap", logits, targets, step=step, delta=delta, interpolated=interpolated)
 
     def pair_weights(positives_above: Tensor, negatives_above: Tensor, _: int) -> tuple[Tensor, Tensor]:

@@ -30,7 +30,7 @@ def auc_loss(
 def _outcome(
     logits: Tensor, targets: Tensor, *, step: str, delta: float, process_group: ProcessGroup | None
 ) -> Outcome:
-    if launch.suits(logits, step, process_group):
+    if launch.suits(logits, step, delta, process_group):
         return launch.outcome("auc", logits, targets, step=step, delta=delta)
 
     def pair_weights(_: Tensor, negatives_above: Tensor, negatives: int) -> tuple[Tensor, Tensor]:

@@ -1,20 +1,29 @@
-"""AP-loss and AUC-loss on a GPU in seven Triton kernels, none of which waits for the host.
+"""AP-loss and AUC-loss on a GPU in six Triton kernels, none of which waits for the host: up to what each cell holds.
 
 The numbers of positives and of breakpoints are read on the device. Whatever is added by atomic operations is an
 integer, and floats are added in a fixed order, so that the same scores give the same bits. Names and formulas are those
-of pair_sums.py and score_lookup.py. The host's side is in launch.py.
+of pair_sums.py and score_lookup.py; rank_kernels.py has the other kernels, and launch.py the host's side.
+
+Scores are float32. A breakpoint b = s_i - δ or s_i + δ is the sum of two float32: `upper`, the lowest that is not below
+b, and `rest` <= 0. So x >= b exactly if x >= upper, and (x - upper) - rest is x - b with a relative error of 2^-24.
 """
 
 import triton
 import triton.language as tl
 
-# Places in the int32 counters, which begin as zeros.
+# Places in the int32 facts, which begin as zeros.
 POSITIVES = tl.constexpr(0)
 NEGATIVES = tl.constexpr(1)
 REFUSED = tl.constexpr(2)  # not 0 where a logit or a target makes the loss NaN
-SPAN = tl.constexpr(3)  # the most breakpoints in one bin
+SPAN = tl.constexpr(3)  # the most breakpoints in one bin of the grid
+COPIES = tl.constexpr(4)  # of the negatives' table of cells
+BITS = tl.constexpr(5)  # of a place in a cell
+SHIFT = tl.constexpr(6)  # of the number of scores beside the sum of their places
+LOW = tl.constexpr(7)  # where the grid begins, as the bits of a float32
+DENSITY = tl.constexpr(8)  # bins of the grid in a unit of the score, likewise
 
-MOST_COPIES = tl.constexpr(16)
+MOST_COPIES = tl.constexpr(8)
+REST = tl.constexpr(65536.0)  # further steps of a place in a wide cell
 
 
 @triton.jit
@@ -24,19 +33,19 @@ def _float64(bits):
 
 
 @triton.jit
+def _number_of_breakpoints(facts, HEAVISIDE: tl.constexpr):
+    """Return M and P; both are 0 where the loss is NaN, so that nothing is done."""
+    positives = tl.load(facts + POSITIVES)
+    positives = tl.where(tl.load(facts + REFUSED) == 0, positives, 0)
+    return positives if HEAVISIDE else 2 * positives, positives
+
+
+@triton.jit
 def _read(logits, targets, at, inside):
     """Return scores as float32, and which are positives and which negatives."""
     score = tl.load(logits + at, mask=inside, other=0.0).to(tl.float32)
     target = tl.load(targets + at, mask=inside, other=0)
-    return score, inside & (target == 1), inside & (target == 0), target
-
-
-@triton.jit
-def _number_of_breakpoints(counters, HEAVISIDE: tl.constexpr):
-    """Return M and P; both are 0 where the loss is NaN, so that nothing is done."""
-    positives = tl.load(counters + POSITIVES)
-    positives = tl.where(tl.load(counters + REFUSED) == 0, positives, 0)
-    return positives if HEAVISIDE else 2 * positives, positives
+    return score, inside & (target == 1), inside & (target == 0)
 
 
 @triton.jit
@@ -54,36 +63,54 @@ def _score(key):
     return tl.where(ascending < 0, ascending ^ 0x7FFFFFFF, ascending).to(tl.float32, bitcast=True)
 
 
-@triton.jit(do_not_specialize=["limit_bits"])
-def collect(logits, targets, keys, counters, n, limit_bits, UNSIGNED: tl.constexpr, BLOCK: tl.constexpr):
-    """Append the positives' keys in any order, count positives and negatives, and refuse what has no loss."""
+@triton.jit(do_not_specialize=["capacity", "limit_bits"])
+def collect(logits, targets, keys, facts, n, capacity, limit_bits, UNSIGNED: tl.constexpr, BLOCK: tl.constexpr):
+    """Append the positives' keys in any order, count positives and negatives, and refuse wrong targets and positives.
+
+    Only the positives' logits are read.
+    """
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    score, positive, negative, target = _read(logits, targets, at, at < n)
-    refused = (positive & ~(tl.abs(score).to(tl.float64) <= _float64(limit_bits))) | (
-        negative & ~(score < float("inf"))
-    )
-    if UNSIGNED:
-        refused = refused | ((at < n) & (target != 0) & (target != 1))
-    else:
-        refused = refused | ((at < n) & (target != 0) & (target != 1) & (target != -1))
+    inside = at < n
+    target = tl.load(targets + at, mask=inside, other=0)
+    positive = inside & (target == 1)
+    negative = inside & (target == 0)
+    refused = inside & (target != 0) & (target != 1)
+    if not UNSIGNED:
+        refused = refused & (target != -1)
     # Three sums in one.
-    together = positive.to(tl.int64) + (negative.to(tl.int64) << 20) + (refused.to(tl.int64) << 40)
-    together = tl.sum(together)
+    together = tl.sum(positive.to(tl.int64) + (negative.to(tl.int64) << 20) + (refused.to(tl.int64) << 40))
     number = (together & 0xFFFFF).to(tl.int32)
     negatives = ((together >> 20) & 0xFFFFF).to(tl.int32)
-    tl.atomic_add(counters + NEGATIVES, negatives, mask=negatives > 0, sem="relaxed")
-    tl.atomic_max(counters + REFUSED, 1, mask=(together >> 40) > 0, sem="relaxed")
+    tl.atomic_add(facts + NEGATIVES, negatives, mask=negatives > 0, sem="relaxed")
+    tl.atomic_max(facts + REFUSED, 1, mask=(together >> 40) > 0, sem="relaxed")
     if number > 0:
-        start = tl.atomic_add(counters + POSITIVES, number, sem="relaxed")
-        tl.store(keys + start + tl.cumsum(positive.to(tl.int32)) - 1, _key(score, at), mask=positive)
+        score = tl.load(logits + at, mask=positive, other=0.0).to(tl.float32)
+        is_wrong = positive & ~(tl.abs(score).to(tl.float64) <= _float64(limit_bits))
+        start = tl.atomic_add(facts + POSITIVES, number, sem="relaxed")
+        wrong = tl.sum(is_wrong.to(tl.int32)) + tl.maximum(start + number - capacity, 0)
+        tl.atomic_max(facts + REFUSED, 1, mask=wrong > 0, sem="relaxed")
+        place = start + tl.cumsum(positive.to(tl.int32)) - 1
+        tl.store(keys + place, _key(score, at), mask=positive & (place < capacity))
+
+
+@triton.jit
+def _store_breakpoint(uppers, rests, at, breakpoint, mask):
+    """Write a float64 as the sum of two float32."""
+    nearest = breakpoint.to(tl.float32)
+    bits = nearest.to(tl.int32, bitcast=True)
+    bits = tl.where(nearest.to(tl.float64) < breakpoint, bits + tl.where(bits < 0, -1, 1), bits)
+    upper = bits.to(tl.float32, bitcast=True)
+    tl.store(uppers + at, upper, mask=mask)
+    tl.store(rests + at, (breakpoint - upper.to(tl.float64)).to(tl.float32), mask=mask)
 
 
 @triton.jit(do_not_specialize=["delta_bits"])
 def rank(
     keys,
-    counters,
+    facts,
     indices,
-    breakpoints,
+    uppers,
+    rests,
     owners,
     delta_bits,
     HEAVISIDE: tl.constexpr,
@@ -96,7 +123,7 @@ def rank(
     of the positive of rank r, -1 - r for its upper one.
     """
     delta = _float64(delta_bits)
-    _, positives = _number_of_breakpoints(counters, HEAVISIDE)
+    _, positives = _number_of_breakpoints(facts, HEAVISIDE)
     for block in range(tl.program_id(0), tl.cdiv(positives, BLOCK), tl.num_programs(0)):
         i = block * BLOCK + tl.arange(0, BLOCK)
         inside = i < positives
@@ -117,44 +144,34 @@ def rank(
         order = tl.sum(below, 1)
         tl.store(indices + order, (key & 0x7FFFFFFF).to(tl.int32), mask=inside)
         if HEAVISIDE:
-            tl.store(breakpoints + order, score, mask=inside)
+            _store_breakpoint(uppers, rests, order, score, inside)
             tl.store(owners + order, order, mask=inside)
         else:
             lower = order + tl.sum(upper_below, 1)
             upper = order + tl.sum(lower_below, 1)
-            tl.store(breakpoints + lower, score - delta, mask=inside)
-            tl.store(breakpoints + upper, score + delta, mask=inside)
+            _store_breakpoint(uppers, rests, lower, score - delta, inside)
+            _store_breakpoint(uppers, rests, upper, score + delta, inside)
             tl.store(owners + lower, order, mask=inside)
             tl.store(owners + upper, -1 - order, mask=inside)
 
 
 @triton.jit
-def _grid(breakpoints, number, bins):
-    """Return where the uniform grid over the breakpoints begins and ends, and its bins in a unit of the score."""
-    low = tl.load(breakpoints)
-    high = tl.load(breakpoints + number - 1)
-    width = high - low
-    return low, high, (bins - 1) / tl.where(width > 0, width, 1.0)
-
-
-@triton.jit
-def _bin(x, low, high, scale, bins):
+def _bin(x, low, density, bins):
     """Return the number of a score's bin, which is monotone in the score."""
-    return tl.minimum(((tl.minimum(tl.maximum(x, low), high) - low) * scale).to(tl.int32), bins - 1)
+    place = (x - low) * density
+    return tl.where(place < bins - 1, place, bins - 1.0).to(tl.int32)
 
 
 @triton.jit
-def _first_in_bin(breakpoints, number, at, bins):
+def _first_in_bin(uppers, number, at, low, density, bins):
     """Return how many breakpoints are in the bins below each of these bins."""
-    low, high, scale = _grid(breakpoints, number, bins)
     begin = tl.zeros_like(at)
     end = begin + number
     left = number
     while left > 0:
         middle = (begin + end) >> 1
         active = begin < end
-        at_middle = tl.load(breakpoints + middle, mask=active, other=0.0)
-        is_below = _bin(at_middle, low, high, scale, bins) < at
+        is_below = _bin(tl.load(uppers + middle, mask=active, other=0.0), low, density, bins) < at
         begin = tl.where(active & is_below, middle + 1, begin)
         end = tl.where(active & ~is_below, middle, end)
         left = left >> 1
@@ -162,122 +179,84 @@ def _first_in_bin(breakpoints, number, at, bins):
 
 
 @triton.jit
-def _cell(x, counts, breakpoints, number, first, span, bins):
-    """Return the number of breakpoints that are at most x, for those that count; 0 for the others."""
-    low, high, scale = _grid(breakpoints, number, bins)
-    at = first + _bin(x, low, high, scale, bins)
-    begin = tl.load(at, mask=counts, other=0)
-    end = tl.load(at + 1, mask=counts, other=0)
-    left = span
-    while left > 0:
-        middle = (begin + end) >> 1
-        active = begin < end
-        is_below = tl.load(breakpoints + middle, mask=active, other=0.0) <= x
-        begin = tl.where(active & is_below, middle + 1, begin)
-        end = tl.where(active & ~is_below, middle, end)
-        left = left >> 1
-    return begin
+def _copies_and_bits(cells, positives, room, programs, size):
+    """Return how many copies of the negatives' table fit, the bits of a place in a cell, and those of a sum of places.
 
-
-@triton.jit
-def _copies(cells, room):
-    """Return how many copies of the negatives' table fit into the room beside that of the positives."""
+    In one cell of one copy may be all scores that its programs, of so many logits each, treat, or all positives. Their
+    number and the sum of their places share an int64.
+    """
     copies = 1
     while (copies < MOST_COPIES) & ((2 * copies + 1) * cells <= room):
         copies = copies * 2
-    return copies
-
-
-@triton.jit(do_not_specialize=["bins", "room"])
-def lay_grid(
-    breakpoints,
-    counters,
-    first,
-    counts,
-    totals,
-    bins,
-    room,
-    HEAVISIDE: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    """Write how many breakpoints are below each bin, int32 [bins + 1], and zeros into the tables of the cells."""
-    number, _ = _number_of_breakpoints(counters, HEAVISIDE)
-    if number > 0:
-        at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-        begin = _first_in_bin(breakpoints, number, at, bins)
-        end = _first_in_bin(breakpoints, number, at + 1, bins)
-        tl.store(first + at, begin, mask=at < bins)
-        tl.store(first + at + 1, end, mask=at == bins - 1)
-        tl.atomic_max(counters + SPAN, tl.max(tl.where(at < bins, end - begin, 0)), sem="relaxed")
-        cells = number + 1
-        entries = cells * (_copies(cells, room) + 1)
-        for start in range(tl.program_id(0) * BLOCK, entries, tl.num_programs(0) * BLOCK):
-            entry = start + tl.arange(0, BLOCK)
-            tl.store(counts + entry, tl.zeros((BLOCK,), tl.int32), mask=entry < entries)
-            if not HEAVISIDE:
-                tl.store(totals + entry, tl.zeros((BLOCK,), tl.int64), mask=entry < entries)
+    most = tl.maximum(tl.cdiv(programs, copies) * size, positives)
+    needed = 1
+    while (1 << needed) <= most:
+        needed += 1
+    bits = tl.minimum(63 - 2 * needed, 24)
+    return copies, bits, bits + needed
 
 
 @triton.jit
-def _add(counts, totals, cell, place, mask, HEAVISIDE: tl.constexpr):
-    """Add scores one by one to the tables of their cells."""
-    tl.atomic_add(counts + cell, 1, mask=mask, sem="relaxed")
-    if not HEAVISIDE:
-        tl.atomic_add(totals + cell, place, mask=mask & (place > 0), sem="relaxed")
+def _scale(uppers, rests, p, number, slope, bits):
+    """Return the steps of a place in a unit of the score, float32, in the cells above breakpoints; 0 in gaps.
+
+    It is negative where the cell is so wide that places have to be finer.
+    """
+    inside = p + 1 < number
+    width = tl.load(uppers + p + 1, mask=inside, other=0.0).to(tl.float64)
+    width -= tl.load(uppers + p, mask=inside, other=0.0).to(tl.float64)
+    width += tl.load(rests + p + 1, mask=inside, other=0.0).to(tl.float64)
+    width -= tl.load(rests + p, mask=inside, other=0.0).to(tl.float64)
+    steps = (1 << bits).to(tl.float64)
+    scale = tl.minimum(steps / tl.where(width > 0, width, 1.0), 1e30).to(tl.float32)
+    is_wide = width * 8589934592.0 > slope * steps  # a step is more than 2^-33 of the slope
+    return tl.where((width > 0) & (width <= 1.001 * slope), tl.where(is_wide, -scale, scale), 0.0)
 
 
-@triton.jit(do_not_specialize=["bins", "room", "unit", "delta_bits"])
-def count(
-    logits,
-    targets,
-    counters,
-    breakpoints,
+@triton.jit(do_not_specialize=["bins", "room", "programs", "size", "delta_bits"])
+def lay_grid(
+    uppers,
+    rests,
+    scales,
+    facts,
     first,
-    counts,
-    totals,
-    n,
+    table,
+    finer,
     bins,
     room,
-    unit,
+    programs,
+    size,
     delta_bits,
     HEAVISIDE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Add up in each cell how many negatives are in it, and how far they are above its lower end; positives likewise.
+    """Lay a uniform grid over the breakpoints, and prepare the tables of the cells.
 
-    Distances are integers, in units of 2 δ / unit. The negatives' tables have copies, one after the other, between
-    which the programs take turns; the positives' follow. Where many of a program's scores are in one cell they are
-    added up first, since a place in memory takes one atomic addition at a time.
+    Writes how many breakpoints are below each bin, int32 [bins], or -1 less that number if some are in it; the scale of
+    places in each cell; zeros into the tables; and facts.
     """
-    number, _ = _number_of_breakpoints(counters, HEAVISIDE)
+    number, positives = _number_of_breakpoints(facts, HEAVISIDE)
     if number > 0:
+        low = tl.load(uppers)
+        width = tl.load(uppers + number - 1) - low
+        density = tl.minimum((bins - 1) / tl.where(width > 0, width, 1.0), 1e30)
+        copies, bits, shift = _copies_and_bits(number + 1, positives, room, programs, size)
+        if tl.program_id(0) == 0:
+            tl.store(facts + COPIES, copies)
+            tl.store(facts + BITS, bits)
+            tl.store(facts + SHIFT, shift)
+            tl.store(facts + LOW, low.to(tl.int32, bitcast=True))
+            tl.store(facts + DENSITY, density.to(tl.int32, bitcast=True))
         at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-        score, positive, negative, target = _read(logits, targets, at, at < n)
-        x = score.to(tl.float64)
-        left = negative & (x >= tl.load(breakpoints))
-        needed = left if HEAVISIDE else left | positive
-        cell = _cell(x, needed, breakpoints, number, first, tl.load(counters + SPAN), bins)
-        place = tl.zeros((BLOCK,), tl.int64)
-        if not HEAVISIDE:
-            slope = 2 * _float64(delta_bits)
-            above = x - tl.load(breakpoints + cell - 1, mask=needed & (cell > 0), other=0.0)
-            place = (tl.minimum(above, slope) * (unit / slope) + 0.5).to(tl.int64)
-            place = tl.where(needed & (cell > 0) & (cell < number), place, 0)
-        copies = _copies(number + 1, room)
-        if not HEAVISIDE:
-            own = copies * (number + 1)
-            _add(counts + own, totals + own, cell, place, positive, HEAVISIDE)
-        copy = (tl.program_id(0) % copies) * (number + 1)
-        together = tl.full((), BLOCK, tl.int32)
-        while together >= BLOCK // 32:
-            # The cell of the first that is left.
-            candidate = tl.min(tl.where(left, (at.to(tl.int64) << 32) | cell.to(tl.int64), 0x7FFFFFFFFFFFFFFF))
-            same = left & (cell == (candidate & 0x7FFFFFFF).to(tl.int32))
-            together = tl.sum(same.to(tl.int32))
-            common = copy + (candidate & 0x7FFFFFFF).to(tl.int32)
-            tl.atomic_add(counts + common, together, mask=together > 0, sem="relaxed")
+        begin = _first_in_bin(uppers, number, at, low, density, bins)
+        held = _first_in_bin(uppers, number, at + 1, low, density, bins) - begin
+        tl.store(first + at, tl.where(held > 0, -1 - begin, begin), mask=at < bins)
+        tl.atomic_max(facts + SPAN, tl.max(tl.where(at < bins, held, 0)), sem="relaxed")
+        entries = (number + 1) * (copies + 1)
+        for start in range(tl.program_id(0) * BLOCK, entries, tl.num_programs(0) * BLOCK):
+            entry = start + tl.arange(0, BLOCK)
+            tl.store(table + entry, tl.zeros((BLOCK,), tl.int64), mask=entry < entries)
             if not HEAVISIDE:
-                total = tl.sum(tl.where(same, place, 0))
-                tl.atomic_add(totals + common, total, mask=total > 0, sem="relaxed")
-            left = left & ~same
-        _add(counts + copy, totals + copy, cell, place, left, HEAVISIDE)
+                tl.store(finer + entry, tl.zeros((BLOCK,), tl.int64), mask=entry < entries)
+                scale = _scale(uppers, rests, entry, number, 2 * _float64(delta_bits), bits)
+                tl.store(scales + entry, scale, mask=entry < number)

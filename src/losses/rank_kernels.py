@@ -3,7 +3,18 @@
 import triton
 import triton.language as tl
 
-from .cell_kernels import NEGATIVES, REFUSED, SPAN, _cell, _copies, _float64, _number_of_breakpoints, _read
+from .cell_kernels import (
+    COPIES,
+    MOST_COPIES,
+    NEGATIVES,
+    REFUSED,
+    REST,
+    SHIFT,
+    _float64,
+    _number_of_breakpoints,
+    _read,
+)
+from .count_kernel import _cell, _steps
 
 
 @triton.jit
@@ -19,71 +30,93 @@ def _owner(owners, p, inside):
 
 
 @triton.jit
-def _width(breakpoints, p, number, slope):
-    """Return the width of the cell above a breakpoint, in units of the slope's."""
+def _width(uppers, rests, p, number, per_slope):
+    """Return the width of the cell above a breakpoint, in units of the slope's; float64."""
     inside = p + 1 < number
-    upper = tl.load(breakpoints + p + 1, mask=inside, other=0.0)
-    return tl.where(inside, upper - tl.load(breakpoints + p, mask=inside, other=0.0), 0.0) / slope
+    width = tl.load(uppers + p + 1, mask=inside, other=0.0).to(tl.float64)
+    width -= tl.load(uppers + p, mask=inside, other=0.0).to(tl.float64)
+    width += tl.load(rests + p + 1, mask=inside, other=0.0).to(tl.float64)
+    width -= tl.load(rests + p, mask=inside, other=0.0).to(tl.float64)
+    return width * per_slope
 
 
 @triton.jit
-def _contents(counts, totals, p, cells, copies, inside, HEAVISIDE: tl.constexpr, BLOCK: tl.constexpr):
-    """Return the number of scores in the cells above breakpoints, and the sum of their distances, over all copies."""
-    number = tl.zeros((BLOCK,), tl.int32)
-    total = tl.zeros((BLOCK,), tl.int64)
-    for copy in range(0, copies):
-        at = copy * cells + p + 1
-        number += tl.load(counts + at, mask=inside, other=0)
-        if not HEAVISIDE:
-            total += tl.load(totals + at, mask=inside, other=0)
-    return number, total
+def _step(scales, p, inside, per_slope):
+    """Return a step of the places in the cell above a breakpoint, in units of the slope's width, and if it is wide."""
+    scale = tl.load(scales + p, mask=inside, other=0.0).to(tl.float64)
+    return tl.where(scale != 0, per_slope / tl.where(scale != 0, tl.abs(scale), 1.0), 0.0), scale < 0
 
 
 @triton.jit
-def _integrate_from_above(
-    breakpoints,
+def _integrate(
     owners,
-    counts,
-    totals,
+    uppers,
+    rests,
+    scales,
+    table,
+    finer,
     integrals,
+    facts,
     number,
-    copies,
-    cells,
-    slope,
-    unit,
+    per_slope,
     HEAVISIDE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """Integrate the number of scores above t, for t from each breakpoint on, in units of the slope's width.
 
-    Writes the integrals float64 [P] from the lower breakpoints on, and then those from the upper ones on. With the
-    Heaviside step these are the numbers of scores above.
+    Writes float64 [4, P]: of the negatives the integrals from the lower breakpoints on and those from the upper ones
+    on, and the same of the positives. With the Heaviside step only the numbers of negatives above, [P].
     """
-    above = tl.full((), 0, tl.int32)
+    cells = number + 1
+    copies = tl.load(facts + COPIES)
+    shift = tl.load(facts + SHIFT)
+    below = (tl.full((), 1, tl.int64) << shift) - 1
+    both_above = tl.full((), 0, tl.int64)
     pending = tl.full((), 0, tl.int32)
-    integral = tl.full((), 0.0, tl.float64)
+    of_negatives = tl.full((), 0.0, tl.float64)
+    of_positives = tl.full((), 0.0, tl.float64)
     chunks = tl.cdiv(number, BLOCK)
     for chunk in range(0, chunks):
         p = (chunks - 1 - chunk) * BLOCK + tl.arange(0, BLOCK)
         inside = p < number
-        held, total = _contents(counts, totals, p, cells, copies, inside, HEAVISIDE, BLOCK)
-        from_here = tl.cumsum(held, 0, reverse=True) + above
-        above += tl.sum(held)
+        held = tl.zeros((BLOCK,), tl.int32)
+        places = tl.zeros((BLOCK,), tl.int64)
+        for copy in tl.static_range(MOST_COPIES):  # of fixed length, so that all loads are under way together
+            value = tl.load(table + copy * cells + p + 1, mask=p < tl.where(copy < copies, number, 0), other=0)
+            held += (value >> shift).to(tl.int32)
+            places += value & below
         if HEAVISIDE:
-            tl.store(integrals + p, from_here.to(tl.float64), mask=inside)
+            tl.store(integrals + p, (tl.cumsum(held, 0, reverse=True) + both_above).to(tl.float64), mask=inside)
+            both_above += tl.sum(held)
         else:
+            step, is_wide = _step(scales, p, inside, per_slope)
+            width = _width(uppers, rests, p, number, per_slope)
             order, sign = _owner(owners, p, inside)
+            fine = tl.zeros((BLOCK,), tl.int64)
+            for copy in tl.static_range(MOST_COPIES):
+                fine += tl.load(
+                    finer + copy * cells + p + 1, mask=is_wide & (p < tl.where(copy < copies, number, 0)), other=0
+                )
+            own = copies * cells + p + 1
+            value = tl.load(table + own, mask=inside, other=0)
+            own_held = (value >> shift).to(tl.int32)
+            own_fine = tl.load(finer + own, mask=is_wide, other=0)
+            total = (places.to(tl.float64) + fine.to(tl.float64) * (1 / REST)) * step
+            own_total = ((value & below).to(tl.float64) + own_fine.to(tl.float64) * (1 / REST)) * step
+            # The two numbers in one sum.
+            both = held.to(tl.int64) + (own_held.to(tl.int64) << 32)
+            above = tl.cumsum(both, 0, reverse=True) - both + both_above
+            both_above += tl.sum(both)
             # Some pair is on the sloped part of f above more lower breakpoints than upper ones.
             sloped = tl.cumsum(sign, 0, reverse=True) - sign + pending < 0
             pending += tl.sum(sign)
-            part = (from_here - held).to(tl.float64) * _width(breakpoints, p, number, slope)
-            part = tl.where(sloped, part + total.to(tl.float64) / unit, 0.0)
-            tl.store(
-                integrals + order + tl.where(sign < 0, number // 2, 0),
-                tl.cumsum(part, 0, reverse=True) + integral,
-                mask=inside,
-            )
-            integral += tl.sum(part)
+            part = tl.where(sloped, (above & 0xFFFFFFFF).to(tl.float64) * width + total, 0.0)
+            own_part = tl.where(sloped, (above >> 32).to(tl.float64) * width + own_total, 0.0)
+            out = integrals + order + tl.where(sign < 0, number // 2, 0)
+            tl.store(out, tl.cumsum(part, 0, reverse=True) + of_negatives, mask=inside)
+            tl.store(out + number, tl.cumsum(own_part, 0, reverse=True) + of_positives, mask=inside)
+            of_negatives += tl.sum(part)
+            of_positives += tl.sum(own_part)
 
 
 @triton.jit
@@ -100,6 +133,7 @@ def _weigh(
     """Return the sum of the positives' losses; write their updates, and their weights in place of the integrals."""
     loss = tl.full((), 0.0, tl.float64)
     smallest = tl.full((), 1.0, tl.float64)
+    share = tl.full((), 1.0, tl.float64) / tl.maximum(positives, 1).to(tl.float64)
     for start in range(0, positives, BLOCK):
         r = start + tl.arange(0, BLOCK)
         inside = r < positives
@@ -123,61 +157,64 @@ def _weigh(
                 losses = _smaller(tl.associative_scan(losses, 0, _smaller), smallest)
                 smallest = tl.min(losses)
             weights = tl.where(some, losses / tl.where(some, negatives_above, 1.0), 0.0)
-        tl.store(updates + r, (-losses / positives).to(tl.float32), mask=inside)
-        tl.store(integrals + r, weights / positives, mask=inside)
+        tl.store(updates + r, (-losses * share).to(tl.float32), mask=inside)
+        tl.store(integrals + r, weights * share, mask=inside)
         loss += tl.sum(tl.where(inside, losses, 0.0))
-    return loss
+    return loss * share
 
 
 @triton.jit
 def _rise(
-    breakpoints,
     owners,
+    uppers,
+    rests,
+    scales,
     weights,
     values,
-    slopes,
+    gains,
     number,
-    slope,
+    per_slope,
     HEAVISIDE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Write what negatives at each breakpoint get, and by how much it rises from there, a slope's width further on."""
+    """Write what negatives at each breakpoint get, and by how much it rises with each step of a place above it."""
     value = tl.full((), 0.0, tl.float64)
-    rise = tl.full((), 0.0, tl.float64)
+    slope = tl.full((), 0.0, tl.float64)
     pending = tl.full((), 0, tl.int32)
     for start in range(0, number, BLOCK):
         p = start + tl.arange(0, BLOCK)
         inside = p < number
         order, sign = _owner(owners, p, inside)
-        steps = tl.load(weights + order, mask=inside, other=0.0) * sign
-        rises = tl.cumsum(steps, 0) + rise
-        rise += tl.sum(steps)
+        rise = tl.load(weights + order, mask=inside, other=0.0) * sign
         if HEAVISIDE:
-            tl.store(values + p, rises.to(tl.float32), mask=inside)
+            tl.store(values + p, (tl.cumsum(rise, 0) + value).to(tl.float32), mask=inside)
+            value += tl.sum(rise)
         else:
             sloped = tl.cumsum(sign, 0) + pending > 0
             pending += tl.sum(sign)
-            rises = tl.where(sloped, tl.maximum(rises, 0.0), 0.0)
-            gains = rises * _width(breakpoints, p, number, slope)
-            tl.store(values + p, (tl.cumsum(gains, 0) - gains + value).to(tl.float32), mask=inside)
-            tl.store(slopes + p, rises.to(tl.float32), mask=inside)
-            value += tl.sum(gains)
+            slopes = tl.where(sloped, tl.maximum(tl.cumsum(rise, 0) + slope, 0.0), 0.0)
+            slope += tl.sum(rise)
+            gain = slopes * _width(uppers, rests, p, number, per_slope)
+            step, _ = _step(scales, p, inside, per_slope)
+            tl.store(values + p, (tl.cumsum(gain, 0) - gain + value).to(tl.float32), mask=inside)
+            tl.store(gains + p, (slopes * step).to(tl.float32), mask=inside)
+            value += tl.sum(gain)
 
 
-@triton.jit(do_not_specialize=["room", "unit", "delta_bits"])
+@triton.jit(do_not_specialize=["delta_bits"])
 def solve(
-    counters,
-    breakpoints,
+    facts,
     owners,
-    counts,
-    totals,
+    uppers,
+    rests,
+    scales,
+    table,
+    finer,
     integrals,
     updates,
     values,
-    slopes,
+    gains,
     loss,
-    room,
-    unit,
     delta_bits,
     HEAVISIDE: tl.constexpr,
     AUC: tl.constexpr,
@@ -185,73 +222,49 @@ def solve(
     BLOCK: tl.constexpr,
 ):
     """Compute the loss, the positives' updates and the line of the negatives' updates in each cell; one program."""
-    number, positives = _number_of_breakpoints(counters, HEAVISIDE)
-    slope = 2 * _float64(delta_bits)
-    cells = number + 1
-    copies = _copies(cells, room)
-    _integrate_from_above(
-        breakpoints, owners, counts, totals, integrals, number, copies, cells, slope, unit, HEAVISIDE, BLOCK
-    )
-    if not HEAVISIDE:
-        own = copies * cells
-        _integrate_from_above(
-            breakpoints,
-            owners,
-            counts + own,
-            totals + own,
-            integrals + 2 * positives,
-            number,
-            1,
-            cells,
-            slope,
-            unit,
-            HEAVISIDE,
-            BLOCK,
-        )
+    number, positives = _number_of_breakpoints(facts, HEAVISIDE)
+    negatives = tl.load(facts + NEGATIVES)
+    per_slope = 0.5 / _float64(delta_bits)
+    _integrate(owners, uppers, rests, scales, table, finer, integrals, facts, number, per_slope, HEAVISIDE, BLOCK)
     tl.debug_barrier()  # what other threads have written is read from here on
-    negatives = tl.load(counters + NEGATIVES)
-    total = _weigh(integrals, updates, positives, negatives, HEAVISIDE, AUC, INTERPOLATED, BLOCK)
+    mean = _weigh(integrals, updates, positives, negatives, HEAVISIDE, AUC, INTERPOLATED, BLOCK)
     tl.debug_barrier()
-    _rise(breakpoints, owners, integrals, values, slopes, number, slope, HEAVISIDE, BLOCK)
-    mean = total / tl.maximum(positives, 1)
-    tl.store(loss, tl.where(tl.load(counters + REFUSED) != 0, float("nan"), mean.to(tl.float32)))
+    _rise(owners, uppers, rests, scales, integrals, values, gains, number, per_slope, HEAVISIDE, BLOCK)
+    tl.store(loss, tl.where(tl.load(facts + REFUSED) != 0, float("nan"), mean.to(tl.float32)))
 
 
-@triton.jit(do_not_specialize=["bins", "delta_bits"])
+@triton.jit(do_not_specialize=["bins"])
 def update(
     logits,
     targets,
-    counters,
-    breakpoints,
+    facts,
+    uppers,
+    rests,
+    scales,
     first,
     values,
-    slopes,
+    gains,
     indices,
     updates,
     incoming,
     out,
     n,
     bins,
-    delta_bits,
     HEAVISIDE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """Write the update of every logit, times the incoming gradient."""
-    number, positives = _number_of_breakpoints(counters, HEAVISIDE)
+    number, positives = _number_of_breakpoints(facts, HEAVISIDE)
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    score, positive, negative, _ = _read(logits, targets, at, at < n)
+    x, positive, negative = _read(logits, targets, at, at < n)
     if number > 0:
         factor = tl.load(incoming).to(tl.float32)
-        x = score.to(tl.float64)
-        needed = negative & (x >= tl.load(breakpoints))
-        cell = _cell(x, needed, breakpoints, number, first, tl.load(counters + SPAN), bins)
-        needed = needed & (cell > 0)
+        needed = negative & (x >= tl.load(uppers))
+        cell = _cell(x, needed, uppers, facts, first, number, bins)
         result = tl.load(values + cell - 1, mask=needed, other=0.0)
         if not HEAVISIDE:
-            slope = 2 * _float64(delta_bits)
-            above = (x - tl.load(breakpoints + cell - 1, mask=needed, other=0.0)) / slope
-            result += tl.load(slopes + cell - 1, mask=needed, other=0.0) * tl.minimum(above, 1.0).to(tl.float32)
-        result = tl.where(needed, result, 0.0)
+            steps, _ = _steps(x, cell, needed, uppers, rests, scales)
+            result += tl.load(gains + cell - 1, mask=needed, other=0.0) * steps
         tl.store(out + at, (result * factor).to(out.dtype.element_ty), mask=(at < n) & ~positive)
         for start in range(tl.program_id(0) * BLOCK, positives, tl.num_programs(0) * BLOCK):
             r = start + tl.arange(0, BLOCK)
@@ -259,7 +272,7 @@ def update(
             own = tl.load(updates + r, mask=inside, other=0.0) * factor
             tl.store(out + tl.load(indices + r, mask=inside, other=0), own.to(out.dtype.element_ty), mask=inside)
     else:  # no positives, or no loss
-        refused = tl.load(counters + REFUSED) != 0
-        counted = positive | (negative & (score != float("-inf")))
+        refused = tl.load(facts + REFUSED) != 0
+        counted = positive | (negative & (x != float("-inf")))
         result = tl.where(refused & counted, float("nan"), 0.0)
         tl.store(out + at, result.to(out.dtype.element_ty), mask=at < n)
