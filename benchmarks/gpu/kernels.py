@@ -4,23 +4,16 @@ What matters most comes first, and each check prints its result at once: a time 
 that fails does not hide the others.
 """
 
-import contextlib
 import functools
 import itertools
 import multiprocessing
 import os
-import statistics
 import sys
-import time
-import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.gpu.correctness import (
     DTYPES,
@@ -32,12 +25,12 @@ from benchmarks.gpu.correctness import (
     power_of_two_below,
     relative_error,
 )
+from benchmarks.gpu.kernel_times import Report, capture, measure_times, profile_kernels, stage_problem, try_shapes
 from benchmarks.gpu.part import PartOptions, PartResult, run_part
-from src.costs.functions import FLOOR, FOCAL, FOCAL_COMPILED, FUNCTIONS
-from src.costs.problems import STAGES, Problem, ProblemSize, make_problem
+from src.costs.problems import STAGES, ProblemSize, make_problem
 from src.costs.table import Table
 from src.losses import ap_loss, auc_loss, launch
-from src.losses.launch import kernels
+from src.losses.gpu import kernels
 from tests.losses.problems import random_problem
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -47,40 +40,7 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "auc": auc_loss,
 }
 STEPS = ("piecewise", "heaviside")
-SIZES = (5_240_000, 1_310_400, 327_680, 20_960_000)  # multiples of 160
-POSITIVES = 1600
 INTERPRET = "TRITON_INTERPRET"
-KERNELS, GRAPH, TORCH = "kernels", "kernels in a CUDA graph", "torch code"
-
-
-@dataclass
-class Report:
-    """What has been found so far."""
-
-    device: torch.device
-    quick: bool
-    checks: list[list[str]] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
-    values: dict[str, Any] = field(default_factory=dict)
-    failures: list[str] = field(default_factory=list)
-
-    @contextlib.contextmanager
-    def check(self, name: str) -> Iterator[Callable[[str], None]]:
-        """Run a check, which may add a remark; an error fails it, is printed, and goes no further."""
-        remarks: list[str] = []
-        start = time.perf_counter()
-        try:
-            yield remarks.append
-            passed = True
-        except Exception as error:
-            lines = [*str(error).splitlines()[:30], *traceback.format_exc(limit=-3).splitlines()[-30:]]
-            print(*lines, sep="\n", flush=True)
-            remarks.append(f"{type(error).__name__}: {next(iter(lines), '')}")
-            self.failures.append(f"{name}: {remarks[-1]}")
-            passed = False
-        row = [name, "yes" if passed else "NO", "; ".join(remarks), f"{time.perf_counter() - start:.1f}"]
-        self.checks.append(row)
-        print(*row, sep=" | ", flush=True)
 
 
 def measure(options: PartOptions) -> PartResult:
@@ -89,6 +49,8 @@ def measure(options: PartOptions) -> PartResult:
     if options.device == "cpu" and not os.environ.get(INTERPRET):  # which Triton has read when torch imported it
         command = [sys.executable, "-m", "benchmarks.gpu.kernels", *sys.argv[1:]]
         os.execve(sys.executable, command, os.environ | {INTERPRET: "1"})
+    if options.device == "cpu":
+        launch.SHAPES |= {"rank": (128, 4), "lay_grid": (1024, 4), "solve": (128, 4)}  # fewer steps to interpret
     with kernels(True):
         if options.device == "cuda":
             compile_in_parallel(report)
@@ -209,12 +171,6 @@ def check_hard_problems(report: Report) -> None:
         check_all(report, f"{size:,} logits, {kind}, delta {delta:g}", cases)
 
 
-def stage_problem(report: Report, logits: int = 1_310_400, stage: str = "half-way") -> Problem:
-    """Return a problem like that of a detector in training."""
-    size = ProblemSize(1_600, 20, stage) if report.quick else ProblemSize(logits, POSITIVES, stage)
-    return make_problem(size, report.device)
-
-
 def check_bits(report: Report) -> None:
     """Check that repeated calls give the same bits."""
     for stage, step in itertools.product(STAGES, STEPS):
@@ -239,29 +195,20 @@ def check_no_wait(report: Report) -> None:
                 torch.cuda.set_sync_debug_mode("default")
 
 
-def capture(problem: Problem, loss: Loss) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor]:
-    """Return a CUDA graph of forward and backward pass, the loss and the update that it writes."""
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(2):
-            loss(problem.logits, problem.targets).backward()
-    torch.cuda.current_stream().wait_stream(side)
-    problem.clear_gradients()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        value = loss(problem.logits, problem.targets)
-        value.backward()
-    assert problem.logits.grad is not None
-    return graph, value, problem.logits.grad
-
-
 def check_graph(report: Report) -> None:
     """Check that a captured graph gives what a call gives, with other scores and other numbers of positives."""
     for (name, loss), step in itertools.product(LOSSES.items(), STEPS):
         with report.check(f"CUDA graph, {name}, {step}"):
             problem = stage_problem(report)
-            graph, value, update = capture(problem, functools.partial(loss, step=step))
+            value, update = torch.empty((), device=report.device), torch.empty_like(problem.logits)
+
+            def call(problem=problem, loss=loss, step=step, value=value, update=update) -> None:
+                result = loss(problem.logits, problem.targets, step=step)
+                result.backward()
+                value.copy_(result.detach())
+                update.copy_(problem.logits.grad)
+
+            graph = capture(problem, call)
             for stage, positives in (("late in training", 100), ("as at initialisation", 3000)):
                 other = make_problem(ProblemSize(problem.logits.numel(), positives, stage), report.device)
                 with torch.no_grad():
@@ -285,106 +232,6 @@ def check_compiled(report: Report) -> None:
                 targets = (torch.rand(640, generator=generator) < 0.1 * seed).to(report.device)
                 expected = loss_and_update(lambda x, t, loss=loss: 2 * loss(3 * x, t), scores, targets)
                 torch.testing.assert_close(loss_and_update(compiled, scores, targets), expected)
-
-
-def measure_times(report: Report) -> None:
-    """Time the kernels beside torch's code, focal loss and the memory-bandwidth floor, forward and backward."""
-    names = [KERNELS, GRAPH, TORCH, FOCAL, FOCAL_COMPILED, FLOOR]
-    rows = []
-    for size, stage in itertools.product(SIZES, STAGES):
-        problem = make_problem(ProblemSize(size, POSITIVES, stage), report.device)
-        times = {}
-        for name in names:
-            with report.check(f"{size:,} {stage}: {name}") as remark:
-                times[name] = milliseconds(name, problem)
-                remark(f"{times[name]:.3f} ms")
-        ours, floor = times.get(KERNELS, torch.nan), times.get(FLOOR, torch.nan)
-        focal, graph = times.get(FOCAL_COMPILED, torch.nan), times.get(GRAPH, torch.nan)
-        ratios = [f"{ours / focal:.2f}×", f"{graph / floor:.1f}×"]
-        rows.append([f"{size:,}", stage, *(f"{times.get(name, torch.nan):.3f}" for name in names), *ratios])
-        report.values[f"milliseconds, {size}, {stage}"] = times
-        print(*rows[-1], flush=True)
-    header = ["logits", "stage", *(f"{name}, ms" for name in names), "kernels / compiled focal", "graph / floor"]
-    report.tables.append(Table(f"AP-loss forward and backward with {POSITIVES} positives", header, rows))
-
-
-def milliseconds(name: str, problem: Problem) -> float:
-    """Return the median time of a forward and backward pass, from many calls in a row as in training."""
-    if name == GRAPH:
-        graph, _, _ = capture(problem, ap_loss)
-        call: Callable[[], object] = graph.replay
-    else:
-        function = FUNCTIONS["ap_loss" if name in (KERNELS, TORCH) else name]
-
-        def call() -> None:
-            with kernels(name != TORCH):
-                problem.clear_gradients()
-                function(problem)
-
-    inner, repeats = (2, 3) if name == TORCH else (10, 9)
-    for _ in range(3):
-        call()
-    times = []
-    for _ in range(repeats):
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        torch.cuda.synchronize()
-        begin.record()
-        for _ in range(inner):
-            call()
-        end.record()
-        end.synchronize()
-        times.append(begin.elapsed_time(end) / inner)
-    return statistics.median(times)
-
-
-OTHER_SHAPES = {
-    "collect": [(1024, 4), (2048, 4), (4096, 8)],
-    "rank": [(8, 4), (16, 8), (32, 8)],
-    "lay_grid": [(128, 4), (512, 4)],
-    "count": [(512, 4), (1024, 4), (2048, 8), (2048, 16)],
-    "update": [(512, 4), (1024, 4), (2048, 8)],
-    "solve": [(1024, 4), (1024, 8), (2048, 16), (4096, 16)],
-}
-
-
-def try_shapes(report: Report) -> None:
-    """Time each kernel with other numbers of logits and warps of a program."""
-    rows = []
-    problems = {stage: stage_problem(report, SIZES[0], stage) for stage in STAGES}
-    for kernel, shapes in OTHER_SHAPES.items():
-        usual = launch.SHAPES[kernel]
-        for shape in (usual, *shapes):
-            with report.check(f"{kernel} with blocks of {shape[0]} and {shape[1]} warps") as remark:
-                launch.SHAPES[kernel] = shape
-                times = [microseconds_of_kernels(problem).get(kernel, torch.nan) for problem in problems.values()]
-                rows.append([kernel, str(shape), *(f"{time:.1f}" for time in times)])
-                remark(", ".join(rows[-1][2:]) + " µs")
-        launch.SHAPES[kernel] = usual
-    report.tables.append(Table(f"µs at {SIZES[0]:,} logits", ["kernel", "block, warps", *STAGES], rows))
-
-
-def microseconds_of_kernels(problem: Problem, calls: int = 5) -> dict[str, float]:
-    """Return the time on the GPU of each kernel in a forward and backward pass."""
-    FUNCTIONS["ap_loss"](problem)
-    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
-        for _ in range(calls):
-            problem.clear_gradients()
-            FUNCTIONS["ap_loss"](problem)
-        torch.cuda.synchronize()
-    events = profiler.key_averages()
-    return {event.key: event.self_device_time_total / calls for event in events if event.self_device_time_total > 0}
-
-
-def profile_kernels(report: Report) -> None:
-    """Time each kernel by itself."""
-    for size, stage in itertools.product(SIZES[:1], STAGES):
-        with report.check(f"profile, {size:,} {stage}"):
-            problem = make_problem(ProblemSize(size, POSITIVES, stage), report.device)
-            times = sorted(microseconds_of_kernels(problem).items(), key=lambda item: -item[1])
-            rows = [[name[:60], f"{time:.1f}"] for name, time in times]
-            report.tables.append(Table(f"Kernels at {size:,} logits, {stage}", ["kernel", "µs"], rows))
-            for row in rows:
-                print(*row, flush=True)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ LOW = tl.constexpr(7)  # where the grid begins, as the bits of a float32
 DENSITY = tl.constexpr(8)  # bins of the grid in a unit of the score, likewise
 
 MOST_COPIES = tl.constexpr(8)
+RANK_CHUNK = tl.constexpr(128)  # positives with which others are compared at once
 REST = tl.constexpr(65536.0)  # further steps of a place in a wide cell
 
 
@@ -114,7 +115,6 @@ def rank(
     owners,
     delta_bits,
     HEAVISIDE: tl.constexpr,
-    CHUNK: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """Put positives and breakpoints in ascending order, by counting for each how many are below it.
@@ -129,11 +129,11 @@ def rank(
         inside = i < positives
         key = tl.load(keys + i, mask=inside, other=0)
         score = _score(key).to(tl.float64)
-        below = tl.zeros((BLOCK, CHUNK), tl.int32)
-        lower_below = tl.zeros((BLOCK, CHUNK), tl.int32)
-        upper_below = tl.zeros((BLOCK, CHUNK), tl.int32)
-        for start in range(0, positives, CHUNK):
-            k = start + tl.arange(0, CHUNK)
+        below = tl.zeros((BLOCK, RANK_CHUNK), tl.int32)
+        lower_below = tl.zeros((BLOCK, RANK_CHUNK), tl.int32)
+        upper_below = tl.zeros((BLOCK, RANK_CHUNK), tl.int32)
+        for start in range(0, positives, RANK_CHUNK):
+            k = start + tl.arange(0, RANK_CHUNK)
             other = tl.load(keys + k, mask=k < positives, other=0x7FFFFFFFFFFFFFFF)
             below += (other[None, :] < key[:, None]).to(tl.int32)
             if not HEAVISIDE:

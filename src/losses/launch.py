@@ -1,29 +1,22 @@
-"""AP-loss and AUC-loss on a GPU, by the kernels of cell_kernels.py, count_kernel.py and rank_kernels.py."""
+"""The launches of the kernels that compute AP-loss and AUC-loss.
 
-import contextlib
-import importlib.util
+Launching takes the host longer than the kernels take a GPU, unless there are many millions of logits. So each pass has
+one block of memory for all of its arrays, whose places are known from the number of logits, and a kernel that Triton
+has compiled is launched without asking Triton again for which arguments that was.
+"""
+
+import functools
 import struct
-from collections.abc import Iterator
-from contextvars import ContextVar
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributed import ProcessGroup
 
-from .checks import check_kinds
-from .outcome import Outcome
-from .step_functions import LARGEST_IN_DELTAS, check_step
+from .cell_kernels import collect, lay_grid, rank
+from .count_kernel import count
+from .rank_kernels import solve, update
+from .step_functions import LARGEST_IN_DELTAS
 
-_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-_DELTAS = (1e-12, 1e12)  # δ in whose units float32 neither overflows nor vanishes
-_UNSIGNED = {
-    torch.bool: torch.uint8,
-    torch.uint8: torch.uint8,
-    torch.uint16: torch.int16,
-    torch.uint32: torch.int32,
-    torch.uint64: torch.int64,
-}  # and the dtypes as which they are read
-_MOST_LOGITS = 2**27  # indices into the tables are int32
 _FEW_BINS, _MANY_BINS = 2**10, 2**15  # of the grid over the breakpoints, for less than 2¹² logits and for more
 _ROOM = 2**16  # entries of the tables of the cells beyond those for as many positives as can be
 _PROGRAMS = 512  # that rank positives, whose number is not known
@@ -32,188 +25,172 @@ SHAPES = {
     "collect": (4096, 8),
     "rank": (8, 4),
     "lay_grid": (128, 4),
-    "count": (1024, 4),
+    "count": (1024, 8),
     "solve": (2048, 16),
-    "update": (1024, 4),
+    "update": (1024, 8),
 }
+# Compiled kernels, by all on which it depends how Triton compiles them; the kinds of calls for which all are compiled.
+_compiled: dict[tuple[Any, ...], Any] = {}
+_known: set[tuple[Any, ...]] = set()
 
-_choice: ContextVar[bool | None] = ContextVar("kernels", default=None)
 
+class Call(NamedTuple):
+    """A loss of n logits, and how it is to be computed.
 
-@contextlib.contextmanager
-def kernels(enabled: bool) -> Iterator[None]:
-    """Use the kernels wherever they can compute a loss, on a CPU too for Triton's interpreter, or nowhere.
-
-    Without it they are used on CUDA devices where Triton is installed.
+    Attributes:
+        is_unsigned: the targets' dtype has no -1.
     """
-    token = _choice.set(enabled)
-    try:
-        yield
-    finally:
-        _choice.reset(token)
+
+    n: int
+    is_heaviside: bool
+    is_auc: bool
+    is_interpolated: bool
+    is_unsigned: bool
+    delta: float
 
 
-def suits(logits: Tensor, step: str, delta: float, process_group: ProcessGroup | None) -> bool:
-    """Return whether the kernels compute the loss of these logits, which no check has seen."""
-    choice = _choice.get()
-    return (
-        choice is not False
-        and isinstance(logits, Tensor)
-        and (logits.is_cuda or choice is True)
-        and logits.dtype in _DTYPES
-        and 0 < logits.numel() < _MOST_LOGITS
-        and (step == "heaviside" or step == "piecewise" and _DELTAS[0] <= delta <= _DELTAS[1])
-        and process_group is None
-        and importlib.util.find_spec("triton") is not None
-    )
+class Array(NamedTuple):
+    """An array in a block of memory."""
+
+    offset: int  # in bytes
+    size: int
+    dtype: torch.dtype
+
+
+class Plan(NamedTuple):
+    """What the launches for a number of logits have in common."""
+
+    most: int  # positives
+    bins: int
+    room: int  # entries in the tables of the cells
+    passing: tuple[Array, ...]  # arrays of the forward pass alone
+    lasting: tuple[Array, ...]  # arrays of both passes
+
+
+def forward(call: Call, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the loss, the facts on the batch, and the block of memory for the backward pass."""
+    n, device, is_heaviside = call.n, logits.device, call.is_heaviside
+    plan = _plan(n, is_heaviside)
+    facts = torch.zeros(16, dtype=torch.int32, device=device)
+    block, kept = _block(plan.passing, device), _block(plan.lasting, device)
+    loss = torch.empty((), dtype=torch.float32, device=device)
+    kind = *_kind(logits, targets), is_heaviside, call.is_auc, call.is_interpolated
+    known = kind in _known
+    x, t, f, out = [tensor.data_ptr() if known else tensor for tensor in (logits, targets, facts, loss)]
+    keys, owners, integrals, table, finer = _arguments(block, plan.passing, known)
+    indices, first, updates, uppers, rests, scales, values, gains = _arguments(kept, plan.lasting, known)
+    delta, limit = _bits(call.delta), _bits(_largest(call))
+    programs, heaviside = _programs(n, "count"), {"HEAVISIDE": is_heaviside}
+
+    launch = functools.partial(_launch, kind)
+    launch(collect, _programs(n, "collect"), (x, t, keys, f, n, plan.most, limit), {"UNSIGNED": call.is_unsigned})
+    ranking = min(_programs(plan.most, "rank"), _PROGRAMS)
+    launch(rank, ranking, (keys, f, indices, uppers, rests, owners, delta), heaviside)
+    tables = uppers, rests, scales, f, first, table, finer
+    sizes = plan.bins, plan.room, programs, SHAPES["count"][0], delta
+    launch(lay_grid, _programs(plan.bins, "lay_grid"), (*tables, *sizes), heaviside)
+    launch(count, programs, (x, t, f, uppers, rests, scales, first, table, finer, n, plan.bins), heaviside)
+    tables = f, owners, uppers, rests, scales, table, finer, integrals, updates, values, gains
+    constants = {**heaviside, "AUC": call.is_auc, "INTERPOLATED": call.is_interpolated}
+    compiled = launch(solve, 1, (*tables, out, delta), constants)
+    if compiled is not None:
+        _known.add(kind)
+    return loss, facts, kept
+
+
+def backward(
+    call: Call, incoming: Tensor, out: Tensor, logits: Tensor, targets: Tensor, facts: Tensor, kept: Tensor
+) -> None:
+    """Write the update times the incoming gradient, of any floating dtype."""
+    plan = _plan(call.n, call.is_heaviside)
+    kind = *_kind(logits, targets), out.dtype, incoming.dtype, incoming.data_ptr() % 16, call.is_heaviside
+    known = kind in _known
+    x, t, f, g, o = [x.data_ptr() if known else x for x in (logits, targets, facts, incoming, out)]
+    indices, first, updates, uppers, rests, scales, values, gains = _arguments(kept, plan.lasting, known)
+    tables = f, uppers, rests, scales, first, values, gains, indices, updates
+    arguments = (x, t, *tables, g, o, call.n, plan.bins)
+    compiled = _launch(kind, update, _programs(call.n, "update"), arguments, {"HEAVISIDE": call.is_heaviside})
+    if compiled is not None:
+        _known.add(kind)
+
+
+def _launch(
+    kind: tuple[Any, ...], kernel: Any, programs: int, arguments: tuple[Any, ...], constants: dict[str, Any]
+) -> Any:
+    """Launch a kernel and return it as compiled for this kind of arguments; None from Triton's interpreter."""
+    name = kernel.__name__
+    block, warps = SHAPES[name]
+    key = name, kind, *constants.values(), block, warps
+    compiled = _compiled.get(key)
+    if compiled is None:
+        compiled = kernel[(programs,)](*arguments, **constants, BLOCK=block, num_warps=warps)
+        _compiled[key] = compiled
+    else:
+        compiled[(programs, 1, 1)](*arguments, *constants.values(), block)
+    return compiled
+
+
+def forget() -> None:
+    """Forget what has been compiled, after a change of the shapes."""
+    _known.clear()
+
+
+def _kind(logits: Tensor, targets: Tensor) -> tuple[Any, ...]:
+    n = logits.numel()
+    addresses = logits.data_ptr() % 16 == 0, targets.data_ptr() % 16 == 0
+    return logits.device, logits.dtype, targets.dtype, *addresses, n % 16 == 0, n == 1
 
 
 def most_positives(logits: int) -> int:
     """Return how many positives there is memory for among so many logits."""
-    most = max(min(logits, 2**18), logits // 8)
-    return -(-most // 16) * 16  # so that all tables are as aligned as the kernels that are compiled for them
+    return max(min(logits, 2**18), logits // 8)
 
 
-def outcome(
-    name: str, logits: Tensor, targets: Tensor, *, step: str, delta: float, interpolated: bool = False
-) -> Outcome:
-    """Return AP-loss or AUC-loss with its update, without waiting for the device.
-
-    What the torch code refuses with an error after a look at the data makes the loss NaN here, and the update of all
-    that counts: targets other than 1, 0 and -1, and positives of more than 2^36 delta. So do more than
-    :func:`most_positives` positives.
-
-    Args:
-        name: "ap" or "auc".
-        logits: float32, float16 or bfloat16, of any shape and layout, 1 to 2^27 - 1 of them.
-        targets: of the same shape, with any dtype of bools, integers or floats.
-        step: "piecewise" or "heaviside".
-        delta: its δ.
-        interpolated: of AP-loss.
-    """
-    from . import cell_kernels, count_kernel, rank_kernels
-
-    check_step(step, delta)
-    check_kinds(logits, targets)
-    if logits.shape != targets.shape:
-        raise ValueError(f"logits and targets differ in shape: {tuple(logits.shape)} and {tuple(targets.shape)}")
-    is_heaviside = step == "heaviside"
-    shape, n = logits.shape, logits.numel()
-    logits, targets = logits.contiguous(), targets.contiguous()
-    is_unsigned = targets.dtype in _UNSIGNED
-    if is_unsigned:
-        targets = targets.view(_UNSIGNED[targets.dtype])
-    delta_bits = _bits(delta)
-    limit_bits = _bits(torch.finfo(torch.float32).max if is_heaviside else min(LARGEST_IN_DELTAS * delta, 3.4e38))
-    bins = _FEW_BINS if n < 2**12 else _MANY_BINS
-
+@functools.lru_cache(256)
+def _plan(n: int, is_heaviside: bool) -> Plan:
     most = most_positives(n)
     breakpoints = most if is_heaviside else 2 * most
+    bins = _FEW_BINS if n < 2**12 else _MANY_BINS
     room = 2 * (breakpoints + 1) + _ROOM
+    # In the order in which they are taken in the passes.
+    passing = [(most, torch.int64), (breakpoints, torch.int32), (2 * breakpoints, torch.float64), (room, torch.int64)]
+    passing += [(1 if is_heaviside else room, torch.int64)]
+    lasting = [(most, torch.int32), (bins, torch.int32), (most, torch.float32), *[(breakpoints, torch.float32)] * 5]
+    return Plan(most, bins, room, _in_a_block(passing), _in_a_block(lasting))
 
-    def empty(*size: int, dtype: torch.dtype) -> Tensor:
-        return torch.empty(size, dtype=dtype, device=logits.device)
 
-    facts = torch.zeros(16, dtype=torch.int32, device=logits.device)
-    keys = empty(most, dtype=torch.int64)
-    owners = empty(breakpoints, dtype=torch.int32)
-    table, finer = (
-        empty(1, room, dtype=torch.int64).expand(2, -1) if is_heaviside else empty(2, room, dtype=torch.int64)
-    )
-    integrals = empty(2 * breakpoints, dtype=torch.float64)
-    # What the backward pass needs.
-    indices, first = empty(most + bins, dtype=torch.int32).split((most, bins))
-    uppers, rests, scales, values, gains, updates = empty(6, breakpoints, dtype=torch.float32)
-    loss = empty(dtype=torch.float32)
+def _in_a_block(arrays: list[tuple[int, torch.dtype]]) -> tuple[Array, ...]:
+    """Lay arrays one after the other, and an empty one at the end; all as aligned as torch's memory."""
+    laid, offset = [], 0
+    for size, dtype in [*arrays, (0, torch.uint8)]:
+        laid.append(Array(offset, size, dtype))
+        offset += -(-size * dtype.itemsize // 512) * 512
+    return tuple(laid)
 
-    programs = _programs(n, "count")
-    cell_kernels.collect[(_programs(n, "collect"),)](
-        logits, targets, keys, facts, n, most, limit_bits, UNSIGNED=is_unsigned, **_shape("collect")
-    )
-    cell_kernels.rank[(min(_programs(most, "rank"), _PROGRAMS),)](
-        keys,
-        facts,
-        indices,
-        uppers,
-        rests,
-        owners,
-        delta_bits,
-        HEAVISIDE=is_heaviside,
-        CHUNK=128,
-        **_shape("rank"),
-    )
-    cell_kernels.lay_grid[(_programs(bins, "lay_grid"),)](
-        uppers,
-        rests,
-        scales,
-        facts,
-        first,
-        table,
-        finer,
-        bins,
-        room,
-        programs,
-        SHAPES["count"][0],
-        delta_bits,
-        HEAVISIDE=is_heaviside,
-        **_shape("lay_grid"),
-    )
-    count_kernel.count[(programs,)](
-        logits,
-        targets,
-        facts,
-        uppers,
-        rests,
-        scales,
-        first,
-        table,
-        finer,
-        n,
-        bins,
-        HEAVISIDE=is_heaviside,
-        **_shape("count"),
-    )
-    rank_kernels.solve[(1,)](
-        facts,
-        owners,
-        uppers,
-        rests,
-        scales,
-        table,
-        finer,
-        integrals,
-        updates,
-        values,
-        gains,
-        loss,
-        delta_bits,
-        HEAVISIDE=is_heaviside,
-        AUC=name == "auc",
-        INTERPOLATED=interpolated,
-        **_shape("solve"),
-    )
 
-    def update(incoming: Tensor, dtype: torch.dtype, *tensors: Tensor) -> Tensor:
-        logits, targets, *tables = tensors
-        out = torch.empty(shape, dtype=dtype, device=logits.device)
-        rank_kernels.update[(_programs(n, "update"),)](
-            logits, targets, *tables, incoming, out, n, bins, HEAVISIDE=is_heaviside, **_shape("update")
-        )
-        return out
+def _block(arrays: tuple[Array, ...], device: torch.device) -> Tensor:
+    return torch.empty(arrays[-1].offset, dtype=torch.uint8, device=device)
 
-    tables = (facts, uppers, rests, scales, first, values, gains, indices, updates)
-    return Outcome(loss, update, (logits, targets, *tables))
+
+def _arguments(block: Tensor, arrays: tuple[Array, ...], known: bool) -> list[Any]:
+    """Return the arrays in a block: addresses, or tensors where Triton has to know their dtypes."""
+    if known:
+        address = block.data_ptr()
+        return [address + array.offset for array in arrays[:-1]]
+    ends = [array.offset + array.size * array.dtype.itemsize for array in arrays]
+    return [block[array.offset : end].view(array.dtype) for array, end in zip(arrays[:-1], ends[:-1], strict=True)]
 
 
 def _programs(size: int, kernel: str) -> int:
     return -(-size // SHAPES[kernel][0])
 
 
-def _shape(kernel: str) -> dict[str, int]:
-    block, warps = SHAPES[kernel]
-    return {"BLOCK": block, "num_warps": warps}
+def _largest(call: Call) -> float:
+    """Return the largest magnitude of a positive that is not refused."""
+    return torch.finfo(torch.float32).max if call.is_heaviside else min(LARGEST_IN_DELTAS * call.delta, 3.4e38)
 
 
+@functools.lru_cache(256)
 def _bits(x: float) -> int:
     """Return the bits of a float64 as an int64: Triton would round a float to float32."""
     return struct.unpack("<q", struct.pack("<d", x))[0]
