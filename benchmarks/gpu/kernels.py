@@ -55,7 +55,8 @@ def measure(options: PartOptions) -> PartResult:
         if options.device == "cuda":
             compile_in_parallel(report)
         check_variants(report)
-        check_random_problems(report)
+        if not report.quick:
+            check_random_problems(report)
         check_hard_problems(report)
         check_bits(report)
         if options.device == "cuda":
@@ -66,6 +67,7 @@ def measure(options: PartOptions) -> PartResult:
             measure_times(report)
             profile_kernels(report)
             try_shapes(report)
+    report.values["checks"] = {name: passed == "yes" for name, passed, *_ in report.checks}
     report.tables.insert(0, Table("Kernels", ["check", "passed", "remarks", "seconds"], report.checks))
     return PartResult(report.tables, report.values, report.failures)
 
@@ -122,7 +124,7 @@ def check_all(report: Report, name: str, cases: Iterator[tuple[str, Loss, Tensor
 
 def check_variants(report: Report) -> None:
     """Check every variant on a few problems by itself, so that the failure of one does not hide the others."""
-    for name, step, dtype in variants():
+    for name, step, dtype in variants()[:: 4 if report.quick else 1]:
         cases = (
             (str(seed), functools.partial(LOSSES[name], step=step, delta=arguments["delta"]), logits, targets)
             for seed in range(1 if report.quick else 11)
@@ -136,7 +138,7 @@ def check_random_problems(report: Report) -> None:
     for dtype, number in (("float32", 300), ("float16", 99), ("bfloat16", 99)):
         cases = (
             (f"{seed} {name} {step}", functools.partial(LOSSES[name], step=step, **delta), logits, targets)
-            for seed in range(11, 11 + (1 if report.quick else number))
+            for seed in range(11, 11 + number)
             for logits, targets, arguments in [random_problem(seed, DTYPES[dtype])]
             for delta in [{"delta": arguments["delta"]}]
             for name, step in itertools.product(LOSSES, STEPS)
@@ -147,7 +149,7 @@ def check_random_problems(report: Report) -> None:
 def check_hard_problems(report: Report) -> None:
     """Check many positives, more than 2²¹ equal scores in one cell, outliers and negatives of −∞."""
     generator = torch.Generator().manual_seed(0)
-    size = 2_000 if report.quick else 3_000_000
+    size = 500 if report.quick else 3_000_000
     scores = torch.randn(size, generator=generator)
     few = torch.randperm(size, generator=generator)[: size // 100]
     targets = torch.zeros(size, dtype=torch.int8)
@@ -163,7 +165,7 @@ def check_hard_problems(report: Report) -> None:
         "an outlier": outlier,
         "-inf": masked,
     }
-    for (kind, logits), delta in itertools.product(problems.items(), (1e-3, 1.0)):
+    for (kind, logits), delta in itertools.product(problems.items(), (1.0,) if report.quick else (1e-3, 1.0)):
         cases = (
             (f"{name} {step}", functools.partial(LOSSES[name], step=step, delta=delta), logits, targets)
             for name, step in itertools.product(("ap", "auc"), STEPS)
@@ -173,7 +175,7 @@ def check_hard_problems(report: Report) -> None:
 
 def check_bits(report: Report) -> None:
     """Check that repeated calls give the same bits."""
-    for stage, step in itertools.product(STAGES, STEPS):
+    for stage, step in itertools.product(list(STAGES)[: 1 if report.quick else None], STEPS):
         with report.check(f"same bits, {stage}, {step}"):
             problem = stage_problem(report, stage=stage)
             loss = functools.partial(ap_loss, step=step)
