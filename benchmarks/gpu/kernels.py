@@ -221,18 +221,23 @@ def check_graph(report: Report) -> None:
                 assert value.equal(expected[0]) and update.equal(expected[1])
 
 
+def twice_the_loss(loss: Loss, x: Tensor, t: Tensor) -> Tensor:
+    """Return twice a loss of scores that are computed, too."""
+    return 2 * loss(3 * x, t)
+
+
 def check_compiled(report: Report) -> None:
     """Check a loss inside torch.compile(fullgraph=True), with several numbers of positives."""
     for name, step in (("ap", "piecewise"), ("auc", "heaviside")):
         with report.check(f"torch.compile(fullgraph=True), {name}, {step}"):
-            loss = functools.partial(LOSSES[name], step=step)
+            twice = functools.partial(twice_the_loss, functools.partial(LOSSES[name], step=step))
             backend = "inductor" if report.device.type == "cuda" else "aot_eager"
-            compiled = torch.compile(lambda x, t, loss=loss: 2 * loss(3 * x, t), backend=backend, fullgraph=True)
+            compiled = torch.compile(twice, backend=backend, fullgraph=True)
             for seed in range(3):
                 generator = torch.Generator().manual_seed(seed)
                 scores = torch.randn(640, generator=generator).to(report.device)
                 targets = (torch.rand(640, generator=generator) < 0.1 * seed).to(report.device)
-                expected = loss_and_update(lambda x, t, loss=loss: 2 * loss(3 * x, t), scores, targets)
+                expected = loss_and_update(twice, scores, targets)
                 torch.testing.assert_close(loss_and_update(compiled, scores, targets), expected)
 
 

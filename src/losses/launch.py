@@ -7,6 +7,7 @@ has compiled is launched without asking Triton again for which arguments that wa
 
 import functools
 import struct
+from collections import defaultdict
 from typing import Any, NamedTuple
 
 import torch
@@ -29,9 +30,8 @@ SHAPES = {
     "solve": (2048, 16),
     "update": (1024, 8),
 }
-# Compiled kernels, by all on which it depends how Triton compiles them; the kinds of calls for which all are compiled.
-_compiled: dict[tuple[Any, ...], Any] = {}
-_known: set[tuple[Any, ...]] = set()
+# Compiled kernels by name, for each kind of call, which is all on which it depends how Triton compiles them.
+_compiled: dict[tuple[Any, ...], dict[str, Any]] = defaultdict(dict)
 
 
 class Call(NamedTuple):
@@ -74,27 +74,25 @@ def forward(call: Call, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor
     facts = torch.zeros(16, dtype=torch.int32, device=device)
     block, kept = _block(plan.passing, device), _block(plan.lasting, device)
     loss = torch.empty((), dtype=torch.float32, device=device)
-    kind = *_kind(logits, targets), is_heaviside, call.is_auc, call.is_interpolated
-    known = kind in _known
+    compiled = _compiled[*_kind(logits, targets), is_heaviside, call.is_auc, call.is_interpolated]
+    known = "solve" in compiled
     x, t, f, out = [tensor.data_ptr() if known else tensor for tensor in (logits, targets, facts, loss)]
     keys, owners, integrals, table, finer = _arguments(block, plan.passing, known)
     indices, first, updates, uppers, rests, scales, values, gains = _arguments(kept, plan.lasting, known)
     delta, limit = _bits(call.delta), _bits(_largest(call))
     programs, heaviside = _programs(n, "count"), {"HEAVISIDE": is_heaviside}
 
-    launch = functools.partial(_launch, kind)
+    launch = functools.partial(_launch, compiled)
     launch(collect, _programs(n, "collect"), (x, t, keys, f, n, plan.most, limit), {"UNSIGNED": call.is_unsigned})
     ranking = min(_programs(plan.most, "rank"), _PROGRAMS)
     launch(rank, ranking, (keys, f, indices, uppers, rests, owners, delta), heaviside)
-    tables = uppers, rests, scales, f, first, table, finer
+    cells = uppers, rests, scales, f, first, table, finer
     sizes = plan.bins, plan.room, programs, SHAPES["count"][0], delta
-    launch(lay_grid, _programs(plan.bins, "lay_grid"), (*tables, *sizes), heaviside)
+    launch(lay_grid, _programs(plan.bins, "lay_grid"), (*cells, *sizes), heaviside)
     launch(count, programs, (x, t, f, uppers, rests, scales, first, table, finer, n, plan.bins), heaviside)
     tables = f, owners, uppers, rests, scales, table, finer, integrals, updates, values, gains
     constants = {**heaviside, "AUC": call.is_auc, "INTERPOLATED": call.is_interpolated}
-    compiled = launch(solve, 1, (*tables, out, delta), constants)
-    if compiled is not None:
-        _known.add(kind)
+    launch(solve, 1, (*tables, out, delta), constants)
     return loss, facts, kept
 
 
@@ -103,42 +101,41 @@ def backward(
 ) -> None:
     """Write the update times the incoming gradient, of any floating dtype."""
     plan = _plan(call.n, call.is_heaviside)
-    kind = *_kind(logits, targets), out.dtype, incoming.dtype, incoming.data_ptr() % 16, call.is_heaviside
-    known = kind in _known
-    x, t, f, g, o = [x.data_ptr() if known else x for x in (logits, targets, facts, incoming, out)]
+    compiled = _compiled[*_kind(logits, targets), call.is_heaviside, out.dtype, incoming.dtype, _is_aligned(incoming)]
+    known = "update" in compiled
+    x, t, f, g, o = [tensor.data_ptr() if known else tensor for tensor in (logits, targets, facts, incoming, out)]
     indices, first, updates, uppers, rests, scales, values, gains = _arguments(kept, plan.lasting, known)
-    tables = f, uppers, rests, scales, first, values, gains, indices, updates
-    arguments = (x, t, *tables, g, o, call.n, plan.bins)
-    compiled = _launch(kind, update, _programs(call.n, "update"), arguments, {"HEAVISIDE": call.is_heaviside})
-    if compiled is not None:
-        _known.add(kind)
+    arguments = x, t, f, uppers, rests, scales, first, values, gains, indices, updates, g, o, call.n, plan.bins
+    _launch(compiled, update, _programs(call.n, "update"), arguments, {"HEAVISIDE": call.is_heaviside})
 
 
 def _launch(
-    kind: tuple[Any, ...], kernel: Any, programs: int, arguments: tuple[Any, ...], constants: dict[str, Any]
-) -> Any:
-    """Launch a kernel and return it as compiled for this kind of arguments; None from Triton's interpreter."""
+    compiled: dict[str, Any], kernel: Any, programs: int, arguments: tuple[Any, ...], constants: dict[str, Any]
+) -> None:
+    """Launch a kernel as it has been compiled, or compile it."""
     name = kernel.__name__
     block, warps = SHAPES[name]
-    key = name, kind, *constants.values(), block, warps
-    compiled = _compiled.get(key)
-    if compiled is None:
-        compiled = kernel[(programs,)](*arguments, **constants, BLOCK=block, num_warps=warps)
-        _compiled[key] = compiled
-    else:
-        compiled[(programs, 1, 1)](*arguments, *constants.values(), block)
-    return compiled
+    if name in compiled:
+        compiled[name][programs, 1, 1](*arguments, *constants.values(), block)
+        return
+    result = kernel[(programs,)](*arguments, **constants, BLOCK=block, num_warps=warps)
+    if result is not None:  # as from Triton's interpreter
+        compiled[name] = result
 
 
 def forget() -> None:
-    """Forget what has been compiled, after a change of the shapes."""
-    _known.clear()
+    """Forget what has been compiled, after a change of SHAPES."""
+    _compiled.clear()
 
 
 def _kind(logits: Tensor, targets: Tensor) -> tuple[Any, ...]:
+    """Return on what it depends how Triton compiles the kernels that take these."""
     n = logits.numel()
-    addresses = logits.data_ptr() % 16 == 0, targets.data_ptr() % 16 == 0
-    return logits.device, logits.dtype, targets.dtype, *addresses, n % 16 == 0, n == 1
+    return logits.device, logits.dtype, targets.dtype, _is_aligned(logits), _is_aligned(targets), n % 16 == 0, n == 1
+
+
+def _is_aligned(x: Tensor) -> bool:
+    return x.data_ptr() % 16 == 0
 
 
 def most_positives(logits: int) -> int:
