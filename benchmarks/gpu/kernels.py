@@ -50,7 +50,12 @@ def measure(options: PartOptions) -> PartResult:
         command = [sys.executable, "-m", "benchmarks.gpu.kernels", *sys.argv[1:]]
         os.execve(sys.executable, command, os.environ | {INTERPRET: "1"})
     if options.device == "cpu":
-        launch.SHAPES |= {"rank": (128, 4), "lay_grid": (1024, 4), "solve": (128, 4)}  # fewer steps to interpret
+        launch.SHAPES |= {
+            "rank": (128, 4),
+            "lay_grid": (1024, 4),
+            "merge": (512, 4),
+            "solve": (128, 4),
+        }  # fewer steps to interpret
     with kernels(True):
         if options.device == "cuda":
             compile_in_parallel(report)

@@ -1,4 +1,4 @@
-"""AP-loss and AUC-loss on a GPU in six Triton kernels, none of which waits for the host: up to what each cell holds.
+"""AP-loss and AUC-loss on a GPU in seven Triton kernels, none of which waits for the host: up to what each cell holds.
 
 The numbers of positives and of breakpoints are read on the device. Whatever is added by atomic operations is an
 integer, and floats are added in a fixed order, so that the same scores give the same bits. Names and formulas are those
@@ -14,16 +14,18 @@ import triton.language as tl
 # Places in the int32 facts, which begin as zeros.
 POSITIVES = tl.constexpr(0)
 NEGATIVES = tl.constexpr(1)
-REFUSED = tl.constexpr(2)  # not 0 where a logit or a target makes the loss NaN
+REFUSED = tl.constexpr(2)  # not 0 where a positive or a target makes the loss NaN
 SPAN = tl.constexpr(3)  # the most breakpoints in one bin of the grid
 COPIES = tl.constexpr(4)  # of the negatives' table of cells
 BITS = tl.constexpr(5)  # of a place in a cell
 SHIFT = tl.constexpr(6)  # of the number of scores beside the sum of their places
 LOW = tl.constexpr(7)  # where the grid begins, as the bits of a float32
 DENSITY = tl.constexpr(8)  # bins of the grid in a unit of the score, likewise
+# Not 0 where a negative makes the loss NaN. A fact of its own, as `count` finds it while others of its programs read.
+INFINITE = tl.constexpr(9)
 
-MOST_COPIES = tl.constexpr(8)
-RANK_CHUNK = tl.constexpr(128)  # positives with which others are compared at once
+MOST_COPIES = tl.constexpr(64)
+RANK_CHUNK = tl.constexpr(512)  # positives with which others are compared at once
 REST = tl.constexpr(65536.0)  # further steps of a place in a wide cell
 
 
@@ -78,12 +80,10 @@ def collect(logits, targets, keys, facts, n, capacity, limit_bits, UNSIGNED: tl.
     refused = inside & (target != 0) & (target != 1)
     if not UNSIGNED:
         refused = refused & (target != -1)
-    # Three sums in one.
-    together = tl.sum(positive.to(tl.int64) + (negative.to(tl.int64) << 20) + (refused.to(tl.int64) << 40))
-    number = (together & 0xFFFFF).to(tl.int32)
-    negatives = ((together >> 20) & 0xFFFFF).to(tl.int32)
-    tl.atomic_add(facts + NEGATIVES, negatives, mask=negatives > 0, sem="relaxed")
-    tl.atomic_max(facts + REFUSED, 1, mask=(together >> 40) > 0, sem="relaxed")
+    both = tl.sum(positive.to(tl.int32) + (negative.to(tl.int32) << 16))  # two sums in one
+    number = both & 0xFFFF
+    tl.atomic_add(facts + NEGATIVES, both >> 16, mask=(both >> 16) > 0, sem="relaxed")
+    tl.atomic_max(facts + REFUSED, 1, mask=tl.max(refused.to(tl.int32)) > 0, sem="relaxed")
     if number > 0:
         score = tl.load(logits + at, mask=positive, other=0.0).to(tl.float32)
         is_wrong = positive & ~(tl.abs(score).to(tl.float64) <= _float64(limit_bits))
@@ -186,7 +186,7 @@ def _copies_and_bits(cells, positives, room, programs, size):
     number and the sum of their places share an int64.
     """
     copies = 1
-    while (copies < MOST_COPIES) & ((2 * copies + 1) * cells <= room):
+    while (copies < MOST_COPIES) & ((2 * copies + 1) * cells <= room) & (16 * copies < programs):
         copies = copies * 2
     most = tl.maximum(tl.cdiv(programs, copies) * size, positives)
     needed = 1
@@ -197,20 +197,28 @@ def _copies_and_bits(cells, positives, room, programs, size):
 
 
 @triton.jit
+def _distance(uppers, rests, p, q, mask):
+    """Return how far breakpoint q is above breakpoint p, float64."""
+    distance = tl.load(uppers + q, mask=mask, other=0.0).to(tl.float64)
+    distance -= tl.load(uppers + p, mask=mask, other=0.0).to(tl.float64)
+    distance += tl.load(rests + q, mask=mask, other=0.0).to(tl.float64)
+    return distance - tl.load(rests + p, mask=mask, other=0.0).to(tl.float64)
+
+
+@triton.jit
 def _scale(uppers, rests, p, number, slope, bits):
     """Return the steps of a place in a unit of the score, float32, in the cells above breakpoints; 0 in gaps.
 
-    It is negative where the cell is so wide that places have to be finer.
+    It is negative where places have to be finer: in wide cells, and in the lowest ones, where f can be so small that a
+    step is not small beside it.
     """
-    inside = p + 1 < number
-    width = tl.load(uppers + p + 1, mask=inside, other=0.0).to(tl.float64)
-    width -= tl.load(uppers + p, mask=inside, other=0.0).to(tl.float64)
-    width += tl.load(rests + p + 1, mask=inside, other=0.0).to(tl.float64)
-    width -= tl.load(rests + p, mask=inside, other=0.0).to(tl.float64)
+    width = _distance(uppers, rests, p, p + 1, p + 1 < number)
+    above_all = _distance(uppers, rests, tl.zeros_like(p), p, p + 1 < number)
     steps = (1 << bits).to(tl.float64)
     scale = tl.minimum(steps / tl.where(width > 0, width, 1.0), 1e30).to(tl.float32)
-    is_wide = width * 8589934592.0 > slope * steps  # a step is more than 2^-33 of the slope
-    return tl.where((width > 0) & (width <= 1.001 * slope), tl.where(is_wide, -scale, scale), 0.0)
+    # With 2^24 steps in a cell these are errors of f of 2^-29, and of 2^-23 relative to f at the lowest positive.
+    is_fine = (width * 268435456.0 > slope * steps) | (width * 4194304.0 > above_all * steps)
+    return tl.where((width > 0) & (width <= 1.001 * slope), tl.where(is_fine, -scale, scale), 0.0)
 
 
 @triton.jit(do_not_specialize=["bins", "room", "programs", "size", "delta_bits"])
@@ -248,8 +256,11 @@ def lay_grid(
             tl.store(facts + LOW, low.to(tl.int32, bitcast=True))
             tl.store(facts + DENSITY, density.to(tl.int32, bitcast=True))
         at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-        begin = _first_in_bin(uppers, number, at, low, density, bins)
-        held = _first_in_bin(uppers, number, at + 1, low, density, bins) - begin
+        # Both ends of each bin are searched for at the same time.
+        end = tl.arange(0, 2)[None, :]
+        ends = _first_in_bin(uppers, number, at[:, None] + end, low, density, bins)
+        begin = tl.sum(tl.where(end == 0, ends, 0), 1)
+        held = tl.sum(tl.where(end == 1, ends, 0), 1) - begin
         tl.store(first + at, tl.where(held > 0, -1 - begin, begin), mask=at < bins)
         tl.atomic_max(facts + SPAN, tl.max(tl.where(at < bins, held, 0)), sem="relaxed")
         entries = (number + 1) * (copies + 1)

@@ -1,4 +1,4 @@
-"""The kernel that counts the scores in each cell, and how a score finds its cell."""
+"""The kernels that count the scores in each cell, and how a score finds its cell."""
 
 import triton
 import triton.language as tl
@@ -7,8 +7,9 @@ from .cell_kernels import (
     BITS,
     COPIES,
     DENSITY,
+    INFINITE,
     LOW,
-    REFUSED,
+    MOST_COPIES,
     REST,
     SHIFT,
     SPAN,
@@ -39,7 +40,7 @@ def _cell(x, needed, uppers, facts, first, number, bins):
 
 @triton.jit
 def _steps(x, cell, needed, uppers, rests, scales):
-    """Return the places of scores in their cells, in steps above the lower ends, and whether the cells are wide."""
+    """Return the places of scores in their cells, in steps above the lower ends, and where they are to be finer."""
     scale = tl.load(scales + cell - 1, mask=needed, other=0.0)
     upper = tl.load(uppers + cell - 1, mask=needed, other=0.0)
     rest = tl.load(rests + cell - 1, mask=needed, other=0.0)
@@ -73,9 +74,9 @@ def count(
     at = tl.program_id(0) * BLOCK + inner
     x, positive, negative = _read(logits, targets, at, at < n)
     left = negative & (x >= tl.load(uppers, mask=number > 0, other=float("inf"))) & (x < float("inf"))
-    refused = negative & ~(x < float("inf"))
-    both = tl.sum(left.to(tl.int32) + (refused.to(tl.int32) << 16))
-    tl.atomic_max(facts + REFUSED, 1, mask=(both >> 16) > 0, sem="relaxed")
+    infinite = negative & ~(x < float("inf"))
+    both = tl.sum(left.to(tl.int32) + (infinite.to(tl.int32) << 16))
+    tl.atomic_max(facts + INFINITE, 1, mask=(both >> 16) > 0, sem="relaxed")
     if number > 0:
         copies = tl.load(facts + COPIES)
         shift = tl.load(facts + SHIFT)
@@ -84,10 +85,10 @@ def count(
         value = tl.zeros((BLOCK,), tl.int64) + (tl.full((), 1, tl.int64) << shift)
         fine = tl.zeros((BLOCK,), tl.int32)
         if not HEAVISIDE:
-            steps, is_wide = _steps(x, cell, needed, uppers, rests, scales)
+            steps, is_fine = _steps(x, cell, needed, uppers, rests, scales)
             steps = tl.minimum(steps, (1 << tl.load(facts + BITS)).to(tl.float32))
-            place = tl.where(is_wide, steps, steps + 0.5).to(tl.int32)
-            fine = tl.where(is_wide, ((steps - place.to(tl.float32)) * REST).to(tl.int32), 0)
+            place = tl.where(is_fine, steps, steps + 0.5).to(tl.int32)
+            fine = tl.where(is_fine, ((steps - place.to(tl.float32)) * REST).to(tl.int32), 0)
             value += place
         copy = (tl.program_id(0) % copies) * (number + 1)
         many = both & 0xFFFF
@@ -109,3 +110,34 @@ def count(
         tl.atomic_add(table + cell, value, mask=alone, sem="relaxed")
         if not HEAVISIDE:
             tl.atomic_add(finer + cell, fine.to(tl.int64), mask=alone & (fine > 0), sem="relaxed")
+
+
+@triton.jit
+def merge(facts, scales, table, finer, held, totals, HEAVISIDE: tl.constexpr, BLOCK: tl.constexpr):
+    """Add up the copies of the negatives' tables, and take the tables apart.
+
+    Writes the numbers of negatives in the cells above breakpoints, int32 [M], the sums of their places, float64 [M],
+    and after each of them that of positives.
+    """
+    number, _ = _number_of_breakpoints(facts, HEAVISIDE)
+    cells = number + 1
+    copies = tl.load(facts + COPIES)
+    shift = tl.load(facts + SHIFT)
+    below = (tl.full((), 1, tl.int64) << shift) - 1
+    copy = tl.arange(0, MOST_COPIES)[:, None]
+    for start in range(tl.program_id(0) * BLOCK, number, tl.num_programs(0) * BLOCK):
+        p = start + tl.arange(0, BLOCK)
+        inside = p < number
+        at = copy * cells + p[None, :] + 1
+        value = tl.load(table + at, mask=(copy < copies) & inside[None, :], other=0)
+        tl.store(held + p, tl.sum(value >> shift, 0).to(tl.int32), mask=inside)
+        if not HEAVISIDE:
+            total = tl.sum(value & below, 0).to(tl.float64)
+            is_fine = tl.load(scales + p, mask=inside, other=0.0) < 0
+            fine = tl.load(finer + at, mask=(copy < copies) & is_fine[None, :], other=0)
+            tl.store(totals + p, total + tl.sum(fine, 0).to(tl.float64) / REST, mask=inside)
+            own = copies * cells + p + 1
+            value = tl.load(table + own, mask=inside, other=0)
+            fine = tl.load(finer + own, mask=is_fine, other=0).to(tl.float64)
+            tl.store(held + number + p, (value >> shift).to(tl.int32), mask=inside)
+            tl.store(totals + number + p, (value & below).to(tl.float64) + fine / REST, mask=inside)

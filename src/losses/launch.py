@@ -14,21 +14,22 @@ import torch
 from torch import Tensor
 
 from .cell_kernels import collect, lay_grid, rank
-from .count_kernel import count
+from .count_kernel import count, merge
 from .rank_kernels import solve, update
 from .step_functions import LARGEST_IN_DELTAS
 
 _FEW_BINS, _MANY_BINS = 2**10, 2**15  # of the grid over the breakpoints, for less than 2¹² logits and for more
-_ROOM = 2**16  # entries of the tables of the cells beyond those for as many positives as can be
-_PROGRAMS = 512  # that rank positives, whose number is not known
+_ROOM = 2**18  # entries of the tables of the cells beyond those for as many positives as can be
+_PROGRAMS = 512  # that rank positives or merge cells, whose number is not known
 # For each kernel how many logits, positives, bins or breakpoints one of its programs treats, and with how many warps.
 SHAPES = {
-    "collect": (4096, 8),
-    "rank": (8, 4),
+    "collect": (1024, 4),
+    "rank": (4, 4),
     "lay_grid": (128, 4),
-    "count": (1024, 8),
+    "count": (512, 4),
+    "merge": (16, 4),
     "solve": (2048, 16),
-    "update": (1024, 8),
+    "update": (512, 4),
 }
 # Compiled kernels by name, for each kind of call, which is all on which it depends how Triton compiles them.
 _compiled: dict[tuple[Any, ...], dict[str, Any]] = defaultdict(dict)
@@ -77,7 +78,7 @@ def forward(call: Call, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor
     compiled = _compiled[*_kind(logits, targets), is_heaviside, call.is_auc, call.is_interpolated]
     known = "solve" in compiled
     x, t, f, out = [tensor.data_ptr() if known else tensor for tensor in (logits, targets, facts, loss)]
-    keys, owners, integrals, table, finer = _arguments(block, plan.passing, known)
+    keys, owners, integrals, weights, held, totals, table, finer = _arguments(block, plan.passing, known)
     indices, first, updates, uppers, rests, scales, values, gains = _arguments(kept, plan.lasting, known)
     delta, limit = _bits(call.delta), _bits(_largest(call))
     programs, heaviside = _programs(n, "count"), {"HEAVISIDE": is_heaviside}
@@ -90,7 +91,9 @@ def forward(call: Call, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor
     sizes = plan.bins, plan.room, programs, SHAPES["count"][0], delta
     launch(lay_grid, _programs(plan.bins, "lay_grid"), (*cells, *sizes), heaviside)
     launch(count, programs, (x, t, f, uppers, rests, scales, first, table, finer, n, plan.bins), heaviside)
-    tables = f, owners, uppers, rests, scales, table, finer, integrals, updates, values, gains
+    merging = min(_programs(2 * plan.most, "merge"), _PROGRAMS)
+    launch(merge, merging, (f, scales, table, finer, held, totals), heaviside)
+    tables = f, owners, uppers, rests, scales, held, totals, integrals, weights, updates, values, gains
     constants = {**heaviside, "AUC": call.is_auc, "INTERPOLATED": call.is_interpolated}
     launch(solve, 1, (*tables, out, delta), constants)
     return loss, facts, kept
@@ -150,7 +153,8 @@ def _plan(n: int, is_heaviside: bool) -> Plan:
     bins = _FEW_BINS if n < 2**12 else _MANY_BINS
     room = 2 * (breakpoints + 1) + _ROOM
     # In the order in which they are taken in the passes.
-    passing = [(most, torch.int64), (breakpoints, torch.int32), (2 * breakpoints, torch.float64), (room, torch.int64)]
+    passing = [(most, torch.int64), (breakpoints, torch.int32), (2 * breakpoints, torch.float64), (most, torch.float64)]
+    passing += [(2 * breakpoints, torch.int32), (2 * breakpoints, torch.float64), (room, torch.int64)]
     passing += [(1 if is_heaviside else room, torch.int64)]
     lasting = [(most, torch.int32), (bins, torch.int32), (most, torch.float32), *[(breakpoints, torch.float32)] * 5]
     return Plan(most, bins, room, _in_a_block(passing), _in_a_block(lasting))
