@@ -20,6 +20,7 @@ from src.losses.gpu import kernels
 
 SIZES = (5_240_000, 1_310_400, 327_680, 20_960_000)  # multiples of 160
 POSITIVES = 1600
+SECONDS = 50.0  # after which no other shapes are tried
 LOSS = "ap_loss"
 KERNELS, GRAPH, TORCH = "kernels", "kernels in a CUDA graph", "torch code"
 FOCAL_GRAPH = "compiled focal in a CUDA graph"
@@ -36,6 +37,7 @@ class Report:
     tables: list[Table] = field(default_factory=list)
     values: dict[str, Any] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+    start: float = field(default_factory=time.perf_counter)
 
     @contextlib.contextmanager
     def check(self, name: str) -> Iterator[Callable[[str], None]]:
@@ -136,17 +138,19 @@ OTHER_SHAPES = {
 
 
 def try_shapes(report: Report) -> None:
-    """Time each kernel with other numbers of logits and warps of a program."""
+    """Time each kernel with other numbers of logits and warps of a program, as long as there is time."""
     rows = []
     problems = {stage: stage_problem(report, SIZES[0], stage) for stage in STAGES}
     for kernel, shapes in OTHER_SHAPES.items():
         usual = launch.SHAPES[kernel]
         for shape in (usual, *shapes):
+            if time.perf_counter() > report.start + SECONDS:
+                break
             with report.check(f"{kernel} with blocks of {shape[0]} and {shape[1]} warps") as remark:
                 launch.SHAPES[kernel] = shape
                 launch.forget()
                 times = [microseconds_of_kernels(problem).get(kernel, torch.nan) for problem in problems.values()]
-                rows.append([kernel, str(shape), *(f"{time:.1f}" for time in times)])
+                rows.append([kernel, str(shape), *(f"{microseconds:.1f}" for microseconds in times)])
                 remark(", ".join(rows[-1][2:]) + " µs")
         launch.SHAPES[kernel] = usual
         launch.forget()
@@ -171,7 +175,7 @@ def profile_kernels(report: Report) -> None:
         with report.check(f"profile, {size:,} {stage}"):
             problem = make_problem(ProblemSize(size, POSITIVES, stage), report.device)
             times = sorted(microseconds_of_kernels(problem).items(), key=lambda item: -item[1])
-            rows = [[name[:60], f"{time:.1f}"] for name, time in times]
+            rows = [[name[:60], f"{microseconds:.1f}"] for name, microseconds in times]
             report.tables.append(Table(f"Kernels at {size:,} logits, {stage}", ["kernel", "µs"], rows))
             for row in rows:
                 print(*row, flush=True)
