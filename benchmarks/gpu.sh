@@ -1,5 +1,5 @@
 #!/bin/sh
-# Check and measure everything that needs a GPU, in at most 8 minutes on one H100; a table comes last.
+# Check and measure everything that needs a GPU, in at most 10 minutes on one H100; a table comes last.
 #
 #   bash benchmarks/gpu.sh [--device cuda|cpu] [--quick] [--out FOLDER]
 #

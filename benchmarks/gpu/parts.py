@@ -11,7 +11,7 @@ class Part:
     Attributes:
         name: of the module, and of the result's file.
         purpose: for people.
-        seconds: time limit. Together they stay below 8 minutes.
+        seconds: time limit. Together they stay below 10 minutes.
         packages: that it needs beside torch and torchvision, by the names that pip installs and that Python imports.
     """
 
@@ -39,6 +39,7 @@ PARTS = [
     Part("training", "a short training in each precision", 90, RUN_PACKAGES),
     Part("two_processes", "losses of two processes against those of one", 75, {}),
     Part("costs", "time and memory of the losses", 140, {}),
+    Part("kernels", "the Triton kernels: right, without a wait, and how fast", 120, {"triton": "triton"}),
     Part("throughput", "images a second beside torchvision's RetinaNet", 90, {}),
 ]
 QUICK_SECONDS = 300.0  # of each part: --quick is for machines of any speed

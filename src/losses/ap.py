@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
+from . import gpu
 from .batch import make_batch
 from .compiling import evaluate, operator
 from .outcome import Outcome
@@ -57,6 +58,9 @@ def ap_loss(
 def _outcome(
     logits: Tensor, targets: Tensor, *, step: str, delta: float, interpolated: bool, process_group: ProcessGroup | None
 ) -> Outcome:
+    if gpu.suits(logits, step, delta, process_group):
+        return gpu.outcome("ap", logits, targets, step=step, delta=delta, interpolated=interpolated)
+
     def pair_weights(positives_above: Tensor, negatives_above: Tensor, _: int) -> tuple[Tensor, Tensor]:
         # One minus the precision at each positive, in ascending order of score (lines 9 and 10).
         miss = negatives_above / (1 + positives_above + negatives_above)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
+from . import gpu
 from .batch import make_batch
 from .compiling import evaluate, operator
 from .outcome import Outcome
@@ -29,6 +30,9 @@ def auc_loss(
 def _outcome(
     logits: Tensor, targets: Tensor, *, step: str, delta: float, process_group: ProcessGroup | None
 ) -> Outcome:
+    if gpu.suits(logits, step, delta, process_group):
+        return gpu.outcome("auc", logits, targets, step=step, delta=delta)
+
     def pair_weights(_: Tensor, negatives_above: Tensor, negatives: int) -> tuple[Tensor, Tensor]:
         weight = 1 / max(negatives, 1)
         return negatives_above * weight, torch.full_like(negatives_above, weight)

@@ -37,7 +37,7 @@ class _WithGradient(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, outcome: Outcome) -> Tensor:
         ctx.dtype, ctx.gradient = logits.dtype, outcome.gradient
         ctx.save_for_backward(*outcome.tensors)
-        return outcome.loss.clone()
+        return outcome.loss
 
     @staticmethod
     @once_differentiable

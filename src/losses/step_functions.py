@@ -7,7 +7,7 @@ STEPS = ("piecewise", "heaviside", "sigmoid")
 # Beyond these float64 overflows or loses digits.
 _DELTAS = (1e-100, 1e100)
 # With a larger score of a positive, in units of δ, s ± δ has too few digits in float64. At this one f is right to 10⁻⁵.
-_LARGEST_IN_DELTAS = 2.0**36
+LARGEST_IN_DELTAS = 2.0**36
 
 
 def step_function(x: Tensor, step: str = "piecewise", delta: float = 1.0) -> Tensor:
@@ -42,8 +42,8 @@ def check_step(step: str, delta: float) -> None:
 
 def check_digits(step: str, delta: float, largest: float) -> None:
     """Raise a ValueError if float64 has too few digits for the positive of this magnitude and δ."""
-    if step != "heaviside" and largest > _LARGEST_IN_DELTAS * delta:
+    if step != "heaviside" and largest > LARGEST_IN_DELTAS * delta:
         raise ValueError(
             f"delta={delta} is too small for a positive with a logit of magnitude {largest:g}: float64 has no digits "
-            f"for their sum. It must be at least {largest / _LARGEST_IN_DELTAS:.2g}; step='heaviside' has no delta"
+            f"for their sum. It must be at least {largest / LARGEST_IN_DELTAS:.2g}; step='heaviside' has no delta"
         )

@@ -108,8 +108,8 @@ def test_missing_packages_are_named_as_pip_names_them():
     assert missing_packages(RUN_PACKAGES) == []
 
 
-def test_time_limits_stay_below_eight_minutes():
-    assert sum(part.seconds for part in PARTS) <= 480
+def test_time_limits_stay_below_ten_minutes():
+    assert sum(part.seconds for part in PARTS) <= 600
 
 
 @pytest.mark.slow

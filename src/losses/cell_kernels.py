@@ -1,0 +1,273 @@
+"""AP-loss and AUC-loss on a GPU in seven Triton kernels, none of which waits for the host: up to what each cell holds.
+
+The numbers of positives and of breakpoints are read on the device. Whatever is added by atomic operations is an
+integer, and floats are added in a fixed order, so that the same scores give the same bits. Names and formulas are those
+of pair_sums.py and score_lookup.py; rank_kernels.py has the other kernels, and launch.py the host's side.
+
+Scores are float32. A breakpoint b = s_i - δ or s_i + δ is the sum of two float32: `upper`, the lowest that is not below
+b, and `rest` <= 0. So x >= b exactly if x >= upper, and (x - upper) - rest is x - b with a relative error of 2^-24.
+"""
+
+import triton
+import triton.language as tl
+
+# Places in the int32 facts, which begin as zeros.
+POSITIVES = tl.constexpr(0)
+NEGATIVES = tl.constexpr(1)
+REFUSED = tl.constexpr(2)  # not 0 where a positive or a target makes the loss NaN
+SPAN = tl.constexpr(3)  # the most breakpoints in one bin of the grid
+COPIES = tl.constexpr(4)  # of the negatives' table of cells
+BITS = tl.constexpr(5)  # of a place in a cell
+SHIFT = tl.constexpr(6)  # of the number of scores beside the sum of their places
+LOW = tl.constexpr(7)  # where the grid begins, as the bits of a float32
+DENSITY = tl.constexpr(8)  # bins of the grid in a unit of the score, likewise
+# Not 0 where a negative makes the loss NaN. A fact of its own, as `count` finds it while others of its programs read.
+INFINITE = tl.constexpr(9)
+
+MOST_COPIES = tl.constexpr(64)
+RANK_CHUNK = tl.constexpr(512)  # positives with which others are compared at once
+REST = tl.constexpr(65536.0)  # further steps of a place in a wide cell
+
+
+@triton.jit
+def _float64(bits):
+    """Return the float64 of these bits: a kernel's float argument would be rounded to float32."""
+    return bits.to(tl.float64, bitcast=True)
+
+
+@triton.jit
+def _number_of_breakpoints(facts, HEAVISIDE: tl.constexpr):
+    """Return M and P; both are 0 where the loss is NaN, so that nothing is done."""
+    positives = tl.load(facts + POSITIVES)
+    positives = tl.where(tl.load(facts + REFUSED) == 0, positives, 0)
+    return positives if HEAVISIDE else 2 * positives, positives
+
+
+@triton.jit
+def _read(logits, targets, at, inside):
+    """Return scores as float32, and which are positives and which negatives."""
+    score = tl.load(logits + at, mask=inside, other=0.0).to(tl.float32)
+    target = tl.load(targets + at, mask=inside, other=0)
+    return score, inside & (target == 1), inside & (target == 0)
+
+
+@triton.jit
+def _key(score, index):
+    """Return an int64 that is greater for a higher score, and of equal scores for the later index."""
+    bits = tl.where(score == 0, 0.0, score).to(tl.int32, bitcast=True)  # -0 equals 0
+    ascending = tl.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
+    return (ascending.to(tl.int64) << 32) | index.to(tl.int64)
+
+
+@triton.jit
+def _score(key):
+    """Return the score in a key, as float32."""
+    ascending = (key >> 32).to(tl.int32)
+    return tl.where(ascending < 0, ascending ^ 0x7FFFFFFF, ascending).to(tl.float32, bitcast=True)
+
+
+@triton.jit(do_not_specialize=["capacity", "limit_bits"])
+def collect(logits, targets, keys, facts, n, capacity, limit_bits, UNSIGNED: tl.constexpr, BLOCK: tl.constexpr):
+    """Append the positives' keys in any order, count positives and negatives, and refuse wrong targets and positives.
+
+    Only the positives' logits are read.
+    """
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = at < n
+    target = tl.load(targets + at, mask=inside, other=0)
+    positive = inside & (target == 1)
+    negative = inside & (target == 0)
+    refused = inside & (target != 0) & (target != 1)
+    if not UNSIGNED:
+        refused = refused & (target != -1)
+    both = tl.sum(positive.to(tl.int32) + (negative.to(tl.int32) << 16))  # two sums in one
+    number = both & 0xFFFF
+    tl.atomic_add(facts + NEGATIVES, both >> 16, mask=(both >> 16) > 0, sem="relaxed")
+    tl.atomic_max(facts + REFUSED, 1, mask=tl.max(refused.to(tl.int32)) > 0, sem="relaxed")
+    if number > 0:
+        score = tl.load(logits + at, mask=positive, other=0.0).to(tl.float32)
+        is_wrong = positive & ~(tl.abs(score).to(tl.float64) <= _float64(limit_bits))
+        start = tl.atomic_add(facts + POSITIVES, number, sem="relaxed")
+        wrong = tl.sum(is_wrong.to(tl.int32)) + tl.maximum(start + number - capacity, 0)
+        tl.atomic_max(facts + REFUSED, 1, mask=wrong > 0, sem="relaxed")
+        place = start + tl.cumsum(positive.to(tl.int32)) - 1
+        tl.store(keys + place, _key(score, at), mask=positive & (place < capacity))
+
+
+@triton.jit
+def _store_breakpoint(uppers, rests, at, breakpoint, mask):
+    """Write a float64 as the sum of two float32."""
+    nearest = breakpoint.to(tl.float32)
+    bits = nearest.to(tl.int32, bitcast=True)
+    bits = tl.where(nearest.to(tl.float64) < breakpoint, bits + tl.where(bits < 0, -1, 1), bits)
+    upper = bits.to(tl.float32, bitcast=True)
+    tl.store(uppers + at, upper, mask=mask)
+    tl.store(rests + at, (breakpoint - upper.to(tl.float64)).to(tl.float32), mask=mask)
+
+
+@triton.jit(do_not_specialize=["delta_bits"])
+def rank(
+    keys,
+    facts,
+    indices,
+    uppers,
+    rests,
+    owners,
+    delta_bits,
+    HEAVISIDE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Put positives and breakpoints in ascending order, by counting for each how many are below it.
+
+    Writes the positives' indices [P], the breakpoints [M], and the breakpoints' owners [M]: r for the lower breakpoint
+    of the positive of rank r, -1 - r for its upper one.
+    """
+    delta = _float64(delta_bits)
+    _, positives = _number_of_breakpoints(facts, HEAVISIDE)
+    for block in range(tl.program_id(0), tl.cdiv(positives, BLOCK), tl.num_programs(0)):
+        i = block * BLOCK + tl.arange(0, BLOCK)
+        inside = i < positives
+        key = tl.load(keys + i, mask=inside, other=0)
+        score = _score(key).to(tl.float64)
+        below = tl.zeros((BLOCK, RANK_CHUNK), tl.int32)
+        lower_below = tl.zeros((BLOCK, RANK_CHUNK), tl.int32)
+        upper_below = tl.zeros((BLOCK, RANK_CHUNK), tl.int32)
+        for start in range(0, positives, RANK_CHUNK):
+            k = start + tl.arange(0, RANK_CHUNK)
+            other = tl.load(keys + k, mask=k < positives, other=0x7FFFFFFFFFFFFFFF)
+            below += (other[None, :] < key[:, None]).to(tl.int32)
+            if not HEAVISIDE:
+                # Of a lower and an upper breakpoint that are equal the lower is first.
+                other_score = tl.where(k < positives, _score(other).to(tl.float64), float("inf"))
+                upper_below += ((other_score + delta)[None, :] < (score - delta)[:, None]).to(tl.int32)
+                lower_below += ((other_score - delta)[None, :] <= (score + delta)[:, None]).to(tl.int32)
+        order = tl.sum(below, 1)
+        tl.store(indices + order, (key & 0x7FFFFFFF).to(tl.int32), mask=inside)
+        if HEAVISIDE:
+            _store_breakpoint(uppers, rests, order, score, inside)
+            tl.store(owners + order, order, mask=inside)
+        else:
+            lower = order + tl.sum(upper_below, 1)
+            upper = order + tl.sum(lower_below, 1)
+            _store_breakpoint(uppers, rests, lower, score - delta, inside)
+            _store_breakpoint(uppers, rests, upper, score + delta, inside)
+            tl.store(owners + lower, order, mask=inside)
+            tl.store(owners + upper, -1 - order, mask=inside)
+
+
+@triton.jit
+def _bin(x, low, density, bins):
+    """Return the number of a score's bin, which is monotone in the score."""
+    place = (x - low) * density
+    return tl.where(place < bins - 1, place, bins - 1.0).to(tl.int32)
+
+
+@triton.jit
+def _first_in_bin(uppers, number, at, low, density, bins):
+    """Return how many breakpoints are in the bins below each of these bins."""
+    begin = tl.zeros_like(at)
+    end = begin + number
+    left = number
+    while left > 0:
+        middle = (begin + end) >> 1
+        active = begin < end
+        is_below = _bin(tl.load(uppers + middle, mask=active, other=0.0), low, density, bins) < at
+        begin = tl.where(active & is_below, middle + 1, begin)
+        end = tl.where(active & ~is_below, middle, end)
+        left = left >> 1
+    return begin
+
+
+@triton.jit
+def _copies_and_bits(cells, positives, room, programs, size):
+    """Return how many copies of the negatives' table fit, the bits of a place in a cell, and those of a sum of places.
+
+    In one cell of one copy may be all scores that its programs, of so many logits each, treat, or all positives. Their
+    number and the sum of their places share an int64.
+    """
+    copies = 1
+    while (copies < MOST_COPIES) & ((2 * copies + 1) * cells <= room) & (16 * copies < programs):
+        copies = copies * 2
+    most = tl.maximum(tl.cdiv(programs, copies) * size, positives)
+    needed = 1
+    while (1 << needed) <= most:
+        needed += 1
+    bits = tl.minimum(63 - 2 * needed, 24)
+    return copies, bits, bits + needed
+
+
+@triton.jit
+def _distance(uppers, rests, p, q, mask):
+    """Return how far breakpoint q is above breakpoint p, float64."""
+    distance = tl.load(uppers + q, mask=mask, other=0.0).to(tl.float64)
+    distance -= tl.load(uppers + p, mask=mask, other=0.0).to(tl.float64)
+    distance += tl.load(rests + q, mask=mask, other=0.0).to(tl.float64)
+    return distance - tl.load(rests + p, mask=mask, other=0.0).to(tl.float64)
+
+
+@triton.jit
+def _scale(uppers, rests, p, number, slope, bits):
+    """Return the steps of a place in a unit of the score, float32, in the cells above breakpoints; 0 in gaps.
+
+    It is negative where places have to be finer: in wide cells, and in the lowest ones, where f can be so small that a
+    step is not small beside it.
+    """
+    width = _distance(uppers, rests, p, p + 1, p + 1 < number)
+    above_all = _distance(uppers, rests, tl.zeros_like(p), p, p + 1 < number)
+    steps = (1 << bits).to(tl.float64)
+    scale = tl.minimum(steps / tl.where(width > 0, width, 1.0), 1e30).to(tl.float32)
+    # With 2^24 steps in a cell these are errors of f of 2^-29, and of 2^-23 relative to f at the lowest positive.
+    is_fine = (width * 268435456.0 > slope * steps) | (width * 4194304.0 > above_all * steps)
+    return tl.where((width > 0) & (width <= 1.001 * slope), tl.where(is_fine, -scale, scale), 0.0)
+
+
+@triton.jit(do_not_specialize=["bins", "room", "programs", "size", "delta_bits"])
+def lay_grid(
+    uppers,
+    rests,
+    scales,
+    facts,
+    first,
+    table,
+    finer,
+    bins,
+    room,
+    programs,
+    size,
+    delta_bits,
+    HEAVISIDE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Lay a uniform grid over the breakpoints, and prepare the tables of the cells.
+
+    Writes how many breakpoints are below each bin, int32 [bins], or -1 less that number if some are in it; the scale of
+    places in each cell; zeros into the tables; and facts.
+    """
+    number, positives = _number_of_breakpoints(facts, HEAVISIDE)
+    if number > 0:
+        low = tl.load(uppers)
+        width = tl.load(uppers + number - 1) - low
+        density = tl.minimum((bins - 1) / tl.where(width > 0, width, 1.0), 1e30)
+        copies, bits, shift = _copies_and_bits(number + 1, positives, room, programs, size)
+        if tl.program_id(0) == 0:
+            tl.store(facts + COPIES, copies)
+            tl.store(facts + BITS, bits)
+            tl.store(facts + SHIFT, shift)
+            tl.store(facts + LOW, low.to(tl.int32, bitcast=True))
+            tl.store(facts + DENSITY, density.to(tl.int32, bitcast=True))
+        at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+        # Both ends of each bin are searched for at the same time.
+        end = tl.arange(0, 2)[None, :]
+        ends = _first_in_bin(uppers, number, at[:, None] + end, low, density, bins)
+        begin = tl.sum(tl.where(end == 0, ends, 0), 1)
+        held = tl.sum(tl.where(end == 1, ends, 0), 1) - begin
+        tl.store(first + at, tl.where(held > 0, -1 - begin, begin), mask=at < bins)
+        tl.atomic_max(facts + SPAN, tl.max(tl.where(at < bins, held, 0)), sem="relaxed")
+        entries = (number + 1) * (copies + 1)
+        for start in range(tl.program_id(0) * BLOCK, entries, tl.num_programs(0) * BLOCK):
+            entry = start + tl.arange(0, BLOCK)
+            tl.store(table + entry, tl.zeros((BLOCK,), tl.int64), mask=entry < entries)
+            if not HEAVISIDE:
+                tl.store(finer + entry, tl.zeros((BLOCK,), tl.int64), mask=entry < entries)
+                scale = _scale(uppers, rests, entry, number, 2 * _float64(delta_bits), bits)
+                tl.store(scales + entry, scale, mask=entry < number)
