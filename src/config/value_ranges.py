@@ -1,7 +1,7 @@
 """What values a configuration's keys may have."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,10 @@ class Range:
 
     words: str
     contains: Callable[[Any], bool]
+
+
+def _are_scales(scales: Sequence[float]) -> bool:
+    return len(scales) == 3 and 0 < scales[0] < scales[1] < scales[2] <= 1
 
 
 POSITIVE = Range("greater than 0", lambda x: x > 0)
@@ -54,6 +58,7 @@ RANGES = {
     "schedule.learning_rate": POSITIVE_FINITE,
     "schedule.reference_batch_size": POSITIVE,
     "schedule.warmup_iterations": NOT_NEGATIVE,
+    "schedule.warmup_divisor": Range("at least 1 and finite", lambda x: 1 <= x < math.inf),
     "schedule.decay_at": DECAY_AT,
     "schedule.momentum": Range("at least 0 and less than 1", lambda x: 0 <= x < 1),
     "schedule.weight_decay": NOT_NEGATIVE_FINITE,
@@ -65,7 +70,9 @@ RANGES = {
     "model.channels": AT_LEAST_2,  # the group norm of one channel on a map of one pixel has a single value
     "model.anchor_scale": POSITIVE_FINITE,
     "model.score_threshold": FRACTION,
+    "model.scales": Range("three growing fractions of the image's side, greater than 0 and at most 1", _are_scales),
     "model.candidates_per_level": POSITIVE,
+    "model.candidates_per_class": POSITIVE,
     "model.nms_iou": FRACTION,
     "model.max_detections": POSITIVE,
     "wandb.project": WANDB_PROJECT,

@@ -1,7 +1,6 @@
 """The experiment that a configuration describes: data, detector, loss, training and test."""
 
 import functools
-import importlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -17,14 +16,16 @@ from torchvision.transforms import v2
 
 from src import losses
 from src.config.identity import identity, to_plain
-from src.config.registry import DETECTORS, LOSSES, loss_call, used_options
+from src.config.registry import LOSSES, loss_call, used_options
 from src.data.datasets import read_data
 from src.data.fingerprint import fingerprint_of_version_01
 from src.data.loading import InferenceBatch, Share, TrainingBatch, TrainingSet, inference_batches, training_batches
 from src.data.records import ImageRecord
 from src.data.run_data import DataChanged, check_same, describe_data, take_look
-from src.data.transforms import inference_transform, training_transform
-from src.detectors.postprocess import ImageOutputs, image_outputs, predict
+from src.data.transforms import Normalisation, inference_transform, training_transform
+from src.detectors.detector import Detector, build_detector
+from src.detectors.inference import image_outputs, predict
+from src.detectors.postprocess import ImageOutputs
 from src.detectors.sync_batch_norm import synchronise_batch_norms
 from src.evaluation.anchor_scores import anchor_scores
 from src.evaluation.coco_metrics import COCO_METRICS, evaluate_detections
@@ -52,14 +53,14 @@ def train_and_test(config: DictConfig, directory: Path, name: str, world: World,
     """
     start = time.time()
     look = take_look(to_plain(config.dataset), config.outputs) if world.is_main else {}
-    data = build_data(config, world)
-    look_at_data(config, data.train.records, data.test, data.classes, log=world.is_main)
+    detector = build_detector(config.model, config.dataset.train_size)
+    data = build_data(config, detector.normalisation, world)
+    look_at_data(config, detector, (data.train.records, data.test), classes=data.classes, log=world.is_main)
     data_facts = world.on_main(lambda wait: note_data(config, directory, data, look=look, guard=guard, wait=wait))
     torch.manual_seed(config.seed)
     device = choose_device(config.device)
-    detector = build_detector(config, len(data.classes), device, world)
     trainer = build_trainer(config, detector, data, device, world)
-    tester = Tester(detector, data, config, device, world, guard)
+    tester = Tester(detector, trainer.model, data, config=config, world=world, guard=guard)
 
     facts = {"run_id": directory.name, "identity": identity(config), "environment": environment(device)}
     facts["data"] = data_facts
@@ -119,16 +120,22 @@ class Data:
         return inference_batches(records, self.resize, self.batch_size, workers=self.workers, share=share)
 
 
-def build_data(config: DictConfig, world: World) -> Data:
+def build_data(config: DictConfig, normalisation: Normalisation, world: World) -> Data:
     """Read the data set of a configuration.
+
+    Args:
+        config: resolved.
+        normalisation: of the network's input.
+        world: the processes that share the images.
 
     Raises:
         DataError: something is wrong on disk; the message names the file.
     """
     dataset = config.dataset
     train_records, test_records, classes = _read(config)
-    train_set = TrainingSet(train_records, training_transform(dataset.train_size, dataset.augmentation))
-    resize = inference_transform(dataset.train_size, dataset.test_shorter_side, dataset.test_longer_side)
+    augment = training_transform(dataset.train_size, dataset.augmentation, normalisation)
+    test_size = dataset.train_size, dataset.test_shorter_side, dataset.test_longer_side
+    resize, train_set = inference_transform(*test_size, normalisation), TrainingSet(train_records, augment)
     return Data(train_set, test_records, classes, resize, config.batch_size, config.seed, config.workers, world)
 
 
@@ -181,15 +188,14 @@ def note_data(
     return {key: value for key, value in now.items() if key != "details"}
 
 
-def build_detector(config: DictConfig, classes: int, device: torch.device, world: World) -> nn.Module:
-    """Build a detector with random or pretrained weights, on a device."""
-    module, _, name = DETECTORS[config.model.name].builder.rpartition(".")
-    outputs = classes + int(LOSSES[config.loss.name].background_output)
-    build = getattr(importlib.import_module(module), name)
-    detector = build(outputs, config.model.backbone, config.model.weights, config.model.channels)
+def build_network(
+    config: DictConfig, detector: Detector, classes: int, device: torch.device, world: World
+) -> nn.Module:
+    """Build a detector's network with random or pretrained weights, on a device."""
+    network = detector.build_network(classes + int(LOSSES[config.loss.name].background_output))
     if world.size > 1:
-        detector = synchronise_batch_norms(detector, device)
-    return detector.to(device, memory_format=torch.channels_last)
+        network = synchronise_batch_norms(network, device)
+    return network.to(device).to(memory_format=torch.channels_last)
 
 
 def build_loss(config: DictConfig, world: World) -> Callable[[Tensor, Tensor], Tensor]:
@@ -207,30 +213,39 @@ def build_loss(config: DictConfig, world: World) -> Callable[[Tensor, Tensor], T
     return mean_over_processes
 
 
-def build_trainer(config: DictConfig, detector: nn.Module, data: Data, device: torch.device, world: World) -> Trainer:
-    """Build what trains a detector: loss, optimizer, and the options of a step."""
+def build_trainer(config: DictConfig, detector: Detector, data: Data, device: torch.device, world: World) -> Trainer:
+    """Build what trains a detector: network, loss, optimizer, and the options of a step."""
     schedule = config.schedule
+    network = build_network(config, detector, len(data.classes), device, world)
     steps = schedule.epochs * len(data.training_batches(epoch=0))
-    optimizer, scheduler = build_optimizer(detector, schedule, config.batch_size, steps)
+    optimizer, scheduler = build_optimizer(network, schedule, config.batch_size, steps)
     options = TrainerOptions(
         classes=len(data.classes),
-        anchor_scale=config.model.anchor_scale,
         box_loss_weight=schedule.box_loss_weight,
         precision=config.precision,
         clip_gradient=schedule.clip_gradient,
         log_ap_loss=LOSSES[config.loss.name].logs_ap_loss,
     )
-    return Trainer(detector, build_loss(config, world), optimizer, scheduler, device, options, world)
+    return Trainer(
+        detector,
+        network,
+        build_loss(config, world),
+        optimizer=optimizer,
+        scheduler=scheduler,
+        device=device,
+        options=options,
+        world=world,
+    )
 
 
 @dataclass(frozen=True)
 class Tester:
     """Tests a detector as it is, with all processes."""
 
-    detector: nn.Module
+    detector: Detector
+    network: nn.Module
     data: Data
     config: DictConfig
-    device: torch.device
     world: World
     guard: RunGuard
 
@@ -239,12 +254,8 @@ class Tester:
         softmax = LOSSES[self.config.loss.name].background_output
         activation = losses.softmax_scores if softmax else torch.sigmoid
         batches = self._until_stopped(self.data.inference_batches(records, shared))
-        return image_outputs(self.detector, batches, self.device, self.config.model.anchor_scale, activation)
-
-    def _detection_options(self) -> dict[str, Any]:
-        """Return the keyword arguments of `detect` that the model's configuration has."""
-        keys = ("score_threshold", "candidates_per_level", "nms_iou", "max_detections")
-        return {key: self.config.model[key] for key in keys}
+        device = next(self.network.parameters()).device
+        return image_outputs(self.network, self.detector, batches, device, activation)
 
     def _until_stopped(self, batches: Iterable[InferenceBatch]) -> Iterator[InferenceBatch]:
         for batch in batches:
@@ -253,15 +264,15 @@ class Tester:
 
     def evaluate(self) -> dict[str, float]:
         """Return the metrics on the test images, on all processes."""
-        records, options = self.data.test, self._detection_options()
-        parts = self.world.gather_to_main(predict(self.outputs(records, shared=True), records, **options))
+        records = self.data.test
+        outputs = self.outputs(records, shared=True)
+        parts = self.world.gather_to_main(predict(outputs, records, self.detector.detect))
         detections = {index: one for part in parts for index, one in part.items()}
         metrics = None
         if self.world.is_main:
             in_order = [detections[index] for index in range(len(records))]
-            metrics = evaluate_detections(
-                records, in_order, self.data.classes, max_detections=options["max_detections"]
-            )
+            most = self.config.model.max_detections
+            metrics = evaluate_detections(records, in_order, self.data.classes, max_detections=most)
         return self.world.broadcast(metrics)
 
     def count_anchor_scores(self) -> Tensor | None:
@@ -272,7 +283,7 @@ class Tester:
 
     def draw(self, file: Path, records: list[ImageRecord]) -> None:
         """Draw the detections on these images, on this process alone."""
-        detections = predict(self.outputs(records, shared=False), records, **self._detection_options())
+        detections = predict(self.outputs(records, shared=False), records, self.detector.detect)
         in_order = [detections[index] for index in range(len(records))]
         write_png(file, lambda: draw_detections(records, in_order, self.data.classes))
 
