@@ -11,7 +11,7 @@ from src.data.records import make_record
 from src.detectors.anchors import make_anchors
 from src.detectors.detector import Detector
 from src.detectors.inference import image_outputs, predict
-from src.detectors.postprocess import ImageOutputs, detect
+from src.detectors.postprocess import ImageOutputs, detect, detect_by_class
 from src.detectors.retinanet import anchor_grids
 
 RETINANET = Detector(lambda outputs: ScoresOfTheImage(), anchor_grids, detect)
@@ -43,6 +43,22 @@ def test_candidates_are_limited_on_each_level():
     scores, offsets = torch.full((100, 1), 0.5), torch.zeros(100, 4)
     outputs = ImageOutputs(0, (2000, 2000), scores=scores, offsets=offsets, anchors=anchors)
     assert len(detect(outputs, candidates_per_level=7, nms_iou=1.0).scores) == 14
+
+
+def test_ssd_detects_class_by_class_with_its_own_caps():
+    anchors = [torch.tensor([[0, 0, 10, 10], [1, 0, 11, 10], [30, 30, 50, 50.0]]), torch.tensor([[60, 60, 90, 90.0]])]
+    scores = {(0, 0): 0.9, (1, 0): 0.8, (1, 1): 0.7, (2, 0): 0.02, (3, 1): 0.005}
+    outputs = outputs_of(anchors, scores, (80, 80))
+    detections = detect_by_class(outputs)
+    # The second box of class 0 is suppressed, that of class 1 is not. No level keeps scores below .01.
+    assert detections.scores.tolist() == pytest.approx([0.9, 0.7, 0.02])
+    assert detections.labels.tolist() == [0, 1, 0] and detections.boxes[1].tolist() == [1, 0, 11, 10]
+    # Of each class two anchors enter: of class 0 the two that suppress each other.
+    assert detect_by_class(outputs, candidates_per_class=2).scores.tolist() == pytest.approx([0.9, 0.7])
+    assert len(detect_by_class(outputs, nms_iou=1.0).scores) == 4
+    assert len(detect_by_class(outputs, max_detections=1).scores) == 1
+    low = detect_by_class(outputs, score_threshold=0.001)
+    assert low.boxes[-1].tolist() == [60, 60, 80, 80] and low.scores[-1].item() == pytest.approx(0.005)
 
 
 class ScoresOfTheImage(nn.Module):
