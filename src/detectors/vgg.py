@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torchvision.models import VGG16_Weights
 
@@ -137,11 +136,8 @@ def _features(state: Mapping[str, Any]) -> list[dict[str, Tensor]]:
     return [{part: state[f"features.{number}.{part}"] for part in ("weight", "bias")} for number in numbers]
 
 
-@torch.no_grad()
 def _load_classifier(network: VGG16, state: Mapping[str, Any]) -> None:
     """Thin out the fully connected layers: every fourth output, and every third of 7 × 7 positions (Liu et al.)."""
-    fc6 = state["classifier.0.weight"].reshape(4096, 512, 7, 7)
-    network.conv6[0].weight.copy_(fc6[::4, :, ::3, ::3])
-    network.conv6[0].bias.copy_(state["classifier.0.bias"][::4])
-    network.conv7[0].weight.copy_(state["classifier.3.weight"][::4, ::4, None, None])
-    network.conv7[0].bias.copy_(state["classifier.3.bias"][::4])
+    fc6, fc7 = state["classifier.0.weight"].reshape(4096, 512, 7, 7), state["classifier.3.weight"]
+    network.conv6[0].load_state_dict({"weight": fc6[::4, :, ::3, ::3], "bias": state["classifier.0.bias"][::4]})
+    network.conv7[0].load_state_dict({"weight": fc7[::4, ::4, None, None], "bias": state["classifier.3.bias"][::4]})
