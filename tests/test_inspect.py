@@ -14,7 +14,7 @@ from src.config.validate import resolve
 from src.data.records import DataError
 from src.data.transforms import IMAGENET
 from src.detectors.detector import build_detector
-from src.training.experiment import build_data
+from src.training.data import build_data
 from src.training.inspection_report import training_samples
 from src.utils.distributed import World
 from tests.data.voc_folder import add_image, add_list, object_xml

@@ -57,6 +57,12 @@ class Dataset:
 
 
 @dataclass
+class Test:
+    scales: list[int] | None = MISSING
+    mirror: bool = MISSING
+
+
+@dataclass
 class Schedule:
     epochs: int = MISSING
     learning_rate: float = MISSING
@@ -94,6 +100,7 @@ class Config:
     model: Model = field(default_factory=Model)
     dataset: Dataset = field(default_factory=Dataset)
     schedule: Schedule = field(default_factory=Schedule)
+    test: Test = with_identity_default({"scales": None, "mirror": False}, default_factory=Test)
     outputs: str = not_identity()
     device: str = not_identity()
     workers: int = not_identity()

@@ -30,6 +30,12 @@ AT_LEAST_2 = Range("at least 2", lambda x: x >= 2)
 # A square of more would need gigabytes for a single image.
 TRAIN_SIZE = Range("a multiple of 32, from 32 to 8192", lambda x: 32 <= x <= 8192 and x % 32 == 0)
 LONGEST_SIDE = Range("from 1 to 32768", lambda x: 1 <= x <= 32768)
+SCALES_OF_TESTS = Range(
+    "null or a list of different sides in pixels, from 1 to 8192",
+    lambda scales: (
+        scales is None or (scales and len(set(scales)) == len(scales) and all(1 <= x <= 8192 for x in scales))
+    ),
+)
 SEED = Range("from 0 to 2^63 − 1", lambda x: 0 <= x < 2**63)
 DECAY_AT = Range("fractions of the training, between 0 and 1", lambda xs: all(0 < x <= 1 for x in xs))
 CLASSES = Range(
@@ -67,6 +73,7 @@ RANGES = {
     "dataset.train_size": TRAIN_SIZE,
     "dataset.test_longer_side": LONGEST_SIDE,
     "dataset.classes": CLASSES,
+    "test.scales": SCALES_OF_TESTS,
     "model.channels": AT_LEAST_2,  # the group norm of one channel on a map of one pixel has a single value
     "model.anchor_scale": POSITIVE_FINITE,
     "model.score_threshold": FRACTION,

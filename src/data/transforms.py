@@ -1,5 +1,6 @@
 """Augmentation in the manner of SSD for training, and resizing for tests, from torchvision's transforms."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,46 @@ def inference_transform(
     """
     resize = v2.Resize((size, size), antialias=True) if shorter_side is None else _Resize(shorter_side, longer_side)
     return v2.Compose([resize, *_normalise(normalisation)])
+
+
+@dataclass(frozen=True)
+class View:
+    """A way in which the network sees a test image."""
+
+    transform: v2.Transform
+    mirrored: bool = False
+
+
+def inference_views(
+    test_size: tuple[int, int | None, int],
+    normalisation: Normalisation = IMAGENET,
+    *,
+    scales: Sequence[int] | None = None,
+    mirror: bool = False,
+) -> list[View]:
+    """Return the views of test images: one for each scale, followed by its mirror image if they are wanted.
+
+    Args:
+        test_size: the first three arguments of :func:`inference_transform`, for a single scale.
+        normalisation: of the network's input.
+        scales: shorter sides of the views, or sides of the squares to which images are warped, in pixels; the limit of
+            the longer side is in proportion. None: that of `test_size` alone.
+        mirror: whether each view is followed by its mirror image.
+    """
+    size, shorter_side, longer_side = test_size
+    if scales is None:
+        sizes = [test_size]
+    elif shorter_side is None:
+        sizes = [(scale, None, longer_side) for scale in scales]
+    else:
+        sizes = [(size, scale, round(longer_side * scale / shorter_side)) for scale in scales]
+    views = []
+    for one in sizes:
+        transform = inference_transform(*one, normalisation)
+        views.append(View(transform))
+        if mirror:
+            views.append(View(v2.Compose([transform, v2.RandomHorizontalFlip(1.0)]), mirrored=True))
+    return views
 
 
 class _IoUCrop(v2.RandomIoUCrop):

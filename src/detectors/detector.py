@@ -22,6 +22,12 @@ class AssignTargets(Protocol):
     def __call__(self, anchors: Tensor, boxes: list[Tensor], labels: list[Tensor], *, classes: int) -> Targets: ...
 
 
+class Detect(Protocol):
+    """The rule from outputs to detections, and how many it keeps; see :func:`src.detectors.postprocess.detect`."""
+
+    def __call__(self, outputs: ImageOutputs, *, max_detections: int = ...) -> Detections: ...
+
+
 @dataclass(frozen=True)
 class Detector:
     """A network, its anchors, and the rules from objects to targets and from outputs to detections.
@@ -39,7 +45,7 @@ class Detector:
 
     build_network: Callable[[int], nn.Module]
     grids: Callable[[int, int], list[AnchorGrid]]
-    detect: Callable[[ImageOutputs], Detections]
+    detect: Detect
     assign_targets: AssignTargets = assign_targets
     normalisation: Normalisation = IMAGENET
     size_option: str = ""

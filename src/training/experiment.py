@@ -3,38 +3,30 @@
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
-from torchvision.transforms import v2
 
 from src import losses
 from src.config.identity import identity, to_plain
 from src.config.registry import LOSSES, loss_call, used_options
-from src.data.datasets import read_data
 from src.data.fingerprint import fingerprint_of_version_01
-from src.data.loading import InferenceBatch, Share, TrainingBatch, TrainingSet, inference_batches, training_batches
-from src.data.records import ImageRecord
 from src.data.run_data import DataChanged, check_same, describe_data, take_look
-from src.data.transforms import Normalisation, inference_transform, training_transform
 from src.detectors.detector import Detector, build_detector
-from src.detectors.inference import image_outputs, predict
-from src.detectors.postprocess import ImageOutputs
 from src.detectors.sync_batch_norm import synchronise_batch_norms
-from src.evaluation.anchor_scores import anchor_scores
-from src.evaluation.coco_metrics import COCO_METRICS, evaluate_detections
-from src.evaluation.drawing import draw_detections, evenly_spaced, write_png
+from src.evaluation.coco_metrics import COCO_METRICS
+from src.evaluation.drawing import evenly_spaced
 from src.runs.attempt import RunGuard
 from src.runs.earlier_data import set_aside
 from src.runs.tracking import Tracker, environment
+from src.training.data import Data, build_data
 from src.training.data_check import look_at_data
 from src.training.optimizer import build_optimizer
+from src.training.tester import Tester
 from src.training.trainer import RunContext, Trainer, TrainerOptions, train
 from src.utils.device import choose_device
 from src.utils.distributed import World
@@ -87,56 +79,6 @@ def train_and_test(config: DictConfig, directory: Path, name: str, world: World,
         headline = ", ".join(f"{key} {metrics[key]:.1f}" for key in COCO_METRICS[:3])
         test = f"{config.dataset.test} of {config.dataset.name}"
         logger.info("%s on %s (%s). Pictures, log, weights: %s", headline, test, name, directory)
-
-
-@dataclass(frozen=True)
-class Data:
-    """The images to train on and to test on, in batches; of several processes each loads its part."""
-
-    train: TrainingSet
-    test: list[ImageRecord]
-    classes: list[str]
-    resize: v2.Transform  # of test images
-    batch_size: int  # of all processes together
-    seed: int  # of the order of images and their augmentation
-    workers: int
-    world: World
-
-    def training_batches(self, epoch: int, skip: int = 0) -> DataLoader[TrainingBatch]:
-        """Return this process's part of the batches of an epoch, but for the first `skip`."""
-        return training_batches(
-            self.train,
-            self.batch_size,
-            seed=self.seed,
-            epoch=epoch,
-            workers=self.workers,
-            skip=skip,
-            share=Share(self.world.rank, self.world.size),
-        )
-
-    def inference_batches(self, records: list[ImageRecord], shared: bool) -> DataLoader[InferenceBatch]:
-        """Return the images of these records; with `shared` only this process's part of them."""
-        share = Share(self.world.rank, self.world.size) if shared else Share()
-        return inference_batches(records, self.resize, self.batch_size, workers=self.workers, share=share)
-
-
-def build_data(config: DictConfig, normalisation: Normalisation, world: World) -> Data:
-    """Read the data set of a configuration.
-
-    Args:
-        config: resolved.
-        normalisation: of the network's input.
-        world: the processes that share the images.
-
-    Raises:
-        DataError: something is wrong on disk; the message names the file.
-    """
-    dataset = config.dataset
-    train_records, test_records, classes = _read(config)
-    augment = training_transform(dataset.train_size, dataset.augmentation, normalisation)
-    test_size = dataset.train_size, dataset.test_shorter_side, dataset.test_longer_side
-    resize, train_set = inference_transform(*test_size, normalisation), TrainingSet(train_records, augment)
-    return Data(train_set, test_records, classes, resize, config.batch_size, config.seed, config.workers, world)
 
 
 def note_data(
@@ -236,58 +178,3 @@ def build_trainer(config: DictConfig, detector: Detector, data: Data, device: to
         options=options,
         world=world,
     )
-
-
-@dataclass(frozen=True)
-class Tester:
-    """Tests a detector as it is, with all processes."""
-
-    detector: Detector
-    network: nn.Module
-    data: Data
-    config: DictConfig
-    world: World
-    guard: RunGuard
-
-    def outputs(self, records: list[ImageRecord], shared: bool) -> Iterator[ImageOutputs]:
-        """Yield the detector's outputs on images; raise Interrupted when a signal asks to stop."""
-        softmax = LOSSES[self.config.loss.name].background_output
-        activation = losses.softmax_scores if softmax else torch.sigmoid
-        batches = self._until_stopped(self.data.inference_batches(records, shared))
-        device = next(self.network.parameters()).device
-        return image_outputs(self.network, self.detector, batches, device, activation)
-
-    def _until_stopped(self, batches: Iterable[InferenceBatch]) -> Iterator[InferenceBatch]:
-        for batch in batches:
-            self.guard.check_stop()
-            yield batch
-
-    def evaluate(self) -> dict[str, float]:
-        """Return the metrics on the test images, on all processes."""
-        records = self.data.test
-        outputs = self.outputs(records, shared=True)
-        parts = self.world.gather_to_main(predict(outputs, records, self.detector.detect))
-        detections = {index: one for part in parts for index, one in part.items()}
-        metrics = None
-        if self.world.is_main:
-            in_order = [detections[index] for index in range(len(records))]
-            most = self.config.model.max_detections
-            metrics = evaluate_detections(records, in_order, self.data.classes, max_detections=most)
-        return self.world.broadcast(metrics)
-
-    def count_anchor_scores(self) -> Tensor | None:
-        """Count the anchors of the test images by IoU and score, on the main process; None on the others."""
-        counts = anchor_scores(self.outputs(self.data.test, shared=True), self.data.test)
-        parts = self.world.gather_to_main(counts)
-        return sum(parts) if self.world.is_main else None
-
-    def draw(self, file: Path, records: list[ImageRecord]) -> None:
-        """Draw the detections on these images, on this process alone."""
-        detections = predict(self.outputs(records, shared=False), records, self.detector.detect)
-        in_order = [detections[index] for index in range(len(records))]
-        write_png(file, lambda: draw_detections(records, in_order, self.data.classes))
-
-
-def _read(config: DictConfig) -> tuple[list[ImageRecord], list[ImageRecord], list[str]]:
-    dataset = config.dataset
-    return read_data(dataset.format, dataset.root, train=dataset.train, test=dataset.test, classes=dataset.classes)

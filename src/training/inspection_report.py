@@ -23,8 +23,8 @@ from src.evaluation.inspection import (
     warnings,
 )
 from src.evaluation.oddities import Look, Oddity, in_both_splits, look_at_images, odd_boxes, odd_images, without_anchors
+from src.training.data import Data, build_data
 from src.training.data_check import check_batch, view_splits
-from src.training.experiment import Data, build_data
 from src.utils.distributed import World
 from src.utils.files import write_atomically
 from src.utils.text import counted, one_line

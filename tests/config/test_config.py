@@ -117,6 +117,8 @@ def test_identity_is_that_of_the_science():
         "method=structured_hinge",
         "model=ssd",
         "schedule.warmup_divisor=10",
+        "test.scales=[64,96]",
+        "test.mirror=true",
     ]
     assert len({run_id(make_config(override)) for override in other} | {base}) == len(other) + 1
 

@@ -37,6 +37,7 @@ WRONG = {
     "dataset.train_size": [0, -32, 16, 100, 1000000000],
     "dataset.test_longer_side": [0, -1, 1000000000],
     "dataset.classes": [[], ["a", "b", "a"], ["a", ""], ["  "]],
+    "test.scales": [[], [0], [400, 400], [9000]],
     "model.channels": [0, -8, 1],
     "model.anchor_scale": [0, -4, *NOT_FINITE],
     "model.score_threshold": [-0.1, 1.1, math.nan],
