@@ -49,9 +49,7 @@ class DetectorEntry:
     builder: str  # module and function: function(options, image_size) -> src.detectors.detector.Detector
     # Of its file in conf/, beside those of every detector: the type of each by name, or a tuple of the allowed names.
     own_options: Mapping[str, Any] = field(default_factory=dict)
-    identity_defaults: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # at which an option leaves older ids as they are
+    identity_defaults: Mapping[str, Any] = field(default_factory=dict)  # of options that came later: older ids stay
     # Of the last map with a batch norm that is trained when `model.weights` is null; 0 without any.
     batch_norm_stride: int = 0
 

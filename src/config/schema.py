@@ -132,11 +132,11 @@ def model_schema(name: str) -> type:
     if name not in DETECTORS:
         return Model
     entry = DETECTORS[name]
-    options = []
+    options: list[tuple[str, Any, Any]] = []
     for option, kind in entry.own_options.items():
         kind = Enum(option, list(kind)) if isinstance(kind, tuple) else kind
-        metadata = (
-            {"default_for_identity": entry.identity_defaults[option]} if option in entry.identity_defaults else {}
-        )
-        options.append((option, kind, field(default=MISSING, metadata=metadata)))
+        if option in entry.identity_defaults:
+            options.append((option, kind, with_identity_default(entry.identity_defaults[option], default=MISSING)))
+        else:
+            options.append((option, kind, field(default=MISSING)))
     return make_dataclass(f"{name}_model", options, bases=(Model,))

@@ -6,12 +6,18 @@ from omegaconf import DictConfig
 
 from src.config.validate import check_batch_norm
 from src.data.records import ImageRecord
-from src.detectors.detector import Detector
+from src.detectors.detector import build_detector
 from src.evaluation.inspection import DetectorView, SplitView, summary, view_split, warnings
 from src.utils.errors import UserError
 from src.utils.text import counted
 
 logger = logging.getLogger(__name__)
+
+
+def detector_view(config: DictConfig, classes: list[str]) -> DetectorView:
+    """Return what the detector of a configuration makes of boxes."""
+    size = config.dataset.train_size
+    return DetectorView(classes, size, build_detector(config.model, size), config.model.max_detections)
 
 
 def view_splits(
@@ -22,30 +28,25 @@ def view_splits(
 
 
 def look_at_data(
-    config: DictConfig,
-    detector: Detector,
-    splits: tuple[list[ImageRecord], list[ImageRecord]],
-    *,
-    classes: list[str],
-    log: bool,
+    config: DictConfig, train: list[ImageRecord], test: list[ImageRecord], classes: list[str], *, log: bool
 ) -> None:
     """Check that a run can train and test on its data; log these in three lines, and warnings.
 
     Args:
         config: resolved.
-        detector: of the configuration.
-        splits: the images to train on, and those to test on.
+        train: the images to train on.
+        test: the images to test on.
         classes: the names of the classes.
         log: whether to log anything, as one of several processes does.
 
     Raises:
         UserError: there is nothing to find in the test images, or a batch is too small.
     """
-    view = DetectorView(classes, config.dataset.train_size, detector, config.model.max_detections)
-    views = view_splits(config, *splits, view)
-    lines = warnings(*views, view) + check_batch(config, len(splits[0]))
+    view = detector_view(config, classes)
+    splits = view_splits(config, train, test, view)
+    lines = warnings(*splits, view) + check_batch(config, len(train))
     if log:
-        for line in summary(*views, view):
+        for line in summary(*splits, view):
             logger.info("%s", line)
         for line in lines:
             logger.warning("warning: %s", line)

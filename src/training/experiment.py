@@ -47,7 +47,7 @@ def train_and_test(config: DictConfig, directory: Path, name: str, world: World,
     look = take_look(to_plain(config.dataset), config.outputs) if world.is_main else {}
     detector = build_detector(config.model, config.dataset.train_size)
     data = build_data(config, detector.normalisation, world)
-    look_at_data(config, detector, (data.train.records, data.test), classes=data.classes, log=world.is_main)
+    look_at_data(config, data.train.records, data.test, data.classes, log=world.is_main)
     data_facts = world.on_main(lambda wait: note_data(config, directory, data, look=look, guard=guard, wait=wait))
     torch.manual_seed(config.seed)
     device = choose_device(config.device)

@@ -24,7 +24,7 @@ from src.evaluation.inspection import (
 )
 from src.evaluation.oddities import Look, Oddity, in_both_splits, look_at_images, odd_boxes, odd_images, without_anchors
 from src.training.data import Data, build_data
-from src.training.data_check import check_batch, view_splits
+from src.training.data_check import check_batch, detector_view, view_splits
 from src.utils.distributed import World
 from src.utils.files import write_atomically
 from src.utils.text import counted, one_line
@@ -45,7 +45,7 @@ def inspect_data(config: DictConfig, folder: Path) -> None:
     """
     detector = build_detector(config.model, config.dataset.train_size)
     data = build_data(config, detector.normalisation, World())
-    view = DetectorView(data.classes, config.dataset.train_size, detector, config.model.max_detections)
+    view = detector_view(config, data.classes)
     train, test = view_splits(config, data.train.records, data.test, view)
     looks = [look_at_images(split.records, f"reading {split.name}") for split in (train, test)]
     odd = {
