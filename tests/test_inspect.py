@@ -12,8 +12,9 @@ from torchvision.transforms import v2
 import src.inspect
 from src.config.validate import resolve
 from src.data.records import DataError
-from src.data.transforms import MEAN, STD
-from src.training.experiment import build_data
+from src.data.transforms import IMAGENET
+from src.detectors.detector import build_detector
+from src.training.data import build_data
 from src.training.inspection_report import training_samples
 from src.utils.distributed import World
 from tests.data.voc_folder import add_image, add_list, object_xml
@@ -40,14 +41,15 @@ def test_a_good_folder_is_described_and_drawn(tiny_data, tmp_path, capsys):
 
 def test_samples_are_those_that_the_run_trains_on(tiny_data, tmp_path):
     config = config_of(tiny_data, tmp_path, "batch_size=4", "dataset.augmentation=ssd", "seed=3")
-    data = build_data(config, World())
-    samples = list(training_samples(config, data))
+    detector = build_detector(config.model, config.dataset.train_size)
+    data = build_data(config, detector.normalisation, World())
+    samples = list(training_samples(detector, data, config.dataset.train_size))
     batches = list(data.training_batches(epoch=0))
     assert [len(batch.boxes) for batch in batches] == [4, 4, 4] and len(samples) == 12
     images = torch.cat([batch.images for batch in batches])
     for sample, image, boxes in zip(samples, images, [b for batch in batches for b in batch.boxes], strict=True):
         assert torch.equal(sample.boxes, boxes) and len(sample.anchors) >= (len(boxes) > 0)
-        normalised = v2.functional.normalize(sample.image / 255, MEAN, STD)
+        normalised = v2.functional.normalize(sample.image / 255, IMAGENET.mean, IMAGENET.std)
         torch.testing.assert_close(normalised, image.clamp(normalised.min(), normalised.max()), rtol=0, atol=0.02)
 
 

@@ -21,7 +21,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 from benchmarks.gpu.part import PartOptions, PartResult, run_part
 from src.costs.table import Table
 from src.detectors.anchors import make_anchors
-from src.detectors.retinanet import RetinaNet
+from src.detectors.retinanet import RetinaNet, anchor_grids
 from src.detectors.targets import assign_targets, box_loss
 from src.losses import ap_loss
 from src.utils.timing import Stopwatch
@@ -129,7 +129,7 @@ def build_ours(size: Size, mode: Mode, batch: Batch) -> Step:
 
     def step() -> None:
         images = batch.images.sub(0.45).div(0.225).contiguous(memory_format=torch.channels_last)
-        anchors = torch.cat(make_anchors(size.side, size.side, device=device))
+        anchors = torch.cat(make_anchors(anchor_grids(size.side, size.side), device))
         targets = assign_targets(anchors, batch.boxes, batch.labels, classes=CLASSES)
         with _autocast(mode, device):
             logits, offsets = model(images)

@@ -10,7 +10,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from src.config.registry import LOSS_OPTIONS, LOSSES, METHODS, used_options
-from src.config.schema import Config
+from src.config.schema import Config, model_schema
 
 
 def run_id(config: Mapping[str, Any]) -> str:
@@ -42,8 +42,10 @@ def _identity_fields(plain: Mapping[str, Any], schema: type) -> dict[str, Any]:
         value = plain[f.name]
         is_default = "default_for_identity" in f.metadata and value == f.metadata["default_for_identity"]
         if f.metadata.get("identity", True) and not is_default:
-            has_schema = isinstance(value, dict) and f.name not in ("loss", "method")
-            kept[f.name] = _identity_fields(value, cast(type, f.default_factory)) if has_schema else value
+            if isinstance(value, dict) and f.name not in ("loss", "method"):
+                of_group = model_schema(value["name"]) if f.name == "model" else cast(type, f.default_factory)
+                value = _identity_fields(value, of_group)
+            kept[f.name] = value
     return kept
 
 
@@ -59,7 +61,7 @@ def keys_not_in_identity(schema: type = Config, prefix: str = "") -> set[str]:
 
 
 def run_name(config: DictConfig) -> str:
-    """Return a run's name for people: recipe, loss, the options that are not at their defaults, batch size and seed.
+    """Return a run's name for people: recipe, detector unless it is RetinaNet, loss, changed options, batch size, seed.
 
     Args:
         config: a resolved configuration.
@@ -67,7 +69,8 @@ def run_name(config: DictConfig) -> str:
     defaults = {
         f.name: f.metadata["default_for_identity"] for f in fields(Config) if "default_for_identity" in f.metadata
     }
-    words = [config.recipe, config.loss.name]
+    model = [config.model.name] if config.model.name != "retinanet" else []
+    words = [config.recipe, *model, config.loss.name]
     for option in used_options(config):
         if config[option] != defaults.get(option):
             words.append(f"{option}={config.method.name if option == 'method' else config[option]}")

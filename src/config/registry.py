@@ -1,8 +1,8 @@
 """The losses, the methods that optimise AP-loss, and the detectors that a configuration can choose.
 
-The one place that knows them: the schema, run ids, the experiment and the analysis all read it. A new loss is an entry
-here, a function in `src/losses`, and a file `conf/loss/NAME.yaml` with its options. Free of torch, so that composing a
-configuration takes no longer than it must.
+The schema, run ids, the experiment and the analysis all read them here. A new loss is an entry here, a function in
+`src/losses`, and a file `conf/loss/NAME.yaml` with its options; a new detector is an entry, a file in `src/detectors`,
+and `conf/model/NAME.yaml`. Free of torch, so that composing a configuration takes no longer than it must.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 STEPS = ("piecewise", "heaviside", "sigmoid")  # those of src.losses.STEPS
-BACKBONES = ("resnet18", "resnet50", "resnet101")
+BACKBONES = ("resnet18", "resnet50", "resnet101")  # of RetinaNet
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,16 @@ class Loss:
 
 
 @dataclass(frozen=True)
-class Detector:
+class DetectorEntry:
     """A detector, chosen by `model`."""
 
     title: str  # in tables and figures
-    builder: str  # module and class: Class(outputs, backbone, weights, channels)
+    builder: str  # module and function: function(options, image_size) -> src.detectors.detector.Detector
+    # Of its file in conf/, beside those of every detector: the type of each by name, or a tuple of the allowed names.
+    own_options: Mapping[str, Any] = field(default_factory=dict)
+    identity_defaults: Mapping[str, Any] = field(default_factory=dict)  # of options that came later: older ids stay
+    # Of the last map with a batch norm that is trained when `model.weights` is null; 0 without any.
+    batch_norm_stride: int = 0
 
 
 METHODS = {
@@ -65,7 +70,33 @@ LOSSES = {
     "auc": Loss("AUC-loss", Objective("auc_loss", ("step", "delta")), ranks=True),
     "ap": Loss("AP-loss", objective=None, ranks=True, logs_ap_loss=True),
 }
-DETECTORS = {"retinanet": Detector("RetinaNet", "src.detectors.retinanet.RetinaNet")}
+DETECTORS = {
+    "retinanet": DetectorEntry(
+        "RetinaNet",
+        "src.detectors.retinanet.build_retinanet",
+        {
+            "backbone": BACKBONES,
+            "weights": str | None,
+            "channels": int,
+            "anchor_scale": float,
+            "candidates_per_level": int,
+        },
+        identity_defaults={"candidates_per_level": 1000},
+        batch_norm_stride=32,
+    ),
+    "ssd": DetectorEntry(
+        "SSD512",
+        "src.detectors.ssd.build_ssd",
+        {
+            "weights": str | None,
+            "normalisation": ("imagenet", "caffe"),
+            "channels": int,
+            "scales": list[float],
+            "candidates_per_class": int,
+        },
+        batch_norm_stride=16,
+    ),
+}
 
 LOSS_OPTIONS = ("method", "step", "delta", "interpolated", "ranking")  # top-level keys that only some losses use
 

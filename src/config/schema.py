@@ -6,14 +6,12 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from src.config.registry import BACKBONES, DETECTORS, LOSSES, METHODS, STEPS
+from src.config.registry import DETECTORS, LOSSES, METHODS, STEPS
 
 Precision = Enum("Precision", ["fp32", "bf16", "fp16"])
 WandbMode = Enum("WandbMode", ["offline", "online", "disabled"])
 Format = Enum("Format", ["auto", "shapes", "voc", "flat", "coco", "yolo"])
 Augmentation = Enum("Augmentation", ["ssd", "flip"])
-Backbone = Enum("Backbone", list(BACKBONES))  # type: ignore[misc]  # mypy knows literal members only
-DetectorName = Enum("DetectorName", list(DETECTORS))  # type: ignore[misc]  # mypy knows literal members only
 Ranking = Enum("Ranking", ["global", "per_process"])
 Step = Enum("Step", list(STEPS))  # type: ignore[misc]  # mypy knows literal members only
 
@@ -34,14 +32,12 @@ class Choice:
 
 
 @dataclass
-class Model:
-    name: DetectorName = with_identity_default("retinanet", default=MISSING)
-    backbone: Backbone = MISSING
-    weights: str | None = MISSING
-    channels: int = MISSING
-    anchor_scale: float = MISSING
+class Model(Choice):
+    """The options of every detector; :func:`model_schema` adds those of one."""
+
+    name: str = with_identity_default("retinanet", default=MISSING)
+    small: bool = not_identity()  # what it changes are values of other keys
     score_threshold: float = MISSING
-    candidates_per_level: int = with_identity_default(1000, default=MISSING)
     nms_iou: float = with_identity_default(0.5, default=MISSING)
     max_detections: int = with_identity_default(100, default=MISSING)
 
@@ -61,11 +57,18 @@ class Dataset:
 
 
 @dataclass
+class Test:
+    scales: list[int] | None = MISSING
+    mirror: bool = MISSING
+
+
+@dataclass
 class Schedule:
     epochs: int = MISSING
     learning_rate: float = MISSING
     reference_batch_size: int = MISSING
     warmup_iterations: int = MISSING
+    warmup_divisor: float = with_identity_default(3.0, default=MISSING)
     decay_at: list[float] = MISSING
     momentum: float = MISSING
     weight_decay: float = MISSING
@@ -97,6 +100,7 @@ class Config:
     model: Model = field(default_factory=Model)
     dataset: Dataset = field(default_factory=Dataset)
     schedule: Schedule = field(default_factory=Schedule)
+    test: Test = with_identity_default({"scales": None, "mirror": False}, default_factory=Test)
     outputs: str = not_identity()
     device: str = not_identity()
     workers: int = not_identity()
@@ -108,11 +112,13 @@ class Config:
 
 
 def option_schemas(group: str) -> dict[str, type]:
-    """Return the schema of each choice of `loss` or `method`: its name and its own options.
+    """Return the schema of each choice of `loss`, `method` or `model`: its name and its options.
 
     Args:
-        group: "loss" or "method".
+        group: "loss", "method" or "model".
     """
+    if group == "model":
+        return {name: model_schema(name) for name in DETECTORS}
     entries: dict[str, Any] = dict(LOSSES if group == "loss" else METHODS)
     schemas = {}
     for name, entry in entries.items():
@@ -120,3 +126,18 @@ def option_schemas(group: str) -> dict[str, type]:
         fields = [(option, kind, field(default=MISSING)) for option, kind in options.items()]
         schemas[name] = make_dataclass(f"{name}_{group}", fields, bases=(Choice,))
     return schemas
+
+
+def model_schema(name: str) -> type:
+    """Return the schema of a detector's options; of an unknown detector, that of the options which all have."""
+    if name not in DETECTORS:
+        return Model
+    entry = DETECTORS[name]
+    options: list[tuple[str, Any, Any]] = []
+    for option, kind in entry.own_options.items():
+        kind = Enum(option, list(kind)) if isinstance(kind, tuple) else kind
+        if option in entry.identity_defaults:
+            options.append((option, kind, with_identity_default(entry.identity_defaults[option], default=MISSING)))
+        else:
+            options.append((option, kind, field(default=MISSING)))
+    return make_dataclass(f"{name}_model", options, bases=(Model,))

@@ -10,13 +10,13 @@ from omegaconf.errors import InterpolationToMissingValueError
 
 from src.config.command import canonical_words, command_line
 from src.config.identity import flatten, keys_not_in_identity, to_plain
-from src.config.registry import LOSS_OPTIONS, LOSSES, METHODS, used_options
+from src.config.registry import DETECTORS, LOSS_OPTIONS, LOSSES, METHODS, used_options
 from src.config.value_ranges import check_ranges
 from src.utils import paths
 from src.utils.errors import UserError
 
-# Where the data are and what the recipe is called decide no number, but no command can do without them.
-KEPT_IN_COMMANDS = {"recipe", "dataset.root", "dataset.format"}
+# By themselves these decide no number, but no command can do without where the data are and what sets other keys.
+KEPT_IN_COMMANDS = {"recipe", "dataset.root", "dataset.format", "model.small"}
 
 
 def resolve(config: Mapping[str, Any], overrides: Iterable[str] = (), typed: str = "") -> DictConfig:
@@ -59,6 +59,8 @@ def check(plain: Mapping[str, Any], overrides: Iterable[str] = (), typed: str = 
         raise UserError(f"loss.name={plain['loss']['name']}: no such loss; there are {', '.join(LOSSES)}")
     if plain["method"]["name"] not in METHODS:
         raise UserError(f"method.name={plain['method']['name']}: no such method; there are {', '.join(METHODS)}")
+    if plain["model"]["name"] not in DETECTORS:
+        raise UserError(f"model.name={plain['model']['name']}: no such detector; there are {', '.join(DETECTORS)}")
     _check_values(plain)
     command = {"canonical": _canonical_command(plain, overrides), "typed": typed}
     return {**plain, "command": plain.get("command", command)}
@@ -92,11 +94,12 @@ def check_batch_norm(config: Mapping[str, Any], images: int) -> None:
         config: a resolved configuration.
         images: of a batch, those of all processes together.
     """
-    size = config["dataset"]["train_size"]
-    if images == 1 and size == 32 and config["model"]["weights"] is None:
+    size, model = config["dataset"]["train_size"], config["model"]
+    one_pixel = size <= DETECTORS[model["name"]].batch_norm_stride
+    if images == 1 and one_pixel and model.get("weights") is None:
         raise UserError(
-            "dataset.train_size=32 with one image in a batch: the backbone's last map is a single pixel, and a batch "
-            "norm trained from random weights (model.weights=null) needs two values. Raise dataset.train_size, or "
+            f"dataset.train_size={size} with one image in a batch: the last map is a single pixel, and a batch norm "
+            "trained from random weights (model.weights=null) needs two values. Raise dataset.train_size, or "
             f"batch_size={config['batch_size']} if there are more training images than one"
         )
 

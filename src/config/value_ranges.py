@@ -1,7 +1,7 @@
 """What values a configuration's keys may have."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,10 @@ class Range:
     contains: Callable[[Any], bool]
 
 
+def _are_scales(scales: Sequence[float]) -> bool:
+    return len(scales) == 3 and 0 < scales[0] < scales[1] < scales[2] <= 1
+
+
 POSITIVE = Range("greater than 0", lambda x: x > 0)
 POSITIVE_FINITE = Range("greater than 0 and finite", lambda x: 0 < x < math.inf)
 POSITIVE_OR_NULL = Range("null or greater than 0", lambda x: x is None or x > 0)
@@ -26,6 +30,12 @@ AT_LEAST_2 = Range("at least 2", lambda x: x >= 2)
 # A square of more would need gigabytes for a single image.
 TRAIN_SIZE = Range("a multiple of 32, from 32 to 8192", lambda x: 32 <= x <= 8192 and x % 32 == 0)
 LONGEST_SIDE = Range("from 1 to 32768", lambda x: 1 <= x <= 32768)
+SCALES_OF_TESTS = Range(
+    "null or a list of different sides in pixels, from 1 to 8192",
+    lambda scales: (
+        scales is None or (scales and len(set(scales)) == len(scales) and all(1 <= x <= 8192 for x in scales))
+    ),
+)
 SEED = Range("from 0 to 2^63 − 1", lambda x: 0 <= x < 2**63)
 DECAY_AT = Range("fractions of the training, between 0 and 1", lambda xs: all(0 < x <= 1 for x in xs))
 CLASSES = Range(
@@ -58,6 +68,7 @@ RANGES = {
     "schedule.learning_rate": POSITIVE_FINITE,
     "schedule.reference_batch_size": POSITIVE,
     "schedule.warmup_iterations": NOT_NEGATIVE,
+    "schedule.warmup_divisor": Range("at least 1 and finite", lambda x: 1 <= x < math.inf),
     "schedule.decay_at": DECAY_AT,
     "schedule.momentum": Range("at least 0 and less than 1", lambda x: 0 <= x < 1),
     "schedule.weight_decay": NOT_NEGATIVE_FINITE,
@@ -66,10 +77,13 @@ RANGES = {
     "dataset.train_size": TRAIN_SIZE,
     "dataset.test_longer_side": LONGEST_SIDE,
     "dataset.classes": CLASSES,
+    "test.scales": SCALES_OF_TESTS,
     "model.channels": AT_LEAST_2,  # the group norm of one channel on a map of one pixel has a single value
     "model.anchor_scale": POSITIVE_FINITE,
     "model.score_threshold": FRACTION,
+    "model.scales": Range("three growing fractions of the image's side, greater than 0 and at most 1", _are_scales),
     "model.candidates_per_level": POSITIVE,
+    "model.candidates_per_class": POSITIVE,
     "model.nms_iou": FRACTION,
     "model.max_detections": POSITIVE,
     "wandb.project": WANDB_PROJECT,

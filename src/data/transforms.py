@@ -1,48 +1,103 @@
 """Augmentation in the manner of SSD for training, and resizing for tests, from torchvision's transforms."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.nn.functional import pad
 from torchvision.transforms import v2
 
-# Of ImageNet's RGB values in [0, 1], as pretrained backbones expect.
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PAD_TO = 32  # pixels, the stride of the backbone's coarsest map
 
 
-def training_transform(size: int, augmentation: str) -> v2.Transform:
+@dataclass(frozen=True)
+class Normalisation:
+    """What a network's input is: RGB values in [0, 1], minus a mean and divided by a standard deviation."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # of torchvision's pretrained backbones
+
+
+def training_transform(size: int, augmentation: str, normalisation: Normalisation = IMAGENET) -> v2.Transform:
     """Build the training transform: the image is augmented, then warped to size × size pixels.
 
     Args:
         size: of the training images in pixels.
         augmentation: "ssd" for photometric distortion, expansion, crops by IoU and mirroring (Section 4.1.1, [2]), or
             "flip" for mirroring alone.
+        normalisation: of the network's input; its mean is also the colour around an expanded image.
     """
     augment: list[v2.Transform] = []
     if augmentation == "ssd":
         augment = [
             v2.RandomPhotometricDistort(p=0.5),
-            v2.RandomZoomOut(fill=[round(255 * m) for m in MEAN], side_range=(1, 4), p=0.5),
+            v2.RandomZoomOut(fill=[round(255 * m) for m in normalisation.mean], side_range=(1, 4), p=0.5),
             _IoUCrop(),
             v2.SanitizeBoundingBoxes(),
         ]
     return v2.Compose(
         [*augment, v2.RandomHorizontalFlip(0.5), v2.Resize((size, size), antialias=True), v2.SanitizeBoundingBoxes()]
-        + _normalisation()
+        + _normalise(normalisation)
     )
 
 
-def inference_transform(size: int, shorter_side: int | None, longer_side: int) -> v2.Transform:
+def inference_transform(
+    size: int, shorter_side: int | None, longer_side: int, normalisation: Normalisation = IMAGENET
+) -> v2.Transform:
     """Build the test transform, which resizes an image and keeps its aspect ratio.
 
     Args:
         size: of the training images in pixels.
         shorter_side: of a resized image in pixels, or None to warp images to size × size as in training, as SSD does.
         longer_side: the most pixels that the longer side may have; the shorter side is smaller where this binds.
+        normalisation: of the network's input.
     """
     resize = v2.Resize((size, size), antialias=True) if shorter_side is None else _Resize(shorter_side, longer_side)
-    return v2.Compose([resize, *_normalisation()])
+    return v2.Compose([resize, *_normalise(normalisation)])
+
+
+@dataclass(frozen=True)
+class View:
+    """A way in which the network sees a test image."""
+
+    transform: v2.Transform
+    mirrored: bool = False
+
+
+def inference_views(
+    test_size: tuple[int, int | None, int],
+    normalisation: Normalisation = IMAGENET,
+    *,
+    scales: Sequence[int] | None = None,
+    mirror: bool = False,
+) -> list[View]:
+    """Return the views of test images: one for each scale, followed by its mirror image if they are wanted.
+
+    Args:
+        test_size: the first three arguments of :func:`inference_transform`, for a single scale.
+        normalisation: of the network's input.
+        scales: shorter sides of the views, or sides of the squares to which images are warped, in pixels; the limit of
+            the longer side is in proportion. None: that of `test_size` alone.
+        mirror: whether each view is followed by its mirror image.
+    """
+    size, shorter_side, longer_side = test_size
+    if scales is None:
+        sizes = [test_size]
+    elif shorter_side is None:
+        sizes = [(scale, None, longer_side) for scale in scales]
+    else:
+        sizes = [(size, scale, round(longer_side * scale / shorter_side)) for scale in scales]
+    views = []
+    for one in sizes:
+        transform = inference_transform(*one, normalisation)
+        views.append(View(transform))
+        if mirror:
+            views.append(View(v2.Compose([transform, v2.RandomHorizontalFlip(1.0)]), mirrored=True))
+    return views
 
 
 class _IoUCrop(v2.RandomIoUCrop):
@@ -71,8 +126,8 @@ class _Resize(v2.Transform):
         return v2.functional.resize(inpt, size, antialias=True)
 
 
-def _normalisation() -> list[v2.Transform]:
-    return [v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
+def _normalise(normalisation: Normalisation) -> list[v2.Transform]:
+    return [v2.ToDtype(torch.float32, scale=True), v2.Normalize(normalisation.mean, normalisation.std)]
 
 
 def pad_image(image: torch.Tensor) -> torch.Tensor:

@@ -1,10 +1,12 @@
 """Backbones: torchvision's residual networks, with random or pretrained weights."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
-from torchvision.models import ResNet, get_model, get_model_weights
+from torchvision.models import ResNet, WeightsEnum, get_model, get_model_weights
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.ops import FrozenBatchNorm2d
 
@@ -39,23 +41,45 @@ def build_backbone(name: str, weights: str | None) -> tuple[nn.Module, list[int]
 def _build_network(name: str, weights: str | None) -> ResNet:
     if weights is None:
         return get_model(name, weights=None)
+    network = get_model(name, weights=None, norm_layer=FrozenBatchNorm2d)
+    state = read_weights(weights, get_model_weights(name).IMAGENET1K_V1, name)
+    try:
+        network.load_state_dict(state)
+    except Exception as error:  # what a file holds instead of a state dict can raise almost anything
+        raise UserError(misfit(weights, name, error)) from error
+    return network
+
+
+def read_weights(weights: str, published: WeightsEnum, name: str) -> Mapping[str, Any]:
+    """Return a state dict of a network of torchvision's.
+
+    Args:
+        weights: "imagenet" for the published ones, or the path of a file.
+        published: those that "imagenet" stands for.
+        name: of the network in torchvision.
+
+    Raises:
+        UserError: the weights cannot be read.
+    """
     if weights == "imagenet":
-        entry = get_model_weights(name).IMAGENET1K_V1
         try:
-            return get_model(name, weights=entry, norm_layer=FrozenBatchNorm2d)
+            return published.get_state_dict(progress=True, check_hash=True)
         except Exception as error:  # no network, or a file that was not downloaded whole
             reason = " ".join(str(error).split())[:300]
             raise UserError(
-                f"model.weights=imagenet: {entry.url} cannot be loaded ({reason}). Put that file into "
+                f"model.weights=imagenet: {published.url} cannot be loaded ({reason}). Put that file into "
                 f"{Path(torch.hub.get_dir(), 'checkpoints')}, give its path as model.weights=FILE, or take "
                 "model.weights=null for random weights"
             ) from error
-    network = get_model(name, weights=None, norm_layer=FrozenBatchNorm2d)
     if not Path(weights).is_file():
         raise UserError(f"model.weights={weights}: no such file; give imagenet, a state dict's path, or null")
     try:
-        network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+        return torch.load(weights, map_location="cpu", weights_only=True)
     except Exception as error:  # a file that is no state dict can raise almost anything
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"model.weights={weights} is not a state dict of torchvision's {name}: {reason}") from error
-    return network
+        raise UserError(misfit(weights, name, error)) from error
+
+
+def misfit(weights: str, name: str, error: Exception) -> str:
+    """Return the message about weights that are of another network, or none."""
+    reason = " ".join(str(error).split())[:300]
+    return f"model.weights={weights} is not a state dict of torchvision's {name}: {reason}"

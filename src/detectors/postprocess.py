@@ -1,16 +1,11 @@
 """From a detector's outputs to detections."""
 
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
-from src.data.loading import InferenceBatch
-from src.data.records import ImageRecord
-from src.detectors.anchors import make_anchors
 from src.detectors.detections import Detections
 from src.detectors.targets import BOX_CODER
 
@@ -66,46 +61,31 @@ def detect(
     return Detections(all_boxes[keep].cpu(), all_scores[keep].cpu(), all_labels[keep].cpu())
 
 
-@torch.inference_mode()
-def image_outputs(
-    model: nn.Module,
-    batches: Iterable[InferenceBatch],
-    device: torch.device,
-    anchor_scale: float,
-    activation: Callable[[Tensor], Tensor] = torch.sigmoid,
-) -> Iterator[ImageOutputs]:
-    """Yield the outputs for every image in the batches.
+def detect_by_class(
+    outputs: ImageOutputs,
+    *,
+    score_threshold: float = 0.01,
+    candidates_per_class: int = 400,
+    nms_iou: float = 0.45,
+    max_detections: int = 200,
+) -> Detections:
+    """Return the best detections of one image as SSD does: the top candidates of each class after NMS.
 
     Args:
-        model: from images [B, 3, H, W] to logits [B, A, K] and offsets [B, A, 4].
-        batches: of images.
-        device: of the model.
-        anchor_scale: side of the smaller square anchors in strides.
-        activation: turns logits [B, A, K] into scores.
+        outputs: of the detector for the image.
+        score_threshold: that candidates must exceed.
+        candidates_per_class: the most anchors that enter a class's NMS.
+        nms_iou: IoU above which the lower scored of two boxes of a class is removed.
+        max_detections: the most detections that are kept.
+
+    Returns:
+        Detections on the CPU by falling score, in pixels of the detector's input.
     """
-    model.eval()
-    for batch in batches:
-        logits, offsets = model(batch.images.to(device, memory_format=torch.channels_last, non_blocking=True))
-        scores = activation(logits.float())
-        height, width = batch.images.shape[-2:]
-        anchors = make_anchors(height, width, anchor_scale, device=device)
-        for row, (index, size) in enumerate(zip(batch.indexes, batch.sizes, strict=True)):
-            yield ImageOutputs(index, size, scores=scores[row], offsets=offsets[row], anchors=anchors)
-
-
-@torch.inference_mode()
-def predict(outputs: Iterable[ImageOutputs], records: list[ImageRecord], **options: Any) -> dict[int, Detections]:
-    """Return the detections on every image, by its index in the data set and in pixels of the original image.
-
-    Args:
-        outputs: of the detector for each image.
-        records: the data set.
-        options: keyword arguments of `detect`.
-    """
-    results = {}
-    for image in outputs:
-        detections = detect(image, **options)
-        height, width = image.size
-        zoom = torch.tensor([records[image.index].width / width, records[image.index].height / height] * 2)
-        results[image.index] = Detections(detections.boxes * zoom, detections.scores, detections.labels)
-    return results
+    scores, anchor = outputs.scores.topk(min(candidates_per_class, len(outputs.scores)), dim=0)  # [M, K]
+    above = scores > score_threshold
+    labels = torch.arange(scores.shape[1], device=scores.device).expand_as(scores)[above]
+    scores, anchor = scores[above], anchor[above]
+    boxes = BOX_CODER.decode_single(outputs.offsets[anchor].float(), torch.cat(outputs.anchors)[anchor])
+    boxes = clip_boxes_to_image(boxes, outputs.size)
+    keep = batched_nms(boxes, scores, labels, nms_iou)[:max_detections]
+    return Detections(boxes[keep].cpu(), scores[keep].cpu(), labels[keep].cpu())

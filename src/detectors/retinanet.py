@@ -2,18 +2,58 @@
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from src.detectors.anchors import ANCHORS_PER_CELL
+from src.detectors.anchors import AnchorGrid
 from src.detectors.backbones import build_backbone
+from src.detectors.detector import Detector
+from src.detectors.heads import PRIOR_BIAS, convolution, group_norm, per_anchor
+from src.detectors.postprocess import detect
 
-PRIOR = 0.01  # the initial score of every (anchor, class)
+STRIDES = (8, 16, 32, 64, 128)  # P3 to P7
+SCALES = (1.0, math.sqrt(2.0))
+ASPECT_RATIOS = (0.5, 1.0, 2.0)  # height over width
+ANCHORS_PER_CELL = len(SCALES) * len(ASPECT_RATIOS)
+
+
+def build_retinanet(options: Mapping[str, Any], image_size: int) -> Detector:
+    """Build RetinaNet from the options of conf/model/retinanet.yaml.
+
+    Args:
+        options: the configuration's `model`.
+        image_size: side of the training images; anchors do not depend on it.
+    """
+    network = partial(RetinaNet, backbone=options["backbone"], weights=options["weights"], channels=options["channels"])
+    detection = ("score_threshold", "candidates_per_level", "nms_iou", "max_detections")
+    return Detector(
+        build_network=network,
+        grids=partial(anchor_grids, scale=options["anchor_scale"]),
+        detect=partial(detect, **{name: options[name] for name in detection}),
+        size_option=f"model.anchor_scale={options['anchor_scale']:g}",
+    )
+
+
+def anchor_grids(height: int, width: int, scale: float = 4.0) -> list[AnchorGrid]:
+    """Return the grids of anchors on each pyramid level (Section 4.1.1).
+
+    At a stride s there are cells of s × s pixels, and about each cell's centre six anchors: three aspect ratios of area
+    (scale · s)², and three of twice that area. torchvision's generator rounds anchors to whole pixels and centres them
+    on the cells' corners; these are exact and centred on the cells, as in the official recipe.
+
+    Args:
+        height: of the padded image in pixels.
+        width: of the padded image in pixels.
+        scale: side of the smaller square anchors in strides.
+    """
+    sides = torch.tensor([(scale * s / math.sqrt(r), scale * s * math.sqrt(r)) for s in SCALES for r in ASPECT_RATIOS])
+    return [AnchorGrid(math.ceil(height / s), math.ceil(width / s), s, sides * s) for s in STRIDES]
 
 
 class RetinaNet(nn.Module):
@@ -37,9 +77,9 @@ class RetinaNet(nn.Module):
         self.body, widths = build_backbone(backbone, weights)
         # From random weights, RetinaNet as published hardly begins to learn within hundreds of steps. Pyramid and heads
         # then get normalisation, as is usual for detectors trained from scratch.
-        norm = None if weights else partial(nn.GroupNorm, 1 if channels % 8 else channels // 8)
+        norm = None if weights else group_norm
         self.pyramid = FeaturePyramidNetwork(widths, channels, LastLevelP6P7(widths[-1], channels), norm)
-        self.classification = _head(channels, classes, norm, std=0.01, bias=-math.log((1 - PRIOR) / PRIOR))
+        self.classification = _head(channels, classes, norm, std=0.01, bias=PRIOR_BIAS)
         self.regression = _head(channels, 4, norm, std=0.001, bias=0.0)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -49,7 +89,7 @@ class RetinaNet(nn.Module):
             images: float [B, 3, H, W], normalised; H and W multiples of 32.
 
         Returns:
-            Logits [B, A, K] and offsets [B, A, 4], in the order of `make_anchors`.
+            Logits [B, A, K] and offsets [B, A, 4], in the order of :func:`anchor_grids`.
         """
         levels = list(self.pyramid(OrderedDict(self.body(images))).values())
         return _apply_head(self.classification, levels), _apply_head(self.regression, levels)
@@ -57,11 +97,7 @@ class RetinaNet(nn.Module):
 
 def _apply_head(head: nn.Module, levels: list[Tensor]) -> Tensor:
     """Return the outputs of a head for all anchors of all levels, [B, A, outputs]."""
-    outputs = []
-    for level in levels:
-        output = head(level)
-        outputs.append(output.permute(0, 2, 3, 1).reshape(len(output), -1, output.shape[1] // ANCHORS_PER_CELL))
-    return torch.cat(outputs, dim=1)
+    return torch.cat([per_anchor(head(level), ANCHORS_PER_CELL) for level in levels], dim=1)
 
 
 def _head(
@@ -70,17 +106,8 @@ def _head(
     """Build four convolutions and a last one with `outputs` channels per anchor, of the given initialisation."""
     layers: list[nn.Module] = []
     for _ in range(4):
-        layers.append(_convolution(channels, channels, std=0.01, bias=0.0))
+        layers.append(convolution(channels, channels, std=0.01, bias=0.0))
         if norm:
             layers.append(norm(channels))
         layers.append(nn.ReLU(inplace=True))
-    return nn.Sequential(*layers, _convolution(channels, ANCHORS_PER_CELL * outputs, std=std, bias=bias))
-
-
-def _convolution(channels: int, outputs: int, *, std: float, bias: float) -> nn.Conv2d:
-    """Build a 3 × 3 convolution of normally distributed weights and a constant bias."""
-    convolution = nn.Conv2d(channels, outputs, 3, padding=1)
-    nn.init.normal_(convolution.weight, std=std)
-    assert convolution.bias is not None
-    nn.init.constant_(convolution.bias, bias)
-    return convolution
+    return nn.Sequential(*layers, convolution(channels, ANCHORS_PER_CELL * outputs, std=std, bias=bias))

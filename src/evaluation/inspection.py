@@ -8,7 +8,8 @@ from torch import Tensor
 
 from src.data.messages import first_names
 from src.data.records import DataError, ImageRecord
-from src.detectors.anchors import closest_anchors
+from src.detectors.anchors import AnchorGrid, closest_anchors
+from src.detectors.detector import Detector
 from src.utils.text import counted, one_line
 
 POSITIVE_IOU = 0.5  # of assign_targets
@@ -24,8 +25,24 @@ class DetectorView:
 
     classes: list[str]
     train_size: int  # pixels, of the square that training images are warped to
-    anchor_scale: float
+    detector: Detector
     max_detections: int  # kept on an image
+
+    @cached_property
+    def grids(self) -> list[AnchorGrid]:
+        """The grids of anchors of a training image."""
+        return self.detector.grids(self.train_size, self.train_size)
+
+    @cached_property
+    def anchor_shapes(self) -> Tensor:
+        """The widths and heights of all anchors of a training image, each once, float32 [n, 2]."""
+        return torch.cat([grid.shapes for grid in self.grids])
+
+    @cached_property
+    def longest_ratio(self) -> float:
+        """The ratio of sides of the longest boxes with which an anchor can have IoU 1/2."""
+        # At the best size, an anchor of ratio r has IoU 1/2 with a box of ratio 2.25 r, and less with longer ones.
+        return round(2.25 * float((self.anchor_shapes.amax(1) / self.anchor_shapes.amin(1)).max()), 3)
 
 
 @dataclass(frozen=True)
@@ -74,8 +91,7 @@ def view_split(name: str, records: list[ImageRecord], view: DetectorView) -> Spl
     sizes = torch.tensor([(record.width, record.height) for record in records], dtype=torch.float32).reshape(-1, 2)
     none = [torch.zeros(0, 4)]
     boxes = torch.cat(none + [record.boxes for record in records]) * (view.train_size / sizes[image]).repeat(1, 2)
-    side = view.train_size
-    parts = [closest_anchors(part, side, side, view.anchor_scale) for part in boxes.split(50_000)]
+    parts = [closest_anchors(part, view.grids) for part in boxes.split(50_000)]
     iou, closest = (torch.cat(columns) for columns in zip(*parts, strict=True)) if parts else (boxes[:, 0], boxes)
     return SplitView(
         name=name,
@@ -163,22 +179,22 @@ def _too_few_anchors(train: SplitView, view: DetectorView) -> str:
         return ""
     boxes = train.boxes[train.counts]
     width, height = (boxes[:, 2:] - boxes[:, :2]).median(0).values.tolist()
-    # P3 to P7 have anchors of anchor_scale · 8 to anchor_scale · 181 pixels, longer ones of half or twice the ratio.
-    smallest = 8 * view.anchor_scale
-    advice = (
-        "raise dataset.train_size, or lower model.anchor_scale"
-        if width * height < smallest**2
-        else (
-            "raise model.anchor_scale"
-            if width * height > (181 * view.anchor_scale) ** 2
-            else "they are too long and thin"
-        )
-    )
+    areas, option = view.anchor_shapes.prod(1), view.detector.size_option.partition("=")[0]
+    if width * height < areas.min():
+        lower = [f"lower {option}"] if option else []
+        advice = ", or ".join([*([] if view.detector.scales_with_images else ["raise dataset.train_size"]), *lower])
+    elif width * height > areas.max():
+        advice = f"raise {option}" if option else "all anchors are smaller"
+    elif max(width, height) > view.longest_ratio * min(width, height):
+        advice = "they are too long and thin"
+    else:
+        advice = "anchors of their size are too far apart" + (f": try other values of {option}" if option else "")
+    with_option = f" with {view.detector.size_option}" if option else ""
     return (
         f"{'none' if not with_anchor else f'only {with_anchor:,}'} of {train.objects:,} training objects "
         f"{'has' if not with_anchor else 'have'} an anchor of IoU ≥ {POSITIVE_IOU}: their median is {width:.0f} × "
-        f"{height:.0f} pixels at dataset.train_size={view.train_size}, the smallest square anchor {smallest:g} with "
-        f"model.anchor_scale={view.anchor_scale:g}; {advice}"
+        f"{height:.0f} pixels at dataset.train_size={view.train_size}, the smallest anchor has the area of a square of "
+        f"{areas.min().sqrt():.3g}{with_option}; {advice}"
     )
 
 

@@ -15,15 +15,11 @@ from tqdm import tqdm
 
 from src.data.loading import read_image
 from src.data.records import DataError, ImageRecord
-from src.detectors.anchors import make_anchors
-from src.detectors.targets import assign_targets
 from src.evaluation.inspection import POSITIVE_IOU, DetectorView, SplitView, areas_of
 
 DARK = 8  # mean of all pixels, of 255
 CONSTANT = 2  # between the darkest and the brightest value, of 255
 WHOLE_IMAGE = 0.98  # of its area
-# At the best size, an anchor of ratio 2 has IoU 1/2 with a box of ratio 4.5, and less with longer ones.
-LONGEST_RATIO = 4.5
 EXIF_ORIENTATION = 0x0112
 
 
@@ -48,8 +44,8 @@ def odd_boxes(split: SplitView, view: DetectorView) -> list[Oddity]:
         f"boxes of 1 to 2 pixels {size}": (side >= 1) & (side < 2),
         f"boxes of 2 to 8 pixels {size}, the smallest stride": (side >= 2) & (side < 8),
         "boxes that cover the whole image": whole,
-        f"boxes longer than {LONGEST_RATIO:g} : 1 {size}, with which no anchor has IoU {POSITIVE_IOU}": longer
-        > LONGEST_RATIO * side,
+        f"boxes longer than {view.longest_ratio:g} : 1 {size}, with which no anchor has IoU {POSITIVE_IOU}": longer
+        > view.longest_ratio * side,
         "boxes that repeat another of their class in the same image": same_class,
         "boxes that repeat one of another class in the same image": other_class,
     }
@@ -77,9 +73,9 @@ def _repeated(rows: Tensor) -> Tensor:
 def without_anchors(split: SplitView, view: DetectorView) -> Oddity | None:
     """Return the objects that no anchor is trained to find, as others overlap more with all that fit them.
 
-    `assign_targets` is run on those images alone in which an object's closest anchor fits another one better.
+    The detector's matching is run on those images alone in which an object's closest anchor fits another one better.
     """
-    anchors = torch.cat(make_anchors(view.train_size, view.train_size, view.anchor_scale))
+    anchors = torch.cat(view.detector.anchors(view.train_size, view.train_size))
     bounds = torch.searchsorted(split.image, torch.arange(len(split.records) + 1)).tolist()
     count, files = 0, []
     for record, start, stop in zip(split.records, bounds[:-1], bounds[1:], strict=True):
@@ -89,7 +85,7 @@ def without_anchors(split: SplitView, view: DetectorView) -> Oddity | None:
         if len(boxes) < 2 or torch.equal(box_iou(boxes, closest).argmax(0), order):
             continue
         # With a class for each object, the positive anchors of a class are those of the object.
-        targets = assign_targets(anchors, [boxes], [order], classes=len(boxes))
+        targets = view.detector.assign_targets(anchors, [boxes], [order], classes=len(boxes))
         alone = int((~(targets.classes[0] == 1).any(0)).sum())
         count += alone
         files += [record.path.name] * (alone > 0)

@@ -26,7 +26,7 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     store.store(name="linear_schema", node=LinearConfig)
-    for group in ("loss", "method"):
+    for group in ("loss", "method", "model"):
         for name, schema in option_schemas(group).items():
             store.store(group=f"schema/{group}", name=name, node=schema)
     OmegaConf.register_new_resolver("run_id", lambda *, _root_: run_id(_root_), replace=True)
@@ -34,12 +34,24 @@ def register() -> None:
     OmegaConf.register_new_resolver("processes", number_of_processes, replace=True)
     OmegaConf.register_new_resolver("cache_folder", lambda: str(paths.cache_folder()), replace=True)
     OmegaConf.register_new_resolver("by_loss", _by_loss, replace=True)
+    OmegaConf.register_new_resolver("by_model", _by_model, replace=True)
+    OmegaConf.register_new_resolver("by_size", _by_size, replace=True)
     OmegaConf.register_new_resolver("folder_name", _folder_name, replace=True)
 
 
 def _by_loss(values: dict[str, Any], *, _root_: DictConfig) -> Any:
     """Return the value for the chosen loss, or AP-loss's if the loss has none."""
     return values.get(_root_.loss.name, values["ap"])
+
+
+def _by_model(values: dict[str, Any], *, _root_: DictConfig) -> Any:
+    """Return the value for the chosen detector, or RetinaNet's if the detector has none."""
+    return values.get(_root_.model.name, values["retinanet"])
+
+
+def _by_size(values: dict[str, Any], *, _root_: DictConfig) -> Any:
+    """Return the value for the detector in full or in small."""
+    return values["small" if _root_.model.small else "full"]
 
 
 def _folder_name(*, _root_: DictConfig) -> str:

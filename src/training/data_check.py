@@ -6,6 +6,7 @@ from omegaconf import DictConfig
 
 from src.config.validate import check_batch_norm
 from src.data.records import ImageRecord
+from src.detectors.detector import build_detector
 from src.evaluation.inspection import DetectorView, SplitView, summary, view_split, warnings
 from src.utils.errors import UserError
 from src.utils.text import counted
@@ -15,8 +16,8 @@ logger = logging.getLogger(__name__)
 
 def detector_view(config: DictConfig, classes: list[str]) -> DetectorView:
     """Return what the detector of a configuration makes of boxes."""
-    model = config.model
-    return DetectorView(classes, config.dataset.train_size, model.anchor_scale, model.max_detections)
+    size = config.dataset.train_size
+    return DetectorView(classes, size, build_detector(config.model, size), config.model.max_detections)
 
 
 def view_splits(

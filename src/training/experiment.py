@@ -1,49 +1,35 @@
 """The experiment that a configuration describes: data, detector, loss, training and test."""
 
 import functools
-import importlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
-from torchvision.transforms import v2
 
 from src import losses
 from src.config.identity import identity, to_plain
-from src.config.registry import DETECTORS, LOSSES, loss_call, used_options
-from src.data.datasets import read_data
+from src.config.registry import LOSSES, loss_call, used_options
 from src.data.fingerprint import fingerprint_of_version_01
-from src.data.loading import (
-    InferenceBatch,
-    Share,
-    TrainingBatch,
-    TrainingSet,
-    inference_batches,
-    interrupted_with_loaders,
-    training_batches,
-)
-from src.data.records import ImageRecord
+from src.data.loading import interrupted_with_loaders
 from src.data.run_data import DataChanged, check_same, describe_data, read_noted, take_look
-from src.data.transforms import inference_transform, training_transform
-from src.detectors.postprocess import ImageOutputs, image_outputs, predict
+from src.detectors.detector import Detector, build_detector
 from src.detectors.sync_batch_norm import synchronise_batch_norms
-from src.evaluation.anchor_scores import anchor_scores
-from src.evaluation.coco_metrics import COCO_METRICS, evaluate_detections
-from src.evaluation.drawing import draw_detections, evenly_spaced, write_png
+from src.evaluation.coco_metrics import COCO_METRICS
+from src.evaluation.drawing import evenly_spaced
 from src.runs.attempt import RunGuard
 from src.runs.lineage import Lineage, describe_attempt
 from src.runs.log_parts import ATTEMPT, note_parts
 from src.runs.set_aside import set_aside
 from src.runs.tracking import Tracker, environment
+from src.training.data import Data, build_data
 from src.training.data_check import look_at_data
 from src.training.optimizer import build_optimizer
+from src.training.tester import Tester
 from src.training.trainer import RunContext, Trainer, TrainerOptions, train
 from src.utils.device import choose_device
 from src.utils.distributed import World
@@ -63,14 +49,14 @@ def train_and_test(config: DictConfig, directory: Path, name: str, world: World,
     """
     start = time.time()
     look = take_look(to_plain(config.dataset), config.outputs) if world.is_main else {}
-    data = build_data(config, world)
+    detector = build_detector(config.model, config.dataset.train_size)
+    data = build_data(config, detector.normalisation, world)
     look_at_data(config, data.train.records, data.test, data.classes, log=world.is_main)
     data_facts = world.on_main(lambda wait: note_data(config, directory, data, look=look, guard=guard, wait=wait))
     torch.manual_seed(config.seed)
     device = choose_device(config.device)
-    detector = build_detector(config, len(data.classes), device, world)
     trainer = build_trainer(config, detector, data, device, world)
-    tester = Tester(detector, data, config, device, world, guard)
+    tester = Tester(detector, trainer.model, data, config=config, world=world, guard=guard)
 
     lineage = Lineage(directory, [describe_attempt(guard.attempt)], data_facts["fingerprint"])
     facts = {"run_id": directory.name, "identity": identity(config), "environment": environment(device)}
@@ -99,50 +85,6 @@ def train_and_test(config: DictConfig, directory: Path, name: str, world: World,
         headline = ", ".join(f"{key} {metrics[key]:.1f}" for key in COCO_METRICS[:3])
         test = f"{config.dataset.test} of {config.dataset.name}"
         logger.info("%s on %s (%s). Pictures, log, weights: %s", headline, test, name, directory)
-
-
-@dataclass(frozen=True)
-class Data:
-    """The images to train on and to test on, in batches; of several processes each loads its part."""
-
-    train: TrainingSet
-    test: list[ImageRecord]
-    classes: list[str]
-    resize: v2.Transform  # of test images
-    batch_size: int  # of all processes together
-    seed: int  # of the order of images and their augmentation
-    workers: int
-    world: World
-
-    def training_batches(self, epoch: int, skip: int = 0) -> DataLoader[TrainingBatch]:
-        """Return this process's part of the batches of an epoch, but for the first `skip`."""
-        return training_batches(
-            self.train,
-            self.batch_size,
-            seed=self.seed,
-            epoch=epoch,
-            workers=self.workers,
-            skip=skip,
-            share=Share(self.world.rank, self.world.size),
-        )
-
-    def inference_batches(self, records: list[ImageRecord], shared: bool) -> DataLoader[InferenceBatch]:
-        """Return the images of these records; with `shared` only this process's part of them."""
-        share = Share(self.world.rank, self.world.size) if shared else Share()
-        return inference_batches(records, self.resize, self.batch_size, workers=self.workers, share=share)
-
-
-def build_data(config: DictConfig, world: World) -> Data:
-    """Read the data set of a configuration.
-
-    Raises:
-        DataError: something is wrong on disk; the message names the file.
-    """
-    dataset = config.dataset
-    train_records, test_records, classes = _read(config)
-    train_set = TrainingSet(train_records, training_transform(dataset.train_size, dataset.augmentation))
-    resize = inference_transform(dataset.train_size, dataset.test_shorter_side, dataset.test_longer_side)
-    return Data(train_set, test_records, classes, resize, config.batch_size, config.seed, config.workers, world)
 
 
 def note_data(
@@ -194,15 +136,14 @@ def note_data(
     return {key: value for key, value in now.items() if key != "details"}
 
 
-def build_detector(config: DictConfig, classes: int, device: torch.device, world: World) -> nn.Module:
-    """Build a detector with random or pretrained weights, on a device."""
-    module, _, name = DETECTORS[config.model.name].builder.rpartition(".")
-    outputs = classes + int(LOSSES[config.loss.name].background_output)
-    build = getattr(importlib.import_module(module), name)
-    detector = build(outputs, config.model.backbone, config.model.weights, config.model.channels)
+def build_network(
+    config: DictConfig, detector: Detector, classes: int, device: torch.device, world: World
+) -> nn.Module:
+    """Build a detector's network with random or pretrained weights, on a device."""
+    network = detector.build_network(classes + int(LOSSES[config.loss.name].background_output))
     if world.size > 1:
-        detector = synchronise_batch_norms(detector, device)
-    return detector.to(device, memory_format=torch.channels_last)
+        network = synchronise_batch_norms(network, device)
+    return network.to(device).to(memory_format=torch.channels_last)
 
 
 def build_loss(config: DictConfig, world: World) -> Callable[[Tensor, Tensor], Tensor]:
@@ -220,76 +161,26 @@ def build_loss(config: DictConfig, world: World) -> Callable[[Tensor, Tensor], T
     return mean_over_processes
 
 
-def build_trainer(config: DictConfig, detector: nn.Module, data: Data, device: torch.device, world: World) -> Trainer:
-    """Build what trains a detector: loss, optimizer, and the options of a step."""
+def build_trainer(config: DictConfig, detector: Detector, data: Data, device: torch.device, world: World) -> Trainer:
+    """Build what trains a detector: network, loss, optimizer, and the options of a step."""
     schedule = config.schedule
+    network = build_network(config, detector, len(data.classes), device, world)
     steps = schedule.epochs * len(data.training_batches(epoch=0))
-    optimizer, scheduler = build_optimizer(detector, schedule, config.batch_size, steps)
+    optimizer, scheduler = build_optimizer(network, schedule, config.batch_size, steps)
     options = TrainerOptions(
         classes=len(data.classes),
-        anchor_scale=config.model.anchor_scale,
         box_loss_weight=schedule.box_loss_weight,
         precision=config.precision,
         clip_gradient=schedule.clip_gradient,
         log_ap_loss=LOSSES[config.loss.name].logs_ap_loss,
     )
-    return Trainer(detector, build_loss(config, world), optimizer, scheduler, device, options, world)
-
-
-@dataclass(frozen=True)
-class Tester:
-    """Tests a detector as it is, with all processes."""
-
-    detector: nn.Module
-    data: Data
-    config: DictConfig
-    device: torch.device
-    world: World
-    guard: RunGuard
-
-    def outputs(self, records: list[ImageRecord], shared: bool) -> Iterator[ImageOutputs]:
-        """Yield the detector's outputs on images; raise Interrupted when a signal asks to stop."""
-        softmax = LOSSES[self.config.loss.name].background_output
-        activation = losses.softmax_scores if softmax else torch.sigmoid
-        batches = self._until_stopped(self.data.inference_batches(records, shared))
-        return image_outputs(self.detector, batches, self.device, self.config.model.anchor_scale, activation)
-
-    def _detection_options(self) -> dict[str, Any]:
-        """Return the keyword arguments of `detect` that the model's configuration has."""
-        keys = ("score_threshold", "candidates_per_level", "nms_iou", "max_detections")
-        return {key: self.config.model[key] for key in keys}
-
-    def _until_stopped(self, batches: Iterable[InferenceBatch]) -> Iterator[InferenceBatch]:
-        for batch in batches:
-            self.guard.check_stop()
-            yield batch
-
-    def evaluate(self) -> dict[str, float]:
-        """Return the metrics on the test images, on all processes."""
-        records, options = self.data.test, self._detection_options()
-        parts = self.world.gather_to_main(predict(self.outputs(records, shared=True), records, **options))
-        detections = {index: one for part in parts for index, one in part.items()}
-        metrics = None
-        if self.world.is_main:
-            in_order = [detections[index] for index in range(len(records))]
-            metrics = evaluate_detections(
-                records, in_order, self.data.classes, max_detections=options["max_detections"]
-            )
-        return self.world.broadcast(metrics)
-
-    def count_anchor_scores(self) -> Tensor | None:
-        """Count the anchors of the test images by IoU and score, on the main process; None on the others."""
-        counts = anchor_scores(self.outputs(self.data.test, shared=True), self.data.test)
-        parts = self.world.gather_to_main(counts)
-        return sum(parts) if self.world.is_main else None
-
-    def draw(self, file: Path, records: list[ImageRecord]) -> None:
-        """Draw the detections on these images, on this process alone."""
-        detections = predict(self.outputs(records, shared=False), records, **self._detection_options())
-        in_order = [detections[index] for index in range(len(records))]
-        write_png(file, lambda: draw_detections(records, in_order, self.data.classes))
-
-
-def _read(config: DictConfig) -> tuple[list[ImageRecord], list[ImageRecord], list[str]]:
-    dataset = config.dataset
-    return read_data(dataset.format, dataset.root, train=dataset.train, test=dataset.test, classes=dataset.classes)
+    return Trainer(
+        detector,
+        network,
+        build_loss(config, world),
+        optimizer=optimizer,
+        scheduler=scheduler,
+        device=device,
+        options=options,
+        world=world,
+    )

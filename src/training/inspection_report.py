@@ -11,9 +11,7 @@ from omegaconf import DictConfig
 
 from src.data.messages import first_names
 from src.data.records import DataError
-from src.data.transforms import MEAN, STD
-from src.detectors.anchors import make_anchors
-from src.detectors.targets import assign_targets
+from src.detectors.detector import Detector, build_detector
 from src.evaluation.drawing import Sample, draw_samples, write_png
 from src.evaluation.inspection import (
     FLAGS,
@@ -25,8 +23,8 @@ from src.evaluation.inspection import (
     warnings,
 )
 from src.evaluation.oddities import Look, Oddity, in_both_splits, look_at_images, odd_boxes, odd_images, without_anchors
+from src.training.data import Data, build_data
 from src.training.data_check import check_batch, detector_view, view_splits
-from src.training.experiment import Data, build_data
 from src.utils.distributed import World
 from src.utils.files import write_atomically
 from src.utils.text import counted, one_line
@@ -45,7 +43,8 @@ def inspect_data(config: DictConfig, folder: Path) -> None:
     Raises:
         UserError: a run would refuse the data.
     """
-    data = build_data(config, World())
+    detector = build_detector(config.model, config.dataset.train_size)
+    data = build_data(config, detector.normalisation, World())
     view = detector_view(config, data.classes)
     train, test = view_splits(config, data.train.records, data.test, view)
     looks = [look_at_images(split.records, f"reading {split.name}") for split in (train, test)]
@@ -61,7 +60,7 @@ def inspect_data(config: DictConfig, folder: Path) -> None:
     name = re.sub(r"[^\w.-]+", "_", str(config.dataset.name)).strip(".") or "data"
     _write_odd(folder / f"{name}.csv", odd)
     _refuse_unreadable([look for split_looks in looks for look in split_looks])
-    samples = list(training_samples(config, data))
+    samples = list(training_samples(detector, data, config.dataset.train_size))
     write_png(folder / f"{name}.png", lambda: draw_samples(samples, data.classes))
     print(f"{len(samples)} training samples as the network gets them: {folder / f'{name}.png'}")
     for line in warnings(train, test, view) + check_batch(config, len(train.records)):
@@ -86,16 +85,16 @@ def _refuse_unreadable(looks: list[Look]) -> None:
         raise DataError(f"{counted(len(problems), 'image')} cannot be read, and would stop a run. First: {problems[0]}")
 
 
-def training_samples(config: DictConfig, data: Data) -> Iterator[Sample]:
+def training_samples(detector: Detector, data: Data, size: int) -> Iterator[Sample]:
     """Yield the first training images of the run, augmented as in the run, with their positive anchors."""
-    size = config.dataset.train_size
-    anchors = torch.cat(make_anchors(size, size, config.model.anchor_scale))
+    anchors = torch.cat(detector.anchors(size, size))
+    mean, std = (torch.tensor(x)[:, None, None] for x in (detector.normalisation.mean, detector.normalisation.std))
     epochs = (data.training_batches(epoch).batch_sampler or [] for epoch in itertools.count())
     keys = (key for batches in epochs for batch in batches for key in batch)
     for index, seed in itertools.islice(keys, SAMPLES):
         image, boxes, labels = data.train[index, seed]
-        targets = assign_targets(anchors, [boxes], [labels], classes=len(data.classes))
-        pixels = image * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]
+        targets = detector.assign_targets(anchors, [boxes], [labels], classes=len(data.classes))
+        pixels = image * std + mean
         yield Sample(
             title=one_line(data.train.records[index].image_id),
             image=(pixels * 255).round().clamp(0, 255).byte(),

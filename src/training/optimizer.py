@@ -23,14 +23,21 @@ def build_optimizer(
         momentum=schedule.momentum,
         weight_decay=schedule.weight_decay,
     )
-    warmup, decay_at = schedule.warmup_iterations, list(schedule.decay_at)
-    return optimizer, LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps, warmup, decay_at))
+    keys = ("warmup_iterations", "warmup_divisor")
+    options = {key: schedule[key] for key in keys} | {"decay_at": list(schedule.decay_at)}
+    return optimizer, LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps, **options))
 
 
-def learning_rate_factor(step: int, steps: int, warmup_iterations: int, decay_at: Sequence[float]) -> float:
+def learning_rate_factor(
+    step: int, steps: int, *, warmup_iterations: int, decay_at: Sequence[float], warmup_divisor: float = 3
+) -> float:
     """Return the learning rate's factor at a step.
 
-    Linear warm-up from one third, then a division by 10 at each fraction `decay_at` of the training.
+    Linear warm-up from 1 / `warmup_divisor`, then a division by 10 at each fraction `decay_at` of the training.
     """
     warmup = min(step / warmup_iterations, 1) if warmup_iterations else 1
-    return (1 + 2 * warmup) / 3 * 0.1 ** sum(step >= fraction * steps for fraction in decay_at)
+    return (
+        (1 + (warmup_divisor - 1) * warmup)
+        / warmup_divisor
+        * 0.1 ** sum(step >= fraction * steps for fraction in decay_at)
+    )

@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from src.data.loading import TrainingBatch
-from src.detectors.anchors import make_anchors
-from src.detectors.targets import assign_targets, box_loss
+from src.detectors.detector import Detector
+from src.detectors.targets import box_loss
 from src.losses import ap_loss
 from src.runs.attempt import RunGuard
 from src.runs.kept_rows import KeptRows
@@ -55,7 +55,6 @@ class TrainerOptions:
     """What a step of training depends on beside the model and the optimizer."""
 
     classes: int
-    anchor_scale: float
     box_loss_weight: float = 1.0
     precision: str = "fp32"
     clip_gradient: float | None = None
@@ -179,11 +178,13 @@ class Trainer:
     """All that one step of training needs.
 
     Attributes:
-        model: images [B, 3, H, W] to logits [B, A, K] (or K + 1) and box offsets [B, A, 4].
+        detector: whose anchors are matched with the objects.
+        model: its network: images [B, 3, H, W] to logits [B, A, K] (or K + 1) and box offsets [B, A, 4].
         classification_loss: logits and targets [B, A, K] to a scalar. With several processes it returns the value of
             them all, and its gradient is this process's part of a sum.
     """
 
+    detector: Detector
     model: nn.Module
     classification_loss: Callable[[Tensor, Tensor], Tensor]
     optimizer: torch.optim.Optimizer
@@ -214,10 +215,10 @@ class Trainer:
         self.model.train()
         images = batch.images.to(self.device, memory_format=torch.channels_last, non_blocking=True)
         height, width = images.shape[-2:]
-        anchors = torch.cat(make_anchors(height, width, options.anchor_scale, device=self.device))
+        anchors = torch.cat(self.detector.anchors(height, width, self.device))
         boxes = [b.to(self.device) for b in batch.boxes]
         labels = [x.to(self.device) for x in batch.labels]
-        targets = assign_targets(anchors, boxes, labels, classes=options.classes)
+        targets = self.detector.assign_targets(anchors, boxes, labels, classes=options.classes)
 
         positives = self.world.all_reduce_sum(torch.tensor(float(len(targets.boxes)), device=self.device))
         with autocast(self.device, options.precision):

@@ -14,7 +14,7 @@ from tests.support.configurations import make_config
 from tests.support.programs import call_run, run_python
 
 RECIPES = sorted(path.stem for path in (paths.CONF / "recipe").glob("*.yaml"))
-NEED_ROOT = {"bccd", "folder", "voc", "coco", "voc_paper", "coco_paper"}
+NEED_ROOT = {"bccd", "folder", "voc", "coco", "voc_paper", "coco_paper", "voc_ssd"}
 
 
 @pytest.mark.slow
@@ -107,6 +107,10 @@ def test_identity_is_that_of_the_science():
         "step=sigmoid",
         "method=approximate_gradient",
         "method=structured_hinge",
+        "model=ssd",
+        "schedule.warmup_divisor=10",
+        "test.scales=[64,96]",
+        "test.mirror=true",
     ]
     assert len({run_id(make_config(override)) for override in other} | {base}) == len(other) + 1
 

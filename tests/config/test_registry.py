@@ -1,10 +1,14 @@
 import importlib
+from dataclasses import fields
 
 import pytest
 from omegaconf import OmegaConf
 
 from src.config.registry import DETECTORS, LOSSES, METHODS, objective_of
+from src.config.schema import Model
+from src.config.validate import resolve
 from src.utils import paths
+from tests.support.configurations import make_config
 
 
 @pytest.mark.parametrize(("group", "entries"), [("loss", LOSSES), ("method", METHODS), ("model", DETECTORS)])
@@ -19,9 +23,16 @@ def test_a_file_gives_each_option_of_its_entry_a_value(group):
     entries = {"loss": LOSSES, "method": METHODS}[group]
     for name, entry in entries.items():
         options = entry.objective.own_options if entry.objective else {}
-        content = OmegaConf.load(paths.CONF / group / f"{name}.yaml")
-        assert content.keys() - {"name", "defaults"} == options.keys()
-        assert all(isinstance(content[option], kind) for option, kind in options.items())
+        assert OmegaConf.load(paths.CONF / group / f"{name}.yaml").keys() - {"name", "defaults"} == options.keys()
+        chosen = resolve(make_config(f"{group}={name}"))[group]
+        assert all(isinstance(chosen[option], kind) for option, kind in options.items())
+
+
+def test_a_detectors_file_gives_each_of_its_options_and_of_every_detectors_a_value():
+    common = {option.name for option in fields(Model)}
+    for name, entry in DETECTORS.items():
+        content = OmegaConf.load(paths.CONF / "model" / f"{name}.yaml")
+        assert content.keys() - {"defaults"} == common | entry.own_options.keys()
 
 
 def test_every_loss_and_method_names_a_function():

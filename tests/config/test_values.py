@@ -7,9 +7,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from src.config.identity import identity, run_id
+from src.config.registry import DETECTORS
 from src.config.validate import resolve
 from src.config.value_ranges import RANGES
-from src.detectors.postprocess import detect
+from src.detectors.postprocess import detect, detect_by_class
 from src.utils.errors import UserError
 from tests.support.configurations import make_config
 
@@ -27,6 +28,7 @@ WRONG = {
     "schedule.learning_rate": [0, -0.1, *NOT_FINITE],
     "schedule.reference_batch_size": [0],
     "schedule.warmup_iterations": [-1],
+    "schedule.warmup_divisor": [0, 0.5, -3, *NOT_FINITE],
     "schedule.decay_at": [[0.0], [1.5], [-0.5], [math.nan], [0.5, 60.0]],
     "schedule.momentum": [1, 1.5, -0.1, math.nan],
     "schedule.weight_decay": [-1, *NOT_FINITE],
@@ -35,6 +37,7 @@ WRONG = {
     "dataset.train_size": [0, -32, 16, 100, 1000000000],
     "dataset.test_longer_side": [0, -1, 1000000000],
     "dataset.classes": [[], ["a", "b", "a"], ["a", ""], ["  "]],
+    "test.scales": [[], [0], [400, 400], [9000]],
     "model.channels": [0, -8, 1],
     "model.anchor_scale": [0, -4, *NOT_FINITE],
     "model.score_threshold": [-0.1, 1.1, math.nan],
@@ -47,6 +50,8 @@ OF_A_CHOICE = {
     "loss.negatives_per_positive": ("loss=ohem", [0]),
     "loss.alpha": ("loss=focal", [-0.1, 1.1, math.nan]),
     "loss.gamma": ("loss=focal", [-1, *NOT_FINITE]),
+    "model.scales": ("model=ssd", [[0.1, 0.2], [0.1, 0.9, 0.2], [0, 0.2, 0.9], [0.1, 0.2, 1.5], [0.1, math.nan, 0.9]]),
+    "model.candidates_per_class": ("model=ssd", [0, -1]),
     "method.epsilon": ("method=approximate_gradient", [-1, *NOT_FINITE]),
 }
 CASES = [([], key, value) for key, values in WRONG.items() for value in values]
@@ -113,6 +118,46 @@ def test_detection_has_the_papers_values_by_default_and_old_ids():
     assert not new & identity(make_config())["model"].keys()
     changed = ["model.nms_iou=0.45", "model.max_detections=300", "model.candidates_per_level=400"]
     assert len({run_id(make_config(word)) for word in changed} | {run_id(make_config())}) == 4
+
+
+def test_ssd_has_its_own_values_and_the_paper_s_where_it_gives_one():
+    config = resolve(make_config("recipe=voc", "model=ssd", "loss=focal", "dataset.root=DIR"))
+    model = config.model
+    assert (model.weights, model.normalisation, model.channels, model.scales) == (
+        "imagenet",
+        "imagenet",
+        64,
+        [0.07, 0.15, 0.9],
+    )
+    assert (model.score_threshold, model.candidates_per_class, model.nms_iou, model.max_detections) == (
+        0.01,
+        400,
+        0.5,
+        200,
+    )
+    assert config.dataset.test_shorter_side is None and config.dataset.train_size == 512
+    assert config.loss.gamma == 1.0 and config.loss.alpha == 0.25 and config.schedule.warmup_divisor == 1000
+    retinanet = resolve(make_config("recipe=voc", "loss=focal", "dataset.root=DIR"))
+    assert retinanet.dataset.test_shorter_side == 600 and retinanet.loss.gamma == 2.0
+    assert {**config.schedule, "warmup_divisor": 3} == retinanet.schedule
+    caps = {name: parameter.default for name, parameter in inspect.signature(detect_by_class).parameters.items()}
+    authors = resolve(make_config("recipe=voc_ssd", "dataset.root=DIR"))
+    assert {name: authors.model[name] for name in caps if name != "outputs"} == {
+        name: value for name, value in caps.items() if name != "outputs"
+    }
+    assert (authors.batch_size, authors.schedule.weight_decay, authors.schedule.box_loss_weight) == (32, 0.0005, 4)
+
+
+def test_a_recipe_in_small_is_small_for_each_detector():
+    small = {name: resolve(make_config(f"model={name}")).model for name in DETECTORS}
+    assert all(model.weights is None and model.channels < 256 for model in small.values())
+    full = resolve(make_config("model=ssd", "model.small=false"))
+    assert full.model.weights == "imagenet" and full.model.channels == 64
+    by_hand = ["model=ssd", "model.weights=null", "model.channels=16", "model.scales=[0.12,0.25,0.9]"]
+    config = make_config(*by_hand, "model.small=false")
+    assert run_id(config) == run_id(make_config("model=ssd"))
+    words = ["model=ssd", "model.small=false"]
+    assert resolve(make_config(*words), words).command.canonical.endswith("recipe=mini model=ssd model.small=false")
 
 
 @pytest.mark.parametrize(("recipe", "base"), [("voc_paper", "voc"), ("coco_paper", "coco")])

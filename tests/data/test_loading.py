@@ -18,7 +18,7 @@ from src.data.loading import (
     training_batches,
 )
 from src.data.records import make_record
-from src.data.transforms import MEAN, STD, inference_transform, padded_size, training_transform
+from src.data.transforms import IMAGENET, inference_transform, padded_size, training_transform
 
 
 @pytest.fixture
@@ -155,7 +155,9 @@ def test_the_shorter_and_the_longer_side_may_be_equal():
 def test_test_images_are_resized_as_torchvision_does(size):
     image = torch.randint(0, 256, (3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     expected = v2.functional.resize(image, 60, max_size=90, antialias=True)
-    normalised = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)])(expected)
+    normalised = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(IMAGENET.mean, IMAGENET.std)])(
+        expected
+    )
     assert torch.equal(inference_transform(32, 60, 90)(image), normalised)
 
 

@@ -2,11 +2,12 @@
 
 import torch
 
-from src.detectors.anchors import ANCHORS_PER_CELL, make_anchors
+from src.detectors.anchors import make_anchors
+from src.detectors.retinanet import ANCHORS_PER_CELL, anchor_grids
 
 
 def test_anchor_sizes_counts_and_centres():
-    levels = make_anchors(512, 512)
+    levels = make_anchors(anchor_grids(512, 512))
     assert [len(level) for level in levels] == [6 * n * n for n in (64, 32, 16, 8, 4)]
     assert sum(len(level) for level in levels) == 32_736  # an image at 512 × 512, as in the paper's setting
     for level, stride in zip(levels, (8, 16, 32, 64, 128), strict=True):
@@ -20,4 +21,10 @@ def test_anchor_sizes_counts_and_centres():
 
 
 def test_coarse_levels_of_odd_sizes_round_up():
-    assert [len(level) // 6 for level in make_anchors(160, 224)] == [20 * 28, 10 * 14, 5 * 7, 3 * 4, 2 * 2]
+    assert [len(level) // 6 for level in make_anchors(anchor_grids(160, 224))] == [
+        20 * 28,
+        10 * 14,
+        5 * 7,
+        3 * 4,
+        2 * 2,
+    ]

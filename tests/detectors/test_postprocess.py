@@ -1,5 +1,7 @@
 """Detections from a detector's outputs."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -7,7 +9,12 @@ from torch import nn
 from src.data.loading import InferenceBatch
 from src.data.records import make_record
 from src.detectors.anchors import make_anchors
-from src.detectors.postprocess import ImageOutputs, detect, image_outputs, predict
+from src.detectors.detector import Detector
+from src.detectors.inference import image_outputs, predict
+from src.detectors.postprocess import ImageOutputs, detect, detect_by_class
+from src.detectors.retinanet import anchor_grids
+
+RETINANET = Detector(lambda outputs: ScoresOfTheImage(), anchor_grids, detect)
 
 
 def outputs_of(anchors, scores, size, classes=2):
@@ -38,11 +45,27 @@ def test_candidates_are_limited_on_each_level():
     assert len(detect(outputs, candidates_per_level=7, nms_iou=1.0).scores) == 14
 
 
+def test_ssd_detects_class_by_class_with_its_own_caps():
+    anchors = [torch.tensor([[0, 0, 10, 10], [1, 0, 11, 10], [30, 30, 50, 50.0]]), torch.tensor([[60, 60, 90, 90.0]])]
+    scores = {(0, 0): 0.9, (1, 0): 0.8, (1, 1): 0.7, (2, 0): 0.02, (3, 1): 0.005}
+    outputs = outputs_of(anchors, scores, (80, 80))
+    detections = detect_by_class(outputs)
+    # The second box of class 0 is suppressed, that of class 1 is not. No level keeps scores below .01.
+    assert detections.scores.tolist() == pytest.approx([0.9, 0.7, 0.02])
+    assert detections.labels.tolist() == [0, 1, 0] and detections.boxes[1].tolist() == [1, 0, 11, 10]
+    # Of each class two anchors enter: of class 0 the two that suppress each other.
+    assert detect_by_class(outputs, candidates_per_class=2).scores.tolist() == pytest.approx([0.9, 0.7])
+    assert len(detect_by_class(outputs, nms_iou=1.0).scores) == 4
+    assert len(detect_by_class(outputs, max_detections=1).scores) == 1
+    low = detect_by_class(outputs, score_threshold=0.001)
+    assert low.boxes[-1].tolist() == [60, 60, 80, 80] and low.scores[-1].item() == pytest.approx(0.005)
+
+
 class ScoresOfTheImage(nn.Module):
     """A detector whose logits are the first numbers of the image, and whose boxes are the anchors."""
 
     def forward(self, images):
-        count = sum(len(level) for level in make_anchors(*images.shape[-2:]))
+        count = sum(len(level) for level in make_anchors(anchor_grids(*images.shape[-2:])))
         return images.flatten(1)[:, :count, None], torch.zeros(len(images), count, 4)
 
 
@@ -50,18 +73,18 @@ def test_outputs_are_those_of_each_image_with_its_size_and_anchors():
     torch.manual_seed(0)
     images = torch.randn(2, 3, 64, 96)
     batch = InferenceBatch(images, sizes=[(60, 96), (64, 90)], indexes=[5, 3])
-    first, second = image_outputs(ScoresOfTheImage(), [batch], torch.device("cpu"), anchor_scale=4)
+    first, second = image_outputs(RETINANET.build_network(1), RETINANET, [batch], torch.device("cpu"))
     assert (first.index, first.size, second.index, second.size) == (5, (60, 96), 3, (64, 90))
     for outputs, image in ((first, images[0]), (second, images[1])):
         torch.testing.assert_close(outputs.scores[:, 0], image.flatten()[: len(outputs.scores)].sigmoid())
-        assert [len(level) for level in outputs.anchors] == [len(level) for level in make_anchors(64, 96)]
+        assert [len(level) for level in outputs.anchors] == [len(level) for level in make_anchors(anchor_grids(64, 96))]
 
 
 def test_predictions_are_in_pixels_of_the_original_image():
     # The detector's input is half as wide and a third as high as the original.
     record = make_record("a", "a.jpg", (160, 240), boxes=[], labels=[])
     outputs = outputs_of([torch.tensor([[10, 20, 30, 60.0]])], {(0, 1): 0.5}, (80, 80))
-    (detections,) = predict([outputs], [record], score_threshold=0.01).values()
+    (detections,) = predict([outputs], [record], detect).values()
     assert detections.boxes[0].tolist() == [20, 60, 60, 180]
     assert detections.labels[0] == 1 and detections.scores[0].item() == pytest.approx(0.5)
 
@@ -72,7 +95,7 @@ def test_predictions_take_the_options_of_detection():
     outputs = ImageOutputs(0, (200, 200), scores=torch.full((20, 1), 0.5), offsets=torch.zeros(20, 4), anchors=anchors)
 
     def count(**options):
-        return len(predict([outputs], [record], **options)[0].scores)
+        return len(predict([outputs], [record], partial(detect, **options))[0].scores)
 
     assert count() == 10 and count(max_detections=3) == 3
     assert count(nms_iou=1.0) == 20 and count(nms_iou=1.0, candidates_per_level=7) == 7

@@ -6,7 +6,7 @@ from torch import nn
 from torchvision.models import resnet18
 
 from src.detectors.anchors import make_anchors
-from src.detectors.retinanet import RetinaNet
+from src.detectors.retinanet import RetinaNet, anchor_grids
 
 
 def test_outputs_match_the_anchors_and_start_from_the_prior():
@@ -14,7 +14,7 @@ def test_outputs_match_the_anchors_and_start_from_the_prior():
     model = RetinaNet(3, "resnet18", weights=None, channels=32).eval()
     with torch.no_grad():
         logits, offsets = model(torch.randn(2, 3, 96, 160))
-    count = sum(len(level) for level in make_anchors(96, 160))
+    count = sum(len(level) for level in make_anchors(anchor_grids(96, 160)))
     assert logits.shape == (2, count, 3) and offsets.shape == (2, count, 4)
     assert logits.sigmoid().mean().item() == pytest.approx(0.01, rel=0.05)
     assert offsets.abs().max() < 0.5
@@ -29,7 +29,7 @@ def test_outputs_are_in_the_order_of_the_anchors():
     changed[:, :, 24:40, 200:216] = 3
     with torch.no_grad():
         difference = (model(changed)[0] - model(image)[0]).abs()[0, :, 0]
-    finest = make_anchors(256, 256)[0]
+    finest = make_anchors(anchor_grids(256, 256))[0]
     centre = (finest[:, :2] + finest[:, 2:])[difference[: len(finest)].argmax()] / 2
     assert abs(centre[0] - 208) < 40 and abs(centre[1] - 32) < 40
 

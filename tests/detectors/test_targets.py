@@ -1,12 +1,15 @@
 """Training targets and the box loss."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
+from torchvision.ops import box_iou
 
 from src.detectors.anchors import make_anchors
-from src.detectors.targets import BOX_CODER, assign_targets, box_loss
+from src.detectors.retinanet import anchor_grids
+from src.detectors.targets import BOX_CODER, assign_targets, box_loss, match_bipartite
 
 
 def test_anchors_are_positive_ignored_or_negative_by_their_iou():
@@ -28,8 +31,56 @@ def test_the_best_anchor_of_an_object_is_positive_for_the_object_it_overlaps_mos
     torch.testing.assert_close(targets.boxes, boxes[0][1:])
 
 
+def bipartite_by_a_loop(iou, positive_iou):
+    """Match as SSD's definition says: pairs by falling IoU, then what is left by IoU alone."""
+    objects, anchors = range(len(iou)), range(len(iou[0]))
+    pairs = sorted((-iou[i][j], i, j) for i in objects for j in anchors if iou[i][j] > 0)
+    object_of, matched = [-1] * len(anchors), set()
+    for _, i, j in pairs:
+        if i not in matched and object_of[j] == -1:
+            object_of[j] = i
+            matched.add(i)
+    for j in anchors:
+        best = max(objects, key=lambda i: (iou[i][j], -i))
+        if object_of[j] == -1 and iou[best][j] > positive_iou:
+            object_of[j] = best
+    return object_of
+
+
+def test_bipartite_matching_is_that_of_a_plain_loop_with_ties():
+    generator = torch.Generator().manual_seed(0)
+    ties = 0
+    for problem in range(300):
+        # Corners on a coarse grid give many equal IoUs, and exactly 1/2 among them.
+        corners = [torch.randint(0, 5, (n, 2), generator=generator) for n in (1 + problem % 6, 1 + problem % 11)]
+        sides = [torch.randint(1, 4, c.shape, generator=generator) for c in corners]
+        boxes, anchors = (torch.cat([c, c + s], 1).float() for c, s in zip(corners, sides, strict=True))
+        iou = box_iou(boxes, anchors)
+        ties += int(iou[iou > 0].numel() > iou[iou > 0].unique().numel())
+        assert match_bipartite(iou).tolist() == bipartite_by_a_loop(iou.tolist(), 0.5), problem
+    assert ties > 100
+
+
+def test_each_object_has_an_anchor_of_its_own_in_ssd():
+    # Both objects overlap the first anchor most. RetinaNet's rule leaves the second without any.
+    anchors = torch.tensor([[0, 0, 10, 10], [12, 0, 22, 10], [100, 100, 110, 110.0]])
+    boxes = [torch.tensor([[0, 0, 10, 9.0], [4, 0, 14, 10.0]])]
+    labels = [torch.tensor([0, 1])]
+    assert assign_targets(anchors, boxes, labels, classes=2).classes[0].tolist() == [[1, 0], [0, 0], [0, 0]]
+    targets = assign_targets(anchors, boxes, labels, classes=2, match=match_bipartite)
+    assert targets.classes[0].tolist() == [[1, 0], [0, 1], [0, 0]]
+    assert torch.equal(targets.boxes, boxes[0])
+
+
+def test_ssd_ignores_no_anchor_and_needs_more_than_half_beyond_the_first():
+    anchors = torch.tensor([[0, 0, 10, 10], [0, 0, 10, 20], [0, 0, 10, 22], [0, 0, 10, 19.0]])
+    match = partial(assign_targets, classes=1, match=match_bipartite)
+    targets = match(anchors, [torch.tensor([[0, 0, 10, 10.0]])], [torch.tensor([0])])
+    assert targets.classes[0, :, 0].tolist() == [1, 0, 0, 1]  # of IoU 1, 1/2, 0.45 and 0.53
+
+
 def test_an_image_without_objects_is_all_negative_and_costs_no_box_loss():
-    anchors = torch.cat(make_anchors(64, 64))
+    anchors = torch.cat(make_anchors(anchor_grids(64, 64)))
     no_labels = torch.zeros(0, dtype=torch.int64)
     targets = assign_targets(anchors, [torch.zeros(0, 4)], [no_labels], classes=2)
     assert targets.classes.abs().sum() == 0 and not targets.positive.any()
@@ -41,7 +92,7 @@ def test_an_image_without_objects_is_all_negative_and_costs_no_box_loss():
 
 def test_the_targets_of_a_batch_are_those_of_its_images():
     torch.manual_seed(0)
-    anchors = torch.cat(make_anchors(96, 128, 2))
+    anchors = torch.cat(make_anchors(anchor_grids(96, 128, 2)))
     corners = [torch.rand(n, 2) * 60 for n in (3, 0, 5)]
     boxes = [torch.cat([c, c + 5 + torch.rand_like(c) * 40], 1) for c in corners]
     labels = [torch.randint(4, (len(b),)) for b in boxes]

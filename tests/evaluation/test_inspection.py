@@ -6,11 +6,24 @@ from torchvision.ops import box_iou
 
 from src.data.records import DataError, make_record
 from src.detectors.anchors import closest_anchors, make_anchors
+from src.detectors.detector import build_detector
+from src.detectors.retinanet import anchor_grids
 from src.detectors.targets import assign_targets
 from src.evaluation.inspection import DetectorView, count_sizes, summary, view_split, warnings
 from src.evaluation.oddities import odd_boxes, without_anchors
 
-VIEW = DetectorView(["cat", "dog"], train_size=128, anchor_scale=4.0, max_detections=3)
+OPTIONS = {
+    "name": "retinanet",
+    "backbone": "resnet18",
+    "weights": None,
+    "channels": 8,
+    "anchor_scale": 4.0,
+    "score_threshold": 0.01,
+    "candidates_per_level": 1000,
+    "nms_iou": 0.5,
+    "max_detections": 3,
+}
+VIEW = DetectorView(["cat", "dog"], train_size=128, detector=build_detector(OPTIONS, 128), max_detections=3)
 SQUARE = (128, 128)
 
 
@@ -31,8 +44,8 @@ def random_boxes(count, size, generator):
 @pytest.mark.parametrize(("size", "scale"), [(32, 4.0), (96, 1.5), (160, 8.0), (512, 4.0)])
 def test_the_closest_anchor_is_that_of_all(size, scale):
     boxes = random_boxes(200, size, torch.Generator().manual_seed(size))
-    everything = box_iou(boxes, torch.cat(make_anchors(size, size, scale)))
-    iou, anchors = closest_anchors(boxes, size, size, scale)
+    everything = box_iou(boxes, torch.cat(make_anchors(anchor_grids(size, size, scale))))
+    iou, anchors = closest_anchors(boxes, anchor_grids(size, size, scale))
     torch.testing.assert_close(iou, everything.amax(1), rtol=0, atol=1e-6)
     torch.testing.assert_close(box_iou(boxes, anchors).diagonal(), iou, rtol=0, atol=1e-6)
 
@@ -88,7 +101,9 @@ def test_too_small_boxes_are_named_with_what_to_do():
     (line,) = of_both([[48, 48, 52, 54], [0, 0, 4, 4]], [0, 1])
     assert line.startswith("none of 2 training objects has an anchor of IoU ≥ 0.5: their median is 4 × 4 pixels")
     assert (
-        "dataset.train_size=128" in line and "smallest square anchor 32" in line and "lower model.anchor_scale" in line
+        "dataset.train_size=128" in line
+        and "a square of 32 with model.anchor_scale=4" in line
+        and "lower model.anchor_scale" in line
     )
     (line,) = of_both([[48, 48, 80, 80], [0, 0, 4, 4], [9, 9, 12, 12]], [0, 1, 1])
     assert line.startswith("only 1 of 3 training objects have")
@@ -141,7 +156,7 @@ def test_no_anchor_reaches_half_with_a_longer_box_than_named():
 
 def test_objects_without_anchors_are_those_of_the_real_assignment():
     generator = torch.Generator().manual_seed(7)
-    anchors = torch.cat(make_anchors(128, 128, VIEW.anchor_scale))
+    anchors = torch.cat(VIEW.detector.anchors(128, 128))
     records, expected = [], {}
     for number in range(60):
         boxes = random_boxes(8, 128, generator)

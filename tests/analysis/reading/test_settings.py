@@ -51,6 +51,11 @@ def run(*words, **changes):
     return run_of(config_of(*words, **changes), rows_of(30.0))
 
 
+def of_this_detector(section):
+    """Return what is missing and a command makes, but for the panel of another detector."""
+    return [missing for missing in section.missing if missing.command and "model=ssd" not in missing.command]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "sweep, overrides", [(sweep, OVERRIDES[0]) for sweep in SWEEPS] + [(sweep, OVERRIDES[1]) for sweep in OF_VOC]
@@ -62,12 +67,12 @@ def test_an_artefact_consists_of_its_sweeps_runs_and_names_a_missing_one(sweep, 
     (artefact,) = build([sweep], Runs(runs))
     section = artefact.sections[0]
     assert set(section.run_ids) == {run.run_id for run in runs}
-    assert not [missing for missing in section.missing if missing.command]
+    assert not of_this_detector(section)
 
     # Of a sweep with one run a seed, what is left does not show that there was another seed.
     for gone in (runs[0] if overrides == OVERRIDES[0] else runs[-1],) if len(runs) > 2 else ():
         left = Runs([run for run in runs if run is not gone])
-        (missing,) = [m for m in build([sweep], left)[0].sections[0].missing if m.command]
+        (missing,) = of_this_detector(build([sweep], left)[0].sections[0])
         words = pasted(missing.command)
         seed = gone.config["seed"]
         assert f"seed={seed}" in words and words[0] == f"sweeps={sweep}" and f"(seed {seed})" in missing.what

@@ -1,0 +1,67 @@
+"""A detector as training, tests and inspection see it."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from src.config.registry import DETECTORS
+from src.data.transforms import IMAGENET, Normalisation
+from src.detectors.anchors import AnchorGrid, make_anchors
+from src.detectors.detections import Detections
+from src.detectors.postprocess import ImageOutputs
+from src.detectors.targets import Targets, assign_targets
+
+
+class AssignTargets(Protocol):
+    """The rule that matches anchors with objects; see :func:`src.detectors.targets.assign_targets`."""
+
+    def __call__(self, anchors: Tensor, boxes: list[Tensor], labels: list[Tensor], *, classes: int) -> Targets: ...
+
+
+class Detect(Protocol):
+    """The rule from outputs to detections, and how many it keeps; see :func:`src.detectors.postprocess.detect`."""
+
+    def __call__(self, outputs: ImageOutputs, *, max_detections: int = ...) -> Detections: ...
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A network, its anchors, and the rules from objects to targets and from outputs to detections.
+
+    Attributes:
+        build_network: from a number of outputs per anchor to a module from images [B, 3, H, W], with H and W multiples
+            of 32, to logits [B, A, outputs] and box offsets [B, A, 4].
+        grids: from the height and width of such images to the grids of their A anchors, in the order of the outputs.
+        detect: from the outputs for an image to detections in pixels of the network's input.
+        assign_targets: from anchors and objects to targets.
+        normalisation: of the network's input.
+        size_option: the option on which the anchors' sizes depend, and its value: "model.anchor_scale=4".
+        scales_with_images: whether anchors are larger where `dataset.train_size` is larger.
+    """
+
+    build_network: Callable[[int], nn.Module]
+    grids: Callable[[int, int], list[AnchorGrid]]
+    detect: Detect
+    assign_targets: AssignTargets = assign_targets
+    normalisation: Normalisation = IMAGENET
+    size_option: str = ""
+    scales_with_images: bool = False
+
+    def anchors(self, height: int, width: int, device: torch.device | str = "cpu") -> list[Tensor]:
+        """Return the anchors of images of this size on each level, see :func:`src.detectors.anchors.make_anchors`."""
+        return make_anchors(self.grids(height, width), device)
+
+
+def build_detector(options: Mapping[str, Any], image_size: int) -> Detector:
+    """Build the detector that `model.name` chooses. Its network is built later, when the number of classes is known.
+
+    Args:
+        options: the configuration's `model`.
+        image_size: side of the square training images in pixels.
+    """
+    module, _, name = DETECTORS[options["name"]].builder.rpartition(".")
+    return getattr(importlib.import_module(module), name)(options, image_size)

@@ -1,0 +1,76 @@
+"""The images that an experiment is trained and tested on."""
+
+from dataclasses import dataclass
+
+from omegaconf import DictConfig
+from torch.utils.data import DataLoader
+
+from src.data.datasets import read_data
+from src.data.loading import InferenceBatch, Share, TrainingBatch, TrainingSet, inference_batches, training_batches
+from src.data.records import ImageRecord
+from src.data.transforms import Normalisation, View, inference_views, training_transform
+from src.utils.distributed import World
+
+
+@dataclass(frozen=True)
+class Data:
+    """The images to train on and to test on, in batches; of several processes each loads its part."""
+
+    train: TrainingSet
+    test: list[ImageRecord]
+    classes: list[str]
+    views: list[View]  # of test images; their detections are merged
+    batch_size: int  # of all processes together
+    seed: int  # of the order of images and their augmentation
+    workers: int
+    world: World
+
+    def training_batches(self, epoch: int, skip: int = 0) -> DataLoader[TrainingBatch]:
+        """Return this process's part of the batches of an epoch, but for the first `skip`."""
+        return training_batches(
+            self.train,
+            self.batch_size,
+            seed=self.seed,
+            epoch=epoch,
+            workers=self.workers,
+            skip=skip,
+            share=Share(self.world.rank, self.world.size),
+        )
+
+    def inference_batches(self, records: list[ImageRecord], view: View, shared: bool) -> DataLoader[InferenceBatch]:
+        """Return a view of the images of these records; with `shared` only this process's part of them."""
+        share = Share(self.world.rank, self.world.size) if shared else Share()
+        return inference_batches(records, view.transform, self.batch_size, workers=self.workers, share=share)
+
+
+def build_data(config: DictConfig, normalisation: Normalisation, world: World) -> Data:
+    """Read the data set of a configuration.
+
+    Args:
+        config: resolved.
+        normalisation: of the network's input.
+        world: the processes that share the images.
+
+    Raises:
+        DataError: something is wrong on disk; the message names the file.
+    """
+    dataset = config.dataset
+    train_records, test_records, classes = _read(config)
+    augment = training_transform(dataset.train_size, dataset.augmentation, normalisation)
+    test_size = dataset.train_size, dataset.test_shorter_side, dataset.test_longer_side
+    views = inference_views(test_size, normalisation, scales=config.test.scales, mirror=config.test.mirror)
+    return Data(
+        TrainingSet(train_records, augment),
+        test_records,
+        classes,
+        views=views,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        workers=config.workers,
+        world=world,
+    )
+
+
+def _read(config: DictConfig) -> tuple[list[ImageRecord], list[ImageRecord], list[str]]:
+    dataset = config.dataset
+    return read_data(dataset.format, dataset.root, train=dataset.train, test=dataset.test, classes=dataset.classes)

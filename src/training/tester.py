@@ -1,0 +1,99 @@
+"""Testing a detector."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from src import losses
+from src.config.registry import LOSSES
+from src.data.loading import InferenceBatch
+from src.data.records import ImageRecord
+from src.data.transforms import View
+from src.detectors.detections import Detections
+from src.detectors.detector import Detector
+from src.detectors.inference import image_outputs, merge_views, mirror, predict
+from src.detectors.postprocess import ImageOutputs
+from src.evaluation.anchor_scores import anchor_scores
+from src.evaluation.coco_metrics import evaluate_detections
+from src.evaluation.drawing import draw_detections, write_png
+from src.runs.attempt import RunGuard
+from src.training.data import Data
+from src.utils.distributed import World
+
+NO_LIMIT = 2**31  # of the detections of one of several views
+
+
+@dataclass(frozen=True)
+class Tester:
+    """Tests a detector as it is, with all processes."""
+
+    detector: Detector
+    network: nn.Module
+    data: Data
+    config: DictConfig
+    world: World
+    guard: RunGuard
+
+    def outputs(self, records: list[ImageRecord], view: View, shared: bool) -> Iterator[ImageOutputs]:
+        """Yield the detector's outputs on a view of images; raise Interrupted when a signal asks to stop."""
+        softmax = LOSSES[self.config.loss.name].background_output
+        activation = losses.softmax_scores if softmax else torch.sigmoid
+        batches = self._until_stopped(self.data.inference_batches(records, view, shared))
+        device = next(self.network.parameters()).device
+        return image_outputs(self.network, self.detector, batches, device, activation)
+
+    def _until_stopped(self, batches: Iterable[InferenceBatch]) -> Iterator[InferenceBatch]:
+        for batch in batches:
+            self.guard.check_stop()
+            yield batch
+
+    def _by_view(self, records: list[ImageRecord], shared: bool) -> list[dict[int, Detections]]:
+        """Return the detections of each view by the index of the image; with `shared` those of this process's part."""
+        views, detect = self.data.views, self.detector.detect
+        if len(views) > 1:
+            detect = partial(detect, max_detections=NO_LIMIT)
+        by_view = []
+        for view in views:
+            detections = predict(self.outputs(records, view, shared), records, detect)
+            if view.mirrored:
+                detections = {index: mirror(one, records[index].width) for index, one in detections.items()}
+            by_view.append(detections)
+        return by_view
+
+    def _merged(self, by_view: list[dict[int, Detections]]) -> list[Detections]:
+        """Return the detections on each image, in the order of the images."""
+        model = self.config.model
+        if len(by_view) > 1:
+            by_view = [merge_views(by_view, nms_iou=model.nms_iou, max_detections=model.max_detections)]
+        return [by_view[0][index] for index in range(len(by_view[0]))]
+
+    def evaluate(self) -> dict[str, float]:
+        """Return the metrics on the test images, on all processes."""
+        records = self.data.test
+        parts = self.world.gather_to_main(self._by_view(records, shared=True))
+        metrics = None
+        if self.world.is_main:
+            by_view = [{k: v for one in of_view for k, v in one.items()} for of_view in zip(*parts, strict=True)]
+            most = self.config.model.max_detections
+            metrics = evaluate_detections(records, self._merged(by_view), self.data.classes, max_detections=most)
+        return self.world.broadcast(metrics)
+
+    def count_anchor_scores(self) -> Tensor | None:
+        """Count the anchors of the test images' first view by IoU and score, on the main process; else None."""
+        counts = anchor_scores(self.outputs(self.data.test, self.data.views[0], shared=True), self.data.test)
+        parts = self.world.gather_to_main(counts)
+        return sum(parts) if self.world.is_main else None
+
+    def detections(self, records: list[ImageRecord]) -> list[Detections]:
+        """Return the detections on these images, found by this process alone."""
+        return self._merged(self._by_view(records, shared=False))
+
+    def draw(self, file: Path, records: list[ImageRecord]) -> None:
+        """Draw the detections on these images, on this process alone."""
+        detections = self.detections(records)
+        write_png(file, lambda: draw_detections(records, detections, self.data.classes))

@@ -1,0 +1,34 @@
+"""Detections on the images of a run, seen at one scale or several."""
+
+import pytest
+import torch
+
+from src.config.validate import resolve
+from src.detectors.detector import build_detector
+from src.runs.attempt import RunGuard
+from src.training import tester
+from src.training.data import build_data
+from src.utils.distributed import World
+from src.utils.signals import Interruption
+from tests.support.configurations import make_config
+
+
+@pytest.mark.parametrize("model", ["retinanet", "ssd"])
+def test_one_scale_is_the_usual_test_bit_for_bit_and_several_are_merged(model, tiny):
+    def detections(*words):
+        words = [*tiny, f"model={model}", "model.score_threshold=0", "model.max_detections=50", *words]
+        config = resolve(make_config(*words))
+        detector = build_detector(config.model, config.dataset.train_size)
+        data = build_data(config, detector.normalisation, World())
+        torch.manual_seed(0)
+        network = detector.build_network(len(data.classes))
+        guard = RunGuard(None, Interruption())
+        tested = tester.Tester(detector, network, data, config=config, world=World(), guard=guard)
+        return tested.detections(data.test)
+
+    usual, one = detections(), detections("test.scales=[64]")
+    several = detections("test.scales=[64,96]", "test.mirror=true")
+    for name in ("boxes", "scores", "labels"):
+        assert all(torch.equal(getattr(a, name), getattr(b, name)) for a, b in zip(usual, one, strict=True))
+        assert [len(getattr(image, name)) for image in several] == [50] * 4
+    assert all((a.scores != b.scores).any() and b.scores[0] >= a.scores[0] for a, b in zip(usual, several, strict=True))
