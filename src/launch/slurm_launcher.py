@@ -28,7 +28,7 @@ from src.data.run_data import DataChanged, compare_data
 from src.launch import plugin
 from src.launch.compose import Composer, Job
 from src.launch.program import program_of_config
-from src.launch.slurm_arrays import environment_of_jobs, one_line_refusals, submit_in_arrays
+from src.launch.slurm_arrays import environment_of_jobs, one_line_refusals, remove_leftovers, submit_in_arrays
 from src.launch.slurm_job import FrozenRun
 from src.runs.provenance import code_version
 from src.runs.state import State, refused_failure, state
@@ -152,6 +152,7 @@ class SlurmLauncher(Launcher):
                 name=" ".join([job.directory.name, *(word for word in job.overrides if word not in common)]),
             )
             runs.append(run)
+        remove_leftovers(job.directory.parent / ".slurm")
         with environment_of_jobs(self.parameters), one_line_refusals():
             submitted = self._executor(code).submit_array(runs)
         common_note = {"program": self._program.module, "time": time.time(), "code": str(code)}
