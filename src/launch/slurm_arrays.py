@@ -6,7 +6,9 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from submitit.core.utils import FailedJobError
@@ -17,6 +19,7 @@ from src.utils.text import counted
 T = TypeVar("T")
 USUAL_LIMIT = 1001  # SLURM's default MaxArraySize
 TIMEOUT_S = 60
+DAY_S = 24 * 3600
 
 # What sbatch says, and what to do about it. Of messages that fit several entries, the first counts.
 ADVICE = {
@@ -92,6 +95,18 @@ def submit_in_arrays(jobs: Sequence[T], submit: Callable[[Sequence[T]], None]) -
         done += len(part)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove the jobs that submitit has written and SLURM has not taken, a day after.
+
+    Args:
+        folder: of all jobs.
+    """
+    for file in folder.glob("*.pkl"):
+        with contextlib.suppress(OSError):  # another process has done so, or it is another user's
+            if time.time() - file.stat().st_mtime > DAY_S:
+                file.unlink()
+
+
 @contextlib.contextmanager
 def one_line_refusals() -> Iterator[None]:
     """Turn the errors of submitit and sbatch into a UserError, such as Refused, without what submitit prints."""
@@ -116,7 +131,7 @@ def one_line_refusals() -> Iterator[None]:
 
 # Variables of torchrun, of Python, and of a job in which the command is given, that would contradict a job's own.
 OF_THIS_SHELL = re.compile(
-    r"SLURM_(?!CONF$|CLUSTERS$).*|SBATCH_(ARRAY_INX|WAIT|OPEN_MODE|SIGNAL|JOB_NAME|(NO_)?REQUEUE)|PYTHONSAFEPATH|"
+    r"SLURM_(?!CONF|CLUSTERS$|JWT$).*|SBATCH_(ARRAY_INX|WAIT|OPEN_MODE|SIGNAL|JOB_NAME|(NO_)?REQUEUE)|PYTHONSAFEPATH|"
     r"(LOCAL_|GROUP_|ROLE_)?(RANK|WORLD_SIZE)|MASTER_(ADDR|PORT)|TORCHELASTIC_.*"
 )
 OTHER_NAMES = {"timelimit": "timeout_min", "mem_per_node": "mem_gb"}

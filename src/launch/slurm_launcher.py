@@ -24,7 +24,7 @@ from src.launch import plugin
 from src.launch.compose import Composer, Job
 from src.launch.program import program_of_config
 from src.launch.skipped_runs import has_other_code, reason_in_data, reason_to_skip
-from src.launch.slurm_arrays import environment_of_jobs, one_line_refusals, submit_in_arrays
+from src.launch.slurm_arrays import environment_of_jobs, one_line_refusals, remove_leftovers, submit_in_arrays
 from src.launch.slurm_job import FrozenRun
 from src.launch.submission import Submission, note_forgotten_jobs
 from src.runs.provenance import code_digest, code_files, code_version
@@ -160,6 +160,7 @@ class SlurmLauncher(Launcher):
                 name=" ".join([job.directory.name, *(word for word in job.overrides if word not in common)]),
             )
             runs.append(run)
+        remove_leftovers(jobs[0].directory.parent / ".slurm")
         common_note = {"program": self._program.module, "time": time.time(), "code": str(code)}
         notes = {job.directory.name: {**common_note, "overrides": job.overrides} for job in jobs}
         with (

@@ -5,6 +5,7 @@ with the names of SLURM's.
 """
 
 import os
+import time
 
 import pytest
 import submitit
@@ -14,6 +15,7 @@ from src.launch.slurm_arrays import (
     environment_of_jobs,
     largest_array,
     one_line_refusals,
+    remove_leftovers,
     submit_in_arrays,
 )
 from src.utils.errors import UserError
@@ -146,3 +148,12 @@ def test_variables_that_contradict_the_preset_do_not_reach_the_jobs(programs, tm
     assert {name for name in given if f"{name}={given[name]}" in seen} == {"SBATCH_ACCOUNT", "SLURM_CONF"}
     assert all(os.environ[name] == value for name, value in given.items())
     assert capfd.readouterr().err == "SBATCH_PARTITION=cpu is left out: the preset decides\n"
+
+
+def test_what_slurm_has_not_taken_is_removed_a_day_later(tmp_path):
+    (tmp_path / "12_0").mkdir()
+    for name, hours in (("new.pkl", 1), ("old.pkl", 25), ("12_0/12_0_submitted.pkl", 25)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time.time() - 3600 * hours,) * 2)
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.rglob("*.pkl")) == ["12_0_submitted.pkl", "new.pkl"]
