@@ -50,13 +50,8 @@ def ohem_loss_of_entries(logits, targets, negatives_per_positive=1000):
 
 
 LOSSES = RANKING | FOCAL | {"ohem": (ohem_loss_of_entries, {})}
-# All pass through the same code: two stand for them in the inner loop.
-DTYPES = [
-    torch.float32,
-    torch.bfloat16,
-    pytest.param(torch.float64, marks=pytest.mark.slow),
-    pytest.param(torch.float16, marks=pytest.mark.slow),
-]
+SLOW = [pytest.param(dtype, marks=pytest.mark.slow) for dtype in (torch.float64, torch.float16)]
+DTYPES = [torch.float32, torch.bfloat16, *SLOW]
 # Few trivial negatives, and so many that they are left out.
 PROBLEMS = {
     "few trivial": ([0.5, -1.0, 1.0, 0.25, 2.0, -0.5, 0.5, 3.0], [1, 0, 0, -1, 1, 0, -1, 0]),
