@@ -45,6 +45,7 @@ WRONG = {
     "model.nms_iou": [-0.1, 1.1, math.nan],
     "model.max_detections": [0, -100],
     "wandb.project": ["", "a/b", "a:b", "x" * 129],
+    "outputs": ["", " ", "~/runs"],
 }
 OF_A_CHOICE = {
     "loss.negatives_per_positive": ("loss=ohem", [0]),
