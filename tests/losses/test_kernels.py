@@ -99,7 +99,7 @@ def test_random_problems(kind):
     for trial in trials(0, 3) if KINDS[kind] == THOUSANDS else trials(1, 30):  # thousands take seconds
         seed = kind + trial * len(KINDS)
         logits, targets, options = random_problem(seed)
-        for case in CASES if EXHAUSTIVE else list(CASES)[seed % 2 :: 3]:
+        for case in CASES if EXHAUSTIVE else list(CASES)[seed % 6 :: 6]:
             assert_right(case, logits, targets, delta=options["delta"])
 
 
