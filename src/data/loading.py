@@ -1,6 +1,8 @@
 """Images and boxes in batches, which do not depend on the number of workers."""
 
+import atexit
 import hashlib
+import multiprocessing.util
 import re
 import signal
 from collections import defaultdict
@@ -24,6 +26,14 @@ from src.utils.signals import Interrupted, ignore_signals
 # Torch's texts for a process that was killed. One that ended by itself has an exit code, or a bus error for lack of
 # shared memory.
 _KILLED = re.compile(r"DataLoader worker \(pid.*\) (exited unexpectedly$|is killed by signal: (Killed|Terminated))")
+
+
+@atexit.register  # before multiprocessing would wait for them for ever
+def _end_loaders() -> None:
+    """End the processes that load images and are left after an error: they ignore signals to stop."""
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()
 
 
 class LoaderKilled(Interrupted):

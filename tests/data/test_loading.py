@@ -1,7 +1,9 @@
 """Batches of images and boxes."""
 
 import os
+import re
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,6 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from src.data.loading import (
-    LoaderKilled,
     Share,
     TrainingSet,
     inference_batches,
@@ -19,6 +20,7 @@ from src.data.loading import (
 )
 from src.data.records import make_record
 from src.data.transforms import IMAGENET, inference_transform, padded_size, training_transform
+from tests.support.programs import run_python
 
 
 @pytest.fixture
@@ -162,21 +164,25 @@ def test_test_images_are_resized_as_torchvision_does(size):
 
 
 class Fatal(TrainingSet):
-    """A set whose third image is the end of the process that loads it."""
+    """A set whose images are each the end of the process that loads it."""
 
     def __getitem__(self, key):
-        if key[0] == 2:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().__getitem__(key)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_killed_loader_is_an_interruption_with_a_word_on_memory(records):
-    batches = training_batches(Fatal(records, training_transform(64, "flip")), 1, seed=0, epoch=0, workers=1)
-    with (
-        pytest.raises(LoaderKilled, match="memory.*lower workers.*run the same command again"),
-        interrupted_with_loaders(),
-    ):
-        list(batches)
+def load_with_a_process_that_is_killed():
+    fatal = Fatal([make_record("a", Path("a.jpg"), (30, 20), [], [])], training_transform(64, "flip"))
+    with interrupted_with_loaders():
+        list(training_batches(fatal, 1, seed=0, epoch=0, workers=1))
+
+
+@pytest.mark.slow
+def test_a_killed_loader_is_an_interruption_with_a_word_on_memory():
+    """In a process of its own: torch raises its error when some child ends, wherever the program then is."""
+    name = load_with_a_process_that_is_killed.__name__
+    done = run_python(["-c", f"from tests.data.test_loading import {name}; {name}()"], fresh=True)
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode and re.search("LoaderKilled: .*memory.*lower workers.*run the same command again", last)
 
 
 def test_an_error_of_a_loader_is_no_interruption(records):
