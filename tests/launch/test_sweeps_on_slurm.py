@@ -126,9 +126,7 @@ def test_a_failed_run_fails_its_job_and_is_retried_only_on_request(cluster, tmp_
 
 def update_of(directory):
     """The biases of the box offsets, which were 0 before the one step."""
-    return torch.cat(
-        [value for key, value in weights(directory).items() if re.fullmatch(r"regression\.\d+\.bias", key)]
-    )
+    return torch.cat([value for key, value in weights(directory).items() if re.match(r"regression.*bias", key)])
 
 
 @pytest.mark.multiprocess
@@ -144,7 +142,7 @@ def test_two_tasks_train_one_run_together_and_make_the_step_of_one_process(clust
     assert "Traceback" not in (directory / "run.1.log").read_text()
     # In float32, where normalisation enlarges rounding errors; tests/training compares in float64.
     one, two = update_of(twin), update_of(directory)
-    assert (one - two).norm() < 0.1 * one.norm()
+    assert (one - two).norm() < 0.1 * one.norm(), (one, two)
 
 
 def test_processes_without_as_many_tasks_are_an_error(cluster, tiny):
