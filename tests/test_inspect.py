@@ -39,6 +39,7 @@ def test_a_good_folder_is_described_and_drawn(tiny_data, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["tiny.csv", "tiny.png"]
 
 
+@pytest.mark.slow
 def test_samples_are_those_that_the_run_trains_on(tiny_data, tmp_path):
     config = config_of(tiny_data, tmp_path, "batch_size=4", "dataset.augmentation=ssd", "seed=3")
     detector = build_detector(config.model, config.dataset.train_size)
@@ -71,6 +72,7 @@ def odd_folder(root):
     return root
 
 
+@pytest.mark.slow
 def test_what_is_odd_is_named_by_file(tmp_path, capsys):
     config = config_of(odd_folder(tmp_path / "odd"), tmp_path, "dataset.name='ca$$h / <b>'")
     src.inspect.inspect(config)
@@ -88,6 +90,7 @@ def test_what_is_odd_is_named_by_file(tmp_path, capsys):
     assert (tmp_path / "inspect" / "ca_h_b_.png").exists()
 
 
+@pytest.mark.slow
 def test_what_a_run_would_refuse_is_refused_after_all_is_printed(tmp_path, capsys):
     root = odd_folder(tmp_path / "odd")
     (root / "JPEGImages/v2.jpg").write_bytes((root / "JPEGImages/v0.jpg").read_bytes()[:500])

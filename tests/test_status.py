@@ -37,7 +37,9 @@ def with_records(tmp_path_factory):
 @pytest.fixture
 def outputs(tmp_path, monkeypatch):
     """Seven runs: finished, running, submitted, interrupted, failed, and two that are missing."""
-    monkeypatch.setenv("SLURM_CONF", str(tmp_path / "none"))  # no SLURM that could be asked for the submitted one's job
+    # No SLURM that could be asked for the submitted one's job. Without the file squeue would wait for it for a minute.
+    (tmp_path / "slurm.conf").touch()
+    monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
     names = list(expand_sweep("src.run", ARGUMENTS, tmp_path).runs)
     assert len(names) == 7
     folders = [tmp_path / name for name in names]

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from .checks import check_inputs
-from .chunks import in_chunks
+from .chunks import in_chunks, indices_from
 from .collectives import Collectives
 from .outcome import Outcome, not_a_number, zero
 from .pair_sums import HeavisideSums, PairSums, PiecewiseSums
@@ -51,7 +51,10 @@ class Negatives:
         """Return values [n] at their places among the logits, and 0 elsewhere, [size]."""
         if self.selected is None:
             return values
-        return values.new_zeros(size).index_copy_(0, self.selected, values)
+        result = values.new_empty(size)
+        for (chunk,) in in_chunks(result):
+            chunk.zero_()
+        return result.index_copy_(0, self.selected, values)
 
 
 @dataclass(frozen=True)
@@ -128,11 +131,13 @@ def _in_cells(parts: Split, pair_sums: PairSums) -> Negatives:
     bound = pair_sums.positives[0] - pair_sums.reach
     scores, selected = parts.scores, None
     # On a CPU a comparison is several times faster as 0 and 1 in the scores' own dtype than as a bool.
-    number = torch.ge(scores, bound, out=torch.empty_like(scores)).sum()
+    chunks = in_chunks(scores)
+    reaches = torch.empty_like(chunks[0][0])
+    number = sum(int(torch.ge(chunk, bound, out=reaches[: len(chunk)]).sum()) for (chunk,) in chunks)
     # Picking scores out costs time too, and pays only if few remain.
     if number < len(scores) // 4:
-        selected = (scores >= bound).nonzero().squeeze(1)
-        scores = scores[selected]
+        selected = indices_from(scores, bound)
+        scores = scores.index_select(0, selected)
     cells = torch.empty(scores.shape, dtype=torch.int32, device=scores.device)
     lookup = ScoreLookup(pair_sums.breakpoints, scores.dtype)
     for chunk, chunk_cells in in_chunks(scores, cells):

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .chunks import in_chunks
+
 _LOGITS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # Torch hardly computes with these dtypes. Seen as signed integers 0 and 1 stay the same, and nothing else becomes them.
 _AS_SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
@@ -55,9 +57,11 @@ def check_targets(targets: Tensor) -> Tensor:
     targets = targets.view(signed_dtype(targets))
     if targets.dtype == torch.bool or not targets.numel():
         return targets
-    low, high = targets.aminmax()
-    whole = not targets.is_floating_point() or bool((targets == targets.round()).all())
-    if not (whole and low >= (0 if is_unsigned else -1) and high <= 1):
+    lowest, whole = 0 if is_unsigned else -1, not targets.is_floating_point()
+    for (chunk,) in in_chunks(targets.reshape(-1)):
+        low, high = chunk.aminmax()
+        if low >= lowest and high <= 1 and (whole or bool((chunk == chunk.round()).all())):
+            continue
         hint = "; an unsigned dtype has no -1" if is_unsigned else ""
         raise ValueError(f"targets must be 1 (positive), 0 (negative) or -1 (ignored){hint}")
     return targets

@@ -17,12 +17,22 @@ def in_chunks(*tensors: Tensor, times: int = 1) -> list[tuple[Tensor, ...]]:
 
 def nonzero(x: Tensor) -> Tensor:
     """Return the indices of what is not zero in x [n], int64; fast where this is little."""
-    index, begin = [], 0
-    per_word = max(8 // x.element_size(), 1)
-    for (chunk,) in in_chunks(x, times=per_word):
-        index.append(_nonzero_of_words(chunk, per_word) + begin)
+    per_word = 8 // x.element_size() if x.element_size() <= 2 else 1
+    return _joined([_nonzero_of_words(chunk, per_word) for (chunk,) in in_chunks(x, times=per_word)], x, per_word)
+
+
+def indices_from(x: Tensor, bound: Tensor) -> Tensor:
+    """Return the indices of the entries of x [n] that are at least the bound, a scalar; int64."""
+    return _joined([(chunk >= bound).nonzero().squeeze(1) for (chunk,) in in_chunks(x)], x, times=1)
+
+
+def _joined(indices: list[Tensor], x: Tensor, times: int) -> Tensor:
+    """Return indices in each of the chunks of x as indices in x."""
+    begin = 0
+    for index, (chunk,) in zip(indices, in_chunks(x, times=times), strict=True):
+        index += begin
         begin += len(chunk)
-    return torch.cat(index)
+    return torch.cat(indices)
 
 
 def _nonzero_of_words(x: Tensor, per_word: int) -> Tensor:
@@ -32,4 +42,5 @@ def _nonzero_of_words(x: Tensor, per_word: int) -> Tensor:
     # Eight bytes at a time, as an int64, which is zero where all of its entries are.
     words = x.view(torch.int64).nonzero()
     index = (words * per_word + torch.arange(per_word)).view(-1)
-    return index[x[index] != 0]
+    # Not index[…], which starts threads where more than a few are left.
+    return index.index_select(0, x.index_select(0, index).nonzero().squeeze(1))

@@ -8,6 +8,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .chunks import in_chunks
+
 
 class Collectives:
     """The processes of a group, or with None for a group this process alone, for which each method is a local one.
@@ -36,10 +38,13 @@ class Collectives:
 
     def extreme(self, x: Tensor, reduction: Callable[[Tensor], Tensor], neutral: float) -> Tensor:
         """Return torch.amin or torch.amax over the x [n] of all processes, or NaN; where n is 0 x is `neutral`."""
+        extreme = x.new_full((), neutral)
+        if len(x):
+            extreme = reduction(torch.stack([reduction(chunk) for (chunk,) in in_chunks(x)]))
         if self.group is None:
-            return reduction(x if len(x) else x.new_full((1,), neutral))
+            return extreme
         # Backends differ in what they take for the larger of a number and NaN.
-        return reduction(torch.cat(self._gather(reduction(x)[None] if len(x) else x.new_full((1,), neutral))))
+        return reduction(torch.cat(self._gather(extreme[None])))
 
     def sort(self, x: Tensor, descending: bool = False) -> tuple[Tensor, Tensor, Tensor | slice]:
         """Sort the x [n] of all processes together, equal ones in the order of ranks; n may differ, and be 0.

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .checks import check_float64
-from .chunks import nonzero
+from .chunks import in_chunks, nonzero
 from .collectives import Collectives
 
 # Sums of float64 scores below this do not overflow.
@@ -49,8 +49,10 @@ def split(logits: Tensor, targets: Tensor, collectives: Collectives, *, descendi
     """
     check_float64(logits.device)
     logits, targets = logits.reshape(-1), targets.reshape(-1)
-    scores = logits.to(torch.promote_types(logits.dtype, torch.float32), copy=True)
-    others = int(targets.count_nonzero())
+    scores = torch.empty(len(logits), dtype=torch.promote_types(logits.dtype, torch.float32), device=logits.device)
+    for chunk, out in in_chunks(logits, scores):
+        out.copy_(chunk)
+    others = sum(int(chunk.count_nonzero()) for (chunk,) in in_chunks(targets))
     if 16 * others < len(targets):
         not_negative = nonzero(targets)
         scores.index_fill_(0, not_negative, -torch.inf)

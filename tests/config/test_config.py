@@ -53,6 +53,7 @@ def test_every_option_of_every_group_composes(group):
         resolve(config)
 
 
+@pytest.mark.slow
 def test_a_recipe_can_have_a_learning_rate_for_each_loss():
     bccd = ["recipe=bccd", "dataset.root=BCCD"]
     rates = {loss: resolve(make_config(*bccd, f"loss={loss}")).schedule.learning_rate for loss in LOSSES}
@@ -130,6 +131,7 @@ def test_options_that_the_loss_does_not_use_do_not_count():
     assert run_id(make_config(approximate, "delta=2")) != run_id(make_config(approximate))
 
 
+@pytest.mark.slow
 def test_new_options_leave_old_ids_as_they_were():
     """Ids from before there were `method` and `step`."""
     known = {

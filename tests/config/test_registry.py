@@ -19,6 +19,7 @@ def test_each_entry_has_a_file_of_its_name_in_conf_and_no_file_is_without_entry(
 
 
 @pytest.mark.parametrize("group", ["loss", "method"])
+@pytest.mark.slow
 def test_a_file_gives_each_option_of_its_entry_a_value(group):
     entries = {"loss": LOSSES, "method": METHODS}[group]
     for name, entry in entries.items():

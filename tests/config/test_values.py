@@ -89,6 +89,7 @@ def test_values_at_the_ends_of_their_ranges_are_taken(words):
     resolve(make_config(*words))
 
 
+@pytest.mark.slow
 def test_test_images_shorter_side_is_at_most_the_longer():
     for shorter in ("0", "-5", "834", "900"):
         with pytest.raises(UserError, match=f"dataset.test_shorter_side={shorter} must be null, or .* at most"):

@@ -78,6 +78,7 @@ def test_one_damage(name, data):
 
 @settings(COMMON, max_examples=PAIRS)
 @given(data=st.data())
+@pytest.mark.slow
 def test_two_damages(data):
     dice = Dice(data.draw)
     layout = dice.pick(ALL)

@@ -134,6 +134,7 @@ def test_files_of_coco_need_not_be_read_to_be_found(tmp_path):
     assert detect_format(tmp_path) == "coco"
 
 
+@pytest.mark.slow
 def test_bccd_is_the_same_flat_as_in_vocs_layout(tmp_path):
     voc = shared_folder("bccd") / "BCCD"
     for split, folder in (("train", "train"), ("val", "valid"), ("test", "test")):

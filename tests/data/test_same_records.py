@@ -27,6 +27,7 @@ def expected():
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.slow
 def test_records(tmp_path, layout, bccd, expected):
     splits, classes = bccd
     write_layout(layout, tmp_path / "data", splits, classes)

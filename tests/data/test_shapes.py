@@ -85,6 +85,7 @@ def test_objects_vary_in_number_size_and_visibility(shapes_folder, caplog):
     assert 0 < difficult < 0.1 and 0.03 < sum(truncated) / sum(counts) < 0.3
 
 
+@pytest.mark.slow
 def test_images_have_the_annotated_size_and_are_small(shapes_folder):
     for record in read_voc(shapes_folder, "val+test"):
         with Image.open(record.path) as image:

@@ -250,6 +250,7 @@ def test_a_missing_size_of_an_unreadable_image_is_an_error(root):
         read_voc(root, "all")
 
 
+@pytest.mark.slow
 def test_bccd_is_read_whole(caplog):
     root = shared_folder("bccd") / "BCCD"
     sizes = {split: len(read_voc(root, split)) for split in ("train", "val", "trainval", "test")}

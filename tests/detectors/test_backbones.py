@@ -43,6 +43,7 @@ def test_pretrained_weights_are_loaded_and_frozen_where_the_paper_freezes_them(w
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in backbone.modules())
 
 
+@pytest.mark.slow
 def test_errors_of_weights_name_the_key(weights, tmp_path):
     with pytest.raises(ValueError, match="model.weights=nowhere.pth: no such file"):
         build_backbone("resnet18", "nowhere.pth")

@@ -68,6 +68,7 @@ def blobs(monkeypatch):
 
 
 @pytest.mark.parametrize("loss", ["ap", "ohem"])
+@pytest.mark.slow
 def test_an_own_module_with_its_anchors_is_trained_and_tested(loss, blobs, tiny, tmp_path):
     words = [word for word in tiny if not word.startswith("model.")]
     config = compose_config(("recipe=folder", "model=blobs", "dataset.root=x", "model.width=6"))

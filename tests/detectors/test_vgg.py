@@ -55,6 +55,7 @@ def pretrained(imagenet_file):
     return build_vgg(imagenet_file, "imagenet", 64).eval()
 
 
+@pytest.mark.slow
 def test_the_layers_are_torchvisions(published, pretrained):
     reference = make_layers(cfgs["D"]).eval()
     reference.load_state_dict({k.removeprefix("features."): v for k, v in published.items() if k.startswith("f")})

@@ -86,6 +86,7 @@ def test_composing_is_as_hydra_composes():
     assert job.directory.name == run_id(make_config(*overrides))
 
 
+@pytest.mark.slow
 def test_composing_many_leaves_nothing_of_one_in_the_next():
     """Of the same keys, values replace each other in one configuration; others begin with a new one."""
     master, _, _ = compose_sweep()

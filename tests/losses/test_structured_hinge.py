@@ -24,6 +24,7 @@ def test_equals_the_maximum_over_all_rankings(dtype):
 
 
 @pytest.mark.parametrize("kind", range(len(KINDS)), ids=KINDS)
+@pytest.mark.slow
 def test_equals_the_best_place_of_every_negative_on_random_problems(kind):
     for seed in seeds(kind, few=5, many=10):
         logits, targets, _ = random_problem(seed, torch.float64)

@@ -83,6 +83,7 @@ def test_a_log_that_lost_a_part_or_its_end_is_not_whole(tiny, finished):
     assert run.finished and len(run.history) == 6 and summary_of(finished)["metrics"] == summary["metrics"]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_run_is_refused_by_name(tiny, finished):
     (finished / "summary.json").unlink()
     change_checkpoint(finished, run_id="0123456789")

@@ -21,6 +21,7 @@ def test_ssd_trains_and_is_tested(loss, tiny):
     assert {"AP", "AP@200"} <= summary_of(directory)["metrics"].keys()
 
 
+@pytest.mark.slow
 def test_the_data_are_inspected_as_ssd_sees_them(tiny_data, tmp_path, capsys):
     words = ["recipe=folder", "model=ssd", f"dataset.root={tiny_data}", f"outputs={tmp_path}", "workers=0"]
     src.inspect.inspect(resolve(make_config(*words), words))

@@ -14,6 +14,7 @@ from tests.support.configurations import make_config
 
 
 @pytest.mark.parametrize("model", ["retinanet", "ssd"])
+@pytest.mark.slow
 def test_one_scale_is_the_usual_test_bit_for_bit_and_several_are_merged(model, tiny):
     def detections(*words):
         words = [*tiny, f"model={model}", "model.score_threshold=0", "model.max_detections=50", *words]

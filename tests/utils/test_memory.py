@@ -6,6 +6,7 @@ from src.utils.memory import peak, reset_peak
 CPU, MIB = torch.device("cpu"), 2**20
 
 
+@pytest.mark.slow
 def test_a_peak_is_that_since_the_last_reset():
     before = reset_peak(CPU)
     if before is None:

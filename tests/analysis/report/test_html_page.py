@@ -2,6 +2,8 @@
 
 from html.parser import HTMLParser
 
+import pytest
+
 from analysis.report.html_page import to_html
 from analysis.report.png_pdf_svg import drawing_of
 from tests.analysis.report.samples import ODD, ODD_COMMAND, ODD_NAME, RUNS, odd_contents
@@ -40,6 +42,7 @@ def read_odd_page():
     return reader.texts
 
 
+@pytest.mark.slow
 def test_commands_are_copied_as_they_are():
     commands = read_odd_page()["code.command"]
     assert set(commands) == {ODD_COMMAND} and len(commands) > 2 + len(RUNS)

@@ -92,6 +92,7 @@ def test_a_file_name_that_is_no_utf8_is_written_as_its_code(report):
     assert modification_times(report) == first
 
 
+@pytest.mark.slow
 def test_unchanged_files_are_not_written_again(report):
     first = modification_times(report)
     write_report(sample_contents(), report)
@@ -121,6 +122,7 @@ def test_a_lost_picture_is_drawn_again(report):
     assert svg.read_text() == before
 
 
+@pytest.mark.slow
 def test_only_files_of_the_report_are_removed(tmp_path):
     (tmp_path / "table2.md").write_text("the user's")
     artefact = sample_artefact()
@@ -176,6 +178,7 @@ def test_a_manifest_reaches_nothing_outside_the_folder(report, tmp_path):
     assert victim.read_text() == "precious"
 
 
+@pytest.mark.slow
 def test_an_interrupted_drawing_is_drawn_again(report):
     before = (report / "table1.png").read_bytes()
 
