@@ -1,8 +1,9 @@
-"""The losses, the methods that optimise AP-loss, and the detectors that a configuration can choose.
+"""The losses, methods that optimise AP-loss, detectors, and attacks on test images that a configuration can choose.
 
 The schema, run ids, the experiment and the analysis all read them here. A new loss is an entry here, a function in
 `src/losses`, and a file `conf/loss/NAME.yaml` with its options; a new detector is an entry, a file in `src/detectors`,
-and `conf/model/NAME.yaml`. Free of torch, so that composing a configuration takes no longer than it must.
+and `conf/model/NAME.yaml`; a new attack is an entry, a file in `src/robustness`, and `conf/attack/NAME.yaml`. Free of
+torch, so that composing a configuration takes no longer than it must.
 """
 
 from collections.abc import Mapping
@@ -54,6 +55,16 @@ class DetectorEntry:
     batch_norm_stride: int = 0
 
 
+@dataclass(frozen=True)
+class AttackEntry:
+    """A perturbation of test images by which a finished detector is tested, chosen by `attack`."""
+
+    title: str  # in tables and figures
+    # Module and function: function(image, boxes, generator, **own_options) -> image; see src/robustness/perturbed.py.
+    perturbation: str | None = None
+    own_options: Mapping[str, Any] = field(default_factory=dict)  # of its file in conf/, as those of a detector
+
+
 METHODS = {
     "error_driven": Method("error-driven update", Objective("ap_loss", ("step", "delta", "interpolated"))),
     "structured_hinge": Method("structured hinge", Objective("ap_structured_hinge_loss")),
@@ -95,6 +106,14 @@ DETECTORS = {
             "candidates_per_class": int,
         },
         batch_norm_stride=16,
+    ),
+}
+
+# In the order of the paper's Table 3.
+ATTACKS = {
+    "none": AttackEntry("Original"),
+    "gaussian_noise": AttackEntry(
+        "Gaussian Noise", "src.robustness.gaussian_noise.gaussian_noise", {"standard_deviation": float}
     ),
 }
 
