@@ -154,8 +154,8 @@ def _as_word(value: Any) -> str:
 
 
 def _without_command(config: Mapping[str, Any]) -> Plain:
-    plain = OmegaConf.to_container(config) if OmegaConf.is_config(config) else dict(config)
-    return {key: value for key, value in plain.items() if key != "command"}  # type: ignore[union-attr]
+    plain: Any = OmegaConf.to_container(config) if OmegaConf.is_config(config) else config
+    return {key: value for key, value in plain.items() if key != "command"}
 
 
 def _without(overrides: Iterable[str], keys: Collection[str]) -> list[str]:

@@ -86,6 +86,7 @@ RANGES = {
     "model.candidates_per_class": POSITIVE,
     "model.nms_iou": FRACTION,
     "model.max_detections": POSITIVE,
+    "attack.standard_deviation": NOT_NEGATIVE_FINITE,
     "wandb.project": WANDB_PROJECT,
     "outputs": OUTPUTS,
 }
