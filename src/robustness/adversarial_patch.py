@@ -7,13 +7,14 @@ By default a patch is made against another detector than the one under test, as 
 costs less AP than a black one. Made against the detector under test itself it is a white-box attack.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
+from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
@@ -126,19 +127,16 @@ class PatchMaker:
 
 
 def make_patch(
-    maker: PatchMaker, batches: Callable[[int, int], Iterable[TrainingBatch]], steps: int
+    maker: PatchMaker, batches: Callable[[int, int], DataLoader[TrainingBatch]], steps: int
 ) -> Iterator[float]:
     """Make steps until a maker has made `steps`, and yield the loss of each.
 
     Args:
         maker: new, or with the state of an interrupted one.
-        batches: from an epoch and a number to the batches of that epoch but for the first so many; all epochs have the
-            same number of batches.
+        batches: from an epoch and a number to the batches of that epoch but for the first so many.
         steps: in all.
     """
-    per_epoch = 0
-    for _ in batches(0, 0):
-        per_epoch += 1
+    per_epoch = len(batches(0, 0))
     while maker.steps < steps:
         epoch, skip = divmod(maker.steps, per_epoch)
         for batch in batches(epoch, skip):

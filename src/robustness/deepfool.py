@@ -8,17 +8,14 @@ higher.
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 from torchvision.ops import box_iou, clip_boxes_to_image
-from torchvision.transforms import v2
 
-from src.data.images import read_image
-from src.data.records import ImageRecord
 from src.detectors.detections import Detections
 from src.detectors.targets import BOX_CODER
 from src.robustness.attacked_detector import AttackedDetector
@@ -57,35 +54,6 @@ class DeepFoolResult:
     def smallest(self) -> Perturbation | None:
         """The one of least norm that loses an object; None if there is none."""
         return min((one for one in self.objects if one.image is not None), key=lambda one: one.l2, default=None)
-
-
-def deepfool_images(
-    attacked: AttackedDetector,
-    records: Sequence[ImageRecord],
-    resize: v2.Transform,
-    *,
-    threshold: float,
-    iterations: int = 50,
-    overshoot: float = 0.02,
-) -> Iterator[DeepFoolResult]:
-    """Yield the result of DeepFool for each image, whose objects are those neither difficult nor crowds.
-
-    Args:
-        attacked: the detector.
-        records: the images.
-        resize: to the size of the network's input, see :func:`src.data.transforms.inference_resize`.
-        threshold: see `deepfool`.
-        iterations: see `deepfool`.
-        overshoot: see `deepfool`.
-    """
-    for record in records:
-        image = resize(read_image(record)).as_subclass(Tensor).float().to(attacked.device)
-        boxes, labels = record.training_objects()
-        height, width = image.shape[-2:]
-        zoom = torch.tensor([width / record.width, height / record.height] * 2)
-        yield deepfool(
-            attacked, image, (boxes * zoom, labels), threshold=threshold, iterations=iterations, overshoot=overshoot
-        )
 
 
 def deepfool(
