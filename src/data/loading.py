@@ -139,7 +139,7 @@ class _EpochSampler:
 
 
 def derive_seed(*numbers: int | str) -> int:
-    """Return a seed of 63 bits derived from several numbers, such as the run's seed, the epoch and the image."""
+    """Return a seed of 63 bits derived from several values, such as the run's seed, the epoch and the image."""
     return int.from_bytes(hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()) >> 1
 
 
