@@ -61,6 +61,7 @@ class AttackEntry:
 
     title: str  # in tables and figures
     # Module and function: function(image, boxes, generator, **own_options) -> image; see src/robustness/perturbed.py.
+    # None where the test is another one than that of perturbed images.
     perturbation: str | None = None
     own_options: Mapping[str, Any] = field(default_factory=dict)  # of its file in conf/, as those of a detector
 
@@ -109,12 +110,17 @@ DETECTORS = {
     ),
 }
 
+_OF_PATCHES = {"size": ("quarter", "half"), "place": ("centre", "inside"), "difficult": bool}
 # In the order of the paper's Table 3.
 ATTACKS = {
     "none": AttackEntry("Original"),
+    "black_patch": AttackEntry("Black Patch", "src.robustness.patches.black_patch", _OF_PATCHES),
+    "random_patch": AttackEntry("Random Patch", "src.robustness.patches.random_patch", _OF_PATCHES),
+    "flip_patch": AttackEntry("Flip Patch", "src.robustness.patches.flip_patch", _OF_PATCHES),
     "gaussian_noise": AttackEntry(
         "Gaussian Noise", "src.robustness.gaussian_noise.gaussian_noise", {"standard_deviation": float}
     ),
+    "deepfool": AttackEntry("DeepFool", own_options={"images": int | None, "iterations": int, "overshoot": float}),
 }
 
 LOSS_OPTIONS = ("method", "step", "delta", "interpolated", "ranking")  # top-level keys that only some losses use

@@ -87,6 +87,9 @@ RANGES = {
     "model.nms_iou": FRACTION,
     "model.max_detections": POSITIVE,
     "attack.standard_deviation": NOT_NEGATIVE_FINITE,
+    "attack.images": POSITIVE_OR_NULL,
+    "attack.iterations": POSITIVE,
+    "attack.overshoot": NOT_NEGATIVE_FINITE,
     "wandb.project": WANDB_PROJECT,
     "outputs": OUTPUTS,
 }

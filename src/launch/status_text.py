@@ -144,7 +144,7 @@ def _describe_results(run: RunFolder) -> list[str]:
     if run.summary is None:
         return []
     metrics, seconds = run.summary["metrics"], run.summary.get("seconds")
-    numbers = ((key, metrics.get(key)) for key in ("AP", "AP50", "ap_loss"))
+    numbers = ((key, metrics.get(key)) for key in ("AP", "AP50", "minimal_perturbation", "ap_loss"))
     shown = ", ".join(f"{key} {value:.4g}" for key, value in numbers if isinstance(value, int | float))
     took = f" after {seconds:.0f} s" if isinstance(seconds, int | float) else ""
     lines = [f"  {run.summary.get('name', '')}", f"  {shown}{took}; {run.directory / 'summary.json'}"]

@@ -12,8 +12,8 @@ from torchvision import tv_tensors
 
 from src.config.registry import ATTACKS
 from src.data.images import read_image
-from src.data.loading import derive_seed
 from src.data.records import ImageRecord
+from src.robustness.patches import boxes_to_patch, image_generator
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,8 @@ class PerturbedImages:
             DataError: see :func:`src.data.images.read_image`.
         """
         image = read_image(record).as_subclass(Tensor)
-        boxes = record.boxes[~record.crowd if self.difficult else ~(record.crowd | record.difficult)]
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, record.image_id))
-        return tv_tensors.Image(self.perturb(image, boxes, generator))
+        boxes = boxes_to_patch(record, difficult=self.difficult)
+        return tv_tensors.Image(self.perturb(image, boxes, image_generator(self.seed, record.image_id)))
 
 
 def build_perturbed_images(attack: Mapping[str, Any], seed: int) -> PerturbedImages:

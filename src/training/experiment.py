@@ -139,7 +139,9 @@ def write_summary(
     summary = {**summary, "command": to_plain(config.command), "log": note_parts(directory)}
     summary["seconds"] = time.time() - start
     guard.write(lambda: write_json(directory / "summary.json", summary))
-    headline = ", ".join(f"{key} {summary['metrics'][key]:.1f}" for key in COCO_METRICS[:3])
+    metrics = summary["metrics"]
+    shown = [key for key in (*COCO_METRICS[:3], "minimal_perturbation") if key in metrics]
+    headline = ", ".join(f"{key} {metrics[key]:.1f}" for key in shown)
     test = f"{config.dataset.test} of {config.dataset.name}"
     logger.info("%s on %s (%s). Pictures, log, weights: %s", headline, test, summary["name"], directory)
 
