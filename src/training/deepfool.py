@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def _attack_each(tester: Tester, file: Path, threshold: float) -> list[DeepFoolR
                 done |= part
                 bar.update(len(part))
             if world.is_main:
-                tester.guard.write(lambda: write_json(file, done))
+                tester.guard.write(partial(write_json, file, done))
     done = world.broadcast(done if world.is_main else None)
     return [_from_plain(done[str(number)]) for number in range(len(records))]
 
