@@ -26,7 +26,6 @@ CAPTION = (
     "ahead of focal loss, here and in the paper, and ours minus the paper's. The paper's numbers are those of "
     "RetinaNet on VOC2007 test. The second table has the loss of AP50 by each perturbation, seed by seed."
 )
-CODE_IS_MISSING = ("adversarial_patch",)  # attacks that cannot be run yet
 PERTURBATIONS = {
     "original": "Original",
     "black_patch": "Black Patch",
@@ -122,10 +121,9 @@ def _missing(setting: Setting, groups: Mapping[str, Mapping[str, list[Run]]]) ->
     untested = [
         name
         for perturbation, name in PERTURBATIONS.items()
-        if perturbation not in ("original", *CODE_IS_MISSING)
+        if perturbation != "original"
         and any({run.config["seed"] for run in runs} < seeds for runs in groups[perturbation].values())
     ]
     if untested:
         missing.append(Missing(", ".join(untested), setting.command("table3", seeds)))
-    unknown = [PERTURBATIONS[name] for name in CODE_IS_MISSING if not any(groups[name].values())]
-    return missing + ([Missing(", ".join(unknown), None)] if unknown else [])
+    return missing

@@ -5,7 +5,7 @@ import math
 from analysis.artefacts.artefact import Verdict
 from analysis.artefacts.figure7 import HIGH_SCORE, POSITIVE_IOU, count_negatives, counts_of, mean_positive_score
 from analysis.artefacts.statistics import Difference, difference
-from analysis.artefacts.table3 import CODE_IS_MISSING, PERTURBATIONS, metric, runs_of
+from analysis.artefacts.table3 import PERTURBATIONS, metric, runs_of
 from analysis.artefacts.table_cells import by_seed, run_ids_of
 from analysis.claims.rules import LEVEL, RunGroup, Statement, compare, compare_losses, decide, kinds_of, selected
 from analysis.reading.runs import Run
@@ -262,7 +262,6 @@ TABLE_3_CLAIMS = [
             first=_perturbed("ap", perturbation),
             others=[_perturbed(loss, perturbation) for loss in LOSS_TITLES if loss != "ap"],
         ),
-        missing_code="the adversarial patch" if perturbation in CODE_IS_MISSING else "",
     )
     for perturbation, title in PERTURBATIONS.items()
     if perturbation != "original"

@@ -1,5 +1,7 @@
 """The runs that a run needs: an attack the detector that it attacks, a warm start the run whose weights it starts from.
 
+An attack with an adversarial patch needs the run that makes the patch too.
+
 What a run needs follows from its configuration alone. Its id depends on theirs, so that it is another run if it needs
 others. Free of torch, and of everything that composes configurations: a job on a cluster has neither conf/ nor Hydra.
 """
@@ -17,6 +19,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from src.config.registry import ATTACKS
 from src.config.schema import Config, option_schemas
 from src.utils.errors import UserError
 
@@ -32,7 +35,7 @@ OF_COMMAND = (
 class NeededRun:
     """A run that must have finished before another one can start."""
 
-    key: str  # of the other's configuration, by which it needs this one: "attack", "snapshot"
+    key: str  # what for: "attack" for the detector under attack, "patch", "snapshot"
     config: Plain  # plain, without `command`
     overrides: list[str]  # that make it; empty if those of the other are not known
 
@@ -49,8 +52,8 @@ def needed_runs(config: Mapping[str, Any], overrides: Iterable[str] | None = Non
     """
     words = list(overrides) if overrides is not None else _words_of_command(config)
     # What a detector under attack was trained from is for its own run to need.
-    keys = ["attack"] if config["attack"]["name"] != "none" else [key for key in NEEDS if key != "attack"]
-    found = ((key, NEEDS[key](config, words)) for key in keys)
+    is_attack = config["attack"]["name"] != "none"
+    found = ((key, need(config, words)) for key, need in NEEDS.items() if (key in OF_ATTACKS) == is_attack)
     return [NeededRun(key, *needed) for key, needed in found if needed is not None]
 
 
@@ -86,24 +89,42 @@ def _snapshot(config: Mapping[str, Any], overrides: list[str]) -> tuple[Plain, l
         return None
     if RUN_ID.fullmatch(config["snapshot"]):
         return _run_of_id(config)
-    plain = copy.deepcopy(_without_command(config)) | {"snapshot": None}
     changes = snapshot_changes(config)
-    for key, value in changes.items():
-        *groups, name = key.split(".")
-        inner = plain
-        for group in groups:
-            inner = inner[group]
-        inner[name] = value
     words = [f"{key}={_as_word(value)}" for key, value in changes.items()]
-    return plain, [*_without(overrides, {"snapshot", *changes}), *words]
+    return _changed(config, {**changes, "snapshot": None}), [*_without(overrides, {"snapshot", *changes}), *words]
+
+
+def _patch(config: Mapping[str, Any], overrides: list[str]) -> tuple[Plain, list[str]] | None:
+    """Return the run that makes the patch of an attack by one; None for another attack.
+
+    The patch is the same for the detectors of all losses unless it is made against the detector under attack itself: it
+    is made against that of the standard AP-loss with the next seed.
+    """
+    attack = config["attack"]
+    if attack["name"] != "adversarial_patch":
+        return None
+    options = {key: attack[key] for key in ATTACKS["patch_making"].own_options}
+    given = [word for word in overrides if any(word.startswith(f"attack.{key}=") for key in options)]
+    changes: dict[str, Any] = {"attack": {"name": "patch_making", **options}}
+    words = _without(overrides, {"attack"})
+    if attack["against"] == "other":
+        of_loss = {"loss": {"name": "ap"}, "method": {"name": "error_driven"}}
+        of_loss |= {"step": "piecewise", "delta": 1.0, "interpolated": True}
+        seed = (config["seed"] + 1) % 2**63
+        changes |= {**of_loss, "snapshot": None, "seed": seed}
+        changes |= {key: values["ap"] for key, values in config.get("by_loss", {}).items()}
+        words = [*_without(words, {*of_loss, "snapshot", "seed"}), f"seed={seed}"]
+    return _changed(config, changes), [*words, "attack=patch_making", *given]
 
 
 # By key, in the order in which the runs are made: takes a plain configuration and its overrides, and returns those of
 # the needed run, None if none is needed.
 NEEDS: dict[str, Callable[[Mapping[str, Any], list[str]], tuple[Plain, list[str]] | None]] = {
     "attack": _attacked,
+    "patch": _patch,
     "snapshot": _snapshot,
 }
+OF_ATTACKS = ("attack", "patch")
 
 
 def _run_of_id(config: Mapping[str, Any]) -> tuple[Plain, list[str]]:
@@ -151,6 +172,18 @@ def _as_word(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return f"[{','.join(_as_word(one) for one in value)}]" if isinstance(value, list) else str(value)
+
+
+def _changed(config: Mapping[str, Any], changes: Mapping[str, Any]) -> Plain:
+    """Return a copy of a configuration, without `command`, with other values of keys with dots between the levels."""
+    plain = copy.deepcopy(_without_command(config))
+    for key, value in changes.items():
+        *groups, name = key.split(".")
+        inner = plain
+        for group in groups:
+            inner = inner[group]
+        inner[name] = value
+    return plain
 
 
 def _without_command(config: Mapping[str, Any]) -> Plain:

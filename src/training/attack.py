@@ -12,7 +12,6 @@ from src.detectors.detector import build_detector
 from src.robustness.perturbed import build_perturbed_images
 from src.runs.attempt import RunGuard
 from src.runs.lineage import Lineage, describe_attempt
-from src.runs.tracking import Tracker
 from src.training.checkpoint import load_weights
 from src.training.deepfool import deepfool_and_log
 from src.training.experiment import (
@@ -23,6 +22,8 @@ from src.training.experiment import (
     read_and_note_data,
     write_summary,
 )
+from src.training.patch_making import make_and_log_patch, read_patch
+from src.training.run_log import RunLog
 from src.training.tester import Tester
 from src.utils.device import choose_device
 from src.utils.distributed import World
@@ -55,21 +56,25 @@ def attack_and_test(
     facts = facts_of_run(config, directory, device, data=data_facts, needed=needed)
     test = OTHER_TESTS.get(config.attack.name, _test_on_perturbed_images)
     with open_log(config, directory, name, facts=facts, lineage=lineage, world=world) as tracker:
-        metrics = test(tester, directory, tracker)
+        metrics = test(tester, RunLog(directory, tracker, lineage, needed))
     if world.is_main:
         summary = {"name": name, "metrics": metrics, **facts, "attempts": lineage.attempts}
         write_summary(config, directory, summary, guard=guard, start=start)
 
 
-def _test_on_perturbed_images(tester: Tester, directory: Path, tracker: Tracker) -> dict[str, float]:
+def _test_on_perturbed_images(tester: Tester, log: RunLog) -> dict[str, float]:
     """Log and return the metrics on the test images after the attack's perturbation."""
-    read = build_perturbed_images(tester.config.attack, tester.config.seed)
+    made = {"patch": read_patch(log.needed["patch"])} if "patch" in log.needed else {}
+    read = build_perturbed_images(tester.config.attack, tester.config.seed, **made)
     tester = replace(tester, data=replace(tester.data, read_test_image=read))
     metrics = tester.evaluate()
-    tracker.log(metrics)
-    log_test(tester, directory, tracker)
+    log.tracker.log(metrics)
+    log_test(tester, log.directory, log.tracker)
     return metrics
 
 
 # The attacks that are no perturbation of each image before the test.
-OTHER_TESTS: dict[str, Callable[[Tester, Path, Tracker], dict[str, float]]] = {"deepfool": deepfool_and_log}
+OTHER_TESTS: dict[str, Callable[[Tester, RunLog], dict[str, float]]] = {
+    "deepfool": deepfool_and_log,
+    "patch_making": make_and_log_patch,
+}

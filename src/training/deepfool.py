@@ -16,30 +16,27 @@ from src.evaluation.f1 import best_f1_threshold
 from src.robustness.attacked_detector import AttackedDetector
 from src.robustness.deepfool import DeepFoolResult, Perturbation
 from src.robustness.deepfool_images import choose_images, deepfool_images, summarise
-from src.runs.tracking import Tracker
+from src.training.run_log import RunLog
 from src.training.tester import Tester
 from src.utils.files import write_json
 from src.utils.progress import refresh_interval
 
 
-def deepfool_and_log(tester: Tester, directory: Path, tracker: Tracker) -> dict[str, float]:
+def deepfool_and_log(tester: Tester, log: RunLog) -> dict[str, float]:
     """Log and return the least changes of test images after which objects are lost, with all processes.
 
     An object counts as detected at the score threshold at which the detector's F1 on the clean test images is highest:
     what a score means depends on the loss. `minimal_perturbation` is the mean over images of the least L2 norm, in grey
     levels at the network's input. Results are kept image by image, so that an interrupted run goes on with the next.
-
-    Args:
-        directory: the run's folder.
     """
     world, data = tester.world, tester.data
     detections = tester.all_detections()
     threshold, f1 = world.on_main(lambda _: best_f1_threshold(data.test, detections, data.classes))
-    results = _attack_each(tester, directory / "deepfool.json", threshold)
+    results = _attack_each(tester, log.directory / "deepfool.json", threshold)
     summary = summarise(results)
     metrics = {"minimal_perturbation": summary["l2"], "score_threshold": threshold, "f1": f1}
     metrics |= {f"deepfool/{key}": value for key, value in summary.items()}
-    tracker.log(metrics)
+    log.tracker.log(metrics)
     return metrics
 
 

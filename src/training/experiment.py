@@ -140,7 +140,7 @@ def write_summary(
     summary["seconds"] = time.time() - start
     guard.write(lambda: write_json(directory / "summary.json", summary))
     metrics = summary["metrics"]
-    shown = [key for key in (*COCO_METRICS[:3], "minimal_perturbation") if key in metrics]
+    shown = [key for key in (*COCO_METRICS[:3], "minimal_perturbation", "patch_loss") if key in metrics]
     headline = ", ".join(f"{key} {metrics[key]:.1f}" for key in shown)
     test = f"{config.dataset.test} of {config.dataset.name}"
     logger.info("%s on %s (%s). Pictures, log, weights: %s", headline, test, summary["name"], directory)

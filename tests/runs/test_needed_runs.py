@@ -48,6 +48,23 @@ def test_a_snapshot_is_the_run_that_differs_as_it_says_and_the_same_under_its_id
     assert [run_id(one.config) for one in needed_runs(resolve(attacked))] == [run_id(config)]
 
 
+def test_an_adversarial_patch_is_one_run_for_all_losses_unless_it_is_made_against_the_detector_itself():
+    attack = ["attack=adversarial_patch", "attack.steps=7"]
+
+    def patch_of(*overrides):
+        needed = {one.key: one for one in needed_runs(resolve(make_config(*overrides), overrides))}
+        assert run_id(needed["attack"].config) == id_of(*(word for word in overrides if not word.startswith("attack")))
+        assert run_id(make_config(*needed["patch"].overrides)) == run_id(needed["patch"].config)
+        return needed["patch"]
+
+    patches = [patch_of(f"loss={loss}", "seed=3", *attack) for loss in ("ohem", "ap")]
+    assert {run_id(patch.config) for patch in patches} == {id_of("seed=4", "attack=patch_making", "attack.steps=7")}
+    (detector,) = needed_runs(patches[0].config, patches[0].overrides)
+    assert run_id(detector.config) == id_of("seed=4") and detector.overrides == ["seed=4"]
+    white_box = patch_of("loss=ohem", *attack, "attack.against=itself")
+    assert run_id(white_box.config) == id_of("loss=ohem", "attack=patch_making", "attack.steps=7")
+
+
 @pytest.mark.parametrize(
     ("snapshot", "message"),
     [
