@@ -10,7 +10,7 @@ import copy
 import re
 import shlex
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -141,7 +141,8 @@ def _run_of_id(config: Mapping[str, Any]) -> tuple[Plain, list[str]]:
         raise UserError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(stored, dict):
         raise UserError(f"{file} is damaged: it is no configuration")
-    later = {"attack": {"name": "none"}, "snapshot": None}  # keys that an earlier version did not have
+    # Keys that an earlier version did not have.
+    later = {f.name: f.metadata["default_for_identity"] for f in fields(Config) if "default_for_identity" in f.metadata}
     words = _words_of_command(stored)
     return later | _without_command(stored) | {key: config[key] for key in OF_COMMAND if key in config}, words
 
