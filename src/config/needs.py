@@ -108,7 +108,7 @@ def _patch(config: Mapping[str, Any], overrides: list[str]) -> tuple[Plain, list
     changes: dict[str, Any] = {"attack": {"name": "patch_making", **options}}
     words = _without(overrides, {"attack"})
     if attack["against"] == "other":
-        of_loss = {"loss": {"name": "ap"}, "method": {"name": "error_driven"}}
+        of_loss: dict[str, Any] = {"loss": {"name": "ap"}, "method": {"name": "error_driven"}}
         of_loss |= {"step": "piecewise", "delta": 1.0, "interpolated": True}
         seed = (config["seed"] + 1) % 2**63
         changes |= {**of_loss, "snapshot": None, "seed": seed}

@@ -13,6 +13,7 @@ from src.config.validate import resolve
 from src.runs import needed as waiting
 from src.runs.run_lock import acquire
 from src.runs.state import State, state
+from src.training.patch_making import read_patch
 from src.utils.errors import UserError
 from tests.support.configurations import compose_sweep, make_config
 from tests.support.programs import call_run
@@ -113,6 +114,18 @@ def test_an_attack_trains_what_it_needs_once_and_starts_from_its_weights(tiny, t
     (attack / "summary.json").unlink()
     run_here(*tiny, NOISE, *NOT_LOGGED, "workers=1")
     assert summary_of(attack)["metrics"] == summary["metrics"]
+    assert (trained / "checkpoint.pt").stat().st_mtime_ns == before
+    # A patch is made by a run of its own, with the same detector.
+    patched = run_here(*tiny, "attack=adversarial_patch", "attack.against=itself", "attack.steps=3", *NOT_LOGGED)
+    making = tmp_path / "outputs" / summary_of(patched)["needs"]["patch"]
+    assert summary_of(making)["needs"] == {"attack": trained.name}
+    assert summary_of(patched)["needs"] == {"attack": trained.name, "patch": making.name}
+    patch = read_patch(making)
+    assert patch.shape == (3, 64, 64) and patch.float().std() > 10
+    for name in ("summary.json", "patch.png"):  # interrupted just before its end
+        (making / name).unlink()
+    run_here(*tiny, "attack=patch_making", "attack.steps=3", *NOT_LOGGED)
+    assert torch.equal(read_patch(making), patch)
     assert (trained / "checkpoint.pt").stat().st_mtime_ns == before
     (trained / "checkpoint.pt").unlink()
     with pytest.raises(UserError, match=r"has finished, but its weights, checkpoint\.pt, are gone: delete"):
