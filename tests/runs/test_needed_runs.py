@@ -50,7 +50,7 @@ def test_a_snapshot_is_the_run_that_differs_as_it_says_and_the_same_under_its_id
 
 
 def test_an_adversarial_patch_is_one_run_for_all_losses_unless_it_is_made_against_the_detector_itself():
-    attack = ["attack=adversarial_patch", "attack.steps=7"]
+    attack, other = ["attack=adversarial_patch", "attack.steps=7"], ["step=heaviside", "seed=4"]
 
     def patch_of(*overrides):
         needed = {one.key: one for one in needed_runs(resolve(make_config(*overrides), overrides))}
@@ -59,9 +59,9 @@ def test_an_adversarial_patch_is_one_run_for_all_losses_unless_it_is_made_agains
         return needed["patch"]
 
     patches = [patch_of(f"loss={loss}", "seed=3", *attack) for loss in ("ohem", "ap")]
-    assert {run_id(patch.config) for patch in patches} == {id_of("seed=4", "attack=patch_making", "attack.steps=7")}
+    assert {run_id(patch.config) for patch in patches} == {id_of(*other, "attack=patch_making", "attack.steps=7")}
     (detector,) = needed_runs(patches[0].config, patches[0].overrides)
-    assert run_id(detector.config) == id_of("seed=4") and detector.overrides == ["seed=4"]
+    assert run_id(detector.config) == id_of(*other) and detector.overrides == other
     white_box = patch_of("loss=ohem", *attack, "attack.against=itself")
     assert run_id(white_box.config) == id_of("loss=ohem", "attack=patch_making", "attack.steps=7")
 
