@@ -78,7 +78,12 @@ def deepfool(
             should have its own.
         iterations: the most linear approximations.
         overshoot: by how much of itself the change is longer than it would have to be if the detector were linear.
+
+    Raises:
+        ValueError: the threshold is out of its range.
     """
+    if not 0 < threshold < 1:
+        raise ValueError(f"threshold={threshold}: expected a score in (0, 1)")
     scene = _Scene(attacked, image, *objects, threshold)
     detected = [index for index in range(len(scene.boxes)) if not scene.lost(image, [index])]
     sets = [[index] for index in detected]
