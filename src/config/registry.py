@@ -1,8 +1,9 @@
-"""The losses, the methods that optimise AP-loss, and the detectors that a configuration can choose.
+"""The losses, methods that optimise AP-loss, detectors, and attacks on test images that a configuration can choose.
 
 The schema, run ids, the experiment and the analysis all read them here. A new loss is an entry here, a function in
 `src/losses`, and a file `conf/loss/NAME.yaml` with its options; a new detector is an entry, a file in `src/detectors`,
-and `conf/model/NAME.yaml`. Free of torch, so that composing a configuration takes no longer than it must.
+and `conf/model/NAME.yaml`; a new attack is an entry, a file in `src/robustness`, and `conf/attack/NAME.yaml`. Free of
+torch, so that composing a configuration takes no longer than it must.
 """
 
 from collections.abc import Mapping
@@ -54,6 +55,17 @@ class DetectorEntry:
     batch_norm_stride: int = 0
 
 
+@dataclass(frozen=True)
+class AttackEntry:
+    """A perturbation of test images by which a finished detector is tested, chosen by `attack`."""
+
+    title: str  # in tables and figures
+    # Module and function: function(image, boxes, generator, **own_options) -> image; see src/robustness/perturbed.py.
+    # None where the test is another one than that of perturbed images.
+    perturbation: str | None = None
+    own_options: Mapping[str, Any] = field(default_factory=dict)  # of its file in conf/, as those of a detector
+
+
 METHODS = {
     "error_driven": Method("error-driven update", Objective("ap_loss", ("step", "delta", "interpolated"))),
     "structured_hinge": Method("structured hinge", Objective("ap_structured_hinge_loss")),
@@ -96,6 +108,30 @@ DETECTORS = {
         },
         batch_norm_stride=16,
     ),
+}
+
+_OF_MAKING = {
+    **{"size": ("quarter", "half"), "steps": int, "learning_rate": float, "side": int},
+    **{"shift": float, "scale": float, "rotation": float, "brightness": float},
+}
+_OF_PATCHES = {"size": ("quarter", "half"), "place": ("centre", "inside"), "difficult": bool}
+# In the order of the paper's Table 3.
+ATTACKS = {
+    "none": AttackEntry("Original"),
+    "black_patch": AttackEntry("Black Patch", "src.robustness.patches.black_patch", _OF_PATCHES),
+    "random_patch": AttackEntry("Random Patch", "src.robustness.patches.random_patch", _OF_PATCHES),
+    "flip_patch": AttackEntry("Flip Patch", "src.robustness.patches.flip_patch", _OF_PATCHES),
+    "adversarial_patch": AttackEntry(
+        "Adversarial Patch",
+        "src.robustness.adversarial_patch.adversarial_patch",
+        _OF_PATCHES | _OF_MAKING | {"against": ("other", "itself")},
+    ),
+    "gaussian_noise": AttackEntry(
+        "Gaussian Noise", "src.robustness.gaussian_noise.gaussian_noise", {"standard_deviation": float}
+    ),
+    "deepfool": AttackEntry("DeepFool", own_options={"images": int | None, "iterations": int, "overshoot": float}),
+    # No column of Table 3: the run that makes the adversarial patch.
+    "patch_making": AttackEntry("Making of a patch", own_options=_OF_MAKING),
 }
 
 LOSS_OPTIONS = ("method", "step", "delta", "interpolated", "ranking")  # top-level keys that only some losses use

@@ -3,7 +3,7 @@
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from src.runs.lineage import Lineage, describe_attempt
 from src.runs.log_parts import ATTEMPT, note_parts
 from src.runs.set_aside import set_aside
 from src.runs.tracking import Tracker, environment
+from src.training.checkpoint import load_weights
 from src.training.data import Data, build_data
 from src.training.data_check import look_at_data
 from src.training.optimizer import build_optimizer
@@ -39,52 +40,110 @@ logger = logging.getLogger(__name__)
 
 
 @interrupted_with_loaders()
-def train_and_test(config: DictConfig, directory: Path, name: str, world: World, guard: RunGuard) -> None:
+def train_and_test(
+    config: DictConfig, directory: Path, name: str, *, world: World, guard: RunGuard, needed: Mapping[str, Path]
+) -> None:
     """Train a detector from its last checkpoint, if there is one, test it, and leave everything in the run's folder.
 
     Args:
         config: resolved.
         name: the run's name for people.
+        world: the processes that call this together.
         guard: of the run, which this process or the main one of its world holds.
+        needed: the folders of the runs that this one needs, all finished, by the key that needs each.
     """
     start = time.time()
-    look = take_look(to_plain(config.dataset), config.outputs) if world.is_main else {}
     detector = build_detector(config.model, config.dataset.train_size)
-    data = build_data(config, detector.normalisation, world)
-    look_at_data(config, data.train.records, data.test, data.classes, log=world.is_main)
-    data_facts = world.on_main(lambda wait: note_data(config, directory, data, look=look, guard=guard, wait=wait))
+    data, data_facts = read_and_note_data(config, directory, detector, world=world, guard=guard)
     torch.manual_seed(config.seed)
     device = choose_device(config.device)
     trainer = build_trainer(config, detector, data, device, world)
+    if "snapshot" in needed:
+        load_weights(needed["snapshot"], trainer.model)
     tester = Tester(detector, trainer.model, data, config=config, world=world, guard=guard)
 
     lineage = Lineage(directory, [describe_attempt(guard.attempt)], data_facts["fingerprint"])
-    facts = {"run_id": directory.name, "identity": identity(config), "environment": environment(device)}
-    facts["data"] = data_facts
-    if world.is_main:
-        write_atomically(directory / "config.yaml", lambda file: OmegaConf.save(config, file))
-    logged_to = config.wandb if world.is_main else {**config.wandb, "mode": "disabled"}
-    logged = {**to_plain(config), **facts, ATTEMPT: guard.attempt, "attempts": lineage.attempts}
-    with Tracker(directory, name, logged, **logged_to) as tracker:
+    facts = facts_of_run(config, directory, device, data=data_facts, needed=needed)
+    with open_log(config, directory, name, facts=facts, lineage=lineage, world=world) as tracker:
         context = RunContext(directory / "checkpoint.pt", config.checkpoint_minutes, tracker, guard, lineage, name)
         schedule = config.schedule
         metrics = train(
             trainer, data.training_batches, schedule.epochs, tester.evaluate, schedule.evaluate_every, context
         )
-        counts = tester.count_anchor_scores()
-        if counts is not None:
-            tracker.log({"anchor_scores": counts.tolist()})
-        sample = evenly_spaced(data.test, config.images_logged)
-        if sample and world.is_main:
-            tester.draw(directory / "detections.png", sample)
-            tracker.log_image("detections", directory / "detections.png")
+        log_test(tester, directory, tracker)
     if world.is_main:
-        summary = {"name": name, "metrics": metrics, **facts, "command": to_plain(config.command)}
-        summary |= {"attempts": lineage.attempts, "log": note_parts(directory), "seconds": time.time() - start}
-        guard.write(lambda: write_json(directory / "summary.json", summary))
-        headline = ", ".join(f"{key} {metrics[key]:.1f}" for key in COCO_METRICS[:3])
-        test = f"{config.dataset.test} of {config.dataset.name}"
-        logger.info("%s on %s (%s). Pictures, log, weights: %s", headline, test, name, directory)
+        summary = {"name": name, "metrics": metrics, **facts, "attempts": lineage.attempts}
+        write_summary(config, directory, summary, guard=guard, start=start)
+
+
+def read_and_note_data(
+    config: DictConfig, directory: Path, detector: Detector, *, world: World, guard: RunGuard
+) -> tuple[Data, dict[str, Any]]:
+    """Read a run's data, say what is odd about them, and note them in its folder; return them, and what to log of them.
+
+    Raises:
+        DataError: something is wrong on disk.
+        DataChanged: the folder has a checkpoint of other data.
+    """
+    look = take_look(to_plain(config.dataset), config.outputs) if world.is_main else {}
+    data = build_data(config, detector.normalisation, world)
+    look_at_data(config, data.train.records, data.test, data.classes, log=world.is_main)
+    facts = world.on_main(lambda wait: note_data(config, directory, data, look=look, guard=guard, wait=wait))
+    return data, facts
+
+
+def facts_of_run(
+    config: DictConfig,
+    directory: Path,
+    device: torch.device,
+    *,
+    data: dict[str, Any],
+    needed: Mapping[str, Path],
+) -> dict[str, Any]:
+    """Return what a run logs about itself beside its configuration, and its summary keeps."""
+    facts = {"run_id": directory.name, "identity": identity(config), "environment": environment(device), "data": data}
+    return facts | ({"needs": {key: folder.name for key, folder in needed.items()}} if needed else {})
+
+
+def open_log(
+    config: DictConfig, directory: Path, name: str, *, facts: dict[str, Any], lineage: Lineage, world: World
+) -> Tracker:
+    """Write a run's configuration into its folder, and open its log, to which the main process alone writes."""
+    if world.is_main:
+        write_atomically(directory / "config.yaml", lambda file: OmegaConf.save(config, file))
+    logged_to = config.wandb if world.is_main else {**config.wandb, "mode": "disabled"}
+    attempts = {ATTEMPT: lineage.attempts[-1]["attempt"], "attempts": lineage.attempts}
+    return Tracker(directory, name, {**to_plain(config), **facts, **attempts}, **logged_to)
+
+
+def log_test(tester: Tester, directory: Path, tracker: Tracker) -> None:
+    """Log the scores of the test images' anchors, and a picture of detections."""
+    counts = tester.count_anchor_scores()
+    if counts is not None:
+        tracker.log({"anchor_scores": counts.tolist()})
+    sample = evenly_spaced(tester.data.test, tester.config.images_logged)
+    if sample and tester.world.is_main:
+        tester.draw(directory / "detections.png", sample)
+        tracker.log_image("detections", directory / "detections.png")
+
+
+def write_summary(
+    config: DictConfig, directory: Path, summary: dict[str, Any], *, guard: RunGuard, start: float
+) -> None:
+    """Write a run's summary, which makes it finished, and print its metrics.
+
+    Args:
+        summary: what the run has come to, and its facts.
+        start: of the attempt, in seconds since the epoch.
+    """
+    summary = {**summary, "command": to_plain(config.command), "log": note_parts(directory)}
+    summary["seconds"] = time.time() - start
+    guard.write(lambda: write_json(directory / "summary.json", summary))
+    metrics = summary["metrics"]
+    shown = [key for key in (*COCO_METRICS[:3], "minimal_perturbation", "patch_loss") if key in metrics]
+    headline = ", ".join(f"{key} {metrics[key]:.1f}" for key in shown)
+    test = f"{config.dataset.test} of {config.dataset.name}"
+    logger.info("%s on %s (%s). Pictures, log, weights: %s", headline, test, summary["name"], directory)
 
 
 def note_data(

@@ -1,0 +1,209 @@
+"""The runs that a run needs: an attack the detector that it attacks, a warm start the run whose weights it starts from.
+
+An attack with an adversarial patch needs the run that makes the patch too.
+
+What a run needs follows from its configuration alone. Its id depends on theirs, so that it is another run if it needs
+others. Free of torch, and of everything that composes configurations: a job on a cluster has neither conf/ nor Hydra.
+"""
+
+import copy
+import re
+import shlex
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, fields
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from src.config.registry import ATTACKS
+from src.config.schema import Config, option_schemas
+from src.utils.errors import UserError
+
+Plain = dict[str, Any]
+RUN_ID = re.compile(r"[0-9a-f]{10}")
+# What the command decides, and not the run that it names by its id.
+OF_COMMAND = (
+    *("outputs", "device", "processes", "workers", "checkpoint_minutes", "retry", "resubmit", "images_logged", "wandb"),
+)
+
+
+@dataclass(frozen=True)
+class NeededRun:
+    """A run that must have finished before another one can start."""
+
+    key: str  # what for: "attack" for the detector under attack, "patch", "snapshot"
+    config: Plain  # plain, without `command`
+    overrides: list[str]  # that make it; empty if those of the other are not known
+
+
+def needed_runs(config: Mapping[str, Any], overrides: Iterable[str] | None = None) -> list[NeededRun]:
+    """Return the runs that a run needs, but not those that these need in turn.
+
+    Args:
+        config: plain or resolved.
+        overrides: that make the run; None: those of its canonical command, if it has one.
+
+    Raises:
+        UserError: `snapshot` names no run.
+    """
+    words = list(overrides) if overrides is not None else _words_of_command(config)
+    # What a detector under attack was trained from is for its own run to need.
+    is_attack = config["attack"]["name"] != "none"
+    found = ((key, need(config, words)) for key, need in NEEDS.items() if (key in OF_ATTACKS) == is_attack)
+    return [NeededRun(key, *needed) for key, needed in found if needed is not None]
+
+
+def snapshot_changes(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys, with dots between the levels, in which the run that `snapshot` names differs, with their values.
+
+    Args:
+        config: plain; its `snapshot` is "KEY:VALUE KEY:VALUE …" or "KEY=VALUE …".
+
+    Raises:
+        UserError: a word has no value, its key is none of a single value, or the value is of the wrong kind.
+    """
+    text, changes = config["snapshot"], {}
+    for word in text.split():
+        key, separator, value = re.match(r"([^:=]*)([:=]?)(.*)", word, re.DOTALL).groups()  # type: ignore[union-attr]
+        if not separator or not value:
+            raise UserError(
+                f'snapshot="{text}": {word} is neither KEY:VALUE nor the id of a run (write an id that reads as a '
+                "number in quotes)"
+            )
+        changes[key] = _typed_value(config, key, value, f'snapshot="{text}"')
+    return changes
+
+
+def _attacked(config: Mapping[str, Any], overrides: list[str]) -> tuple[Plain, list[str]] | None:
+    """Return the training of the detector that is attacked: the same run without an attack."""
+    return _without_command(config) | {"attack": {"name": "none"}}, _without(overrides, {"attack"})
+
+
+def _snapshot(config: Mapping[str, Any], overrides: list[str]) -> tuple[Plain, list[str]] | None:
+    """Return the run whose weights training starts from: named by its id, or by what it has otherwise than this run."""
+    if config["snapshot"] is None:
+        return None
+    if RUN_ID.fullmatch(config["snapshot"]):
+        return _run_of_id(config)
+    changes = snapshot_changes(config)
+    words = [f"{key}={_as_word(value)}" for key, value in changes.items()]
+    return _changed(config, {**changes, "snapshot": None}), [*_without(overrides, {"snapshot", *changes}), *words]
+
+
+def _patch(config: Mapping[str, Any], overrides: list[str]) -> tuple[Plain, list[str]] | None:
+    """Return the run that makes the patch of an attack by one; None for another attack.
+
+    The patch is the same for the detectors of all losses unless it is made against the detector under attack itself: it
+    is made against one of AP-loss with the next seed. Its step function is the Heaviside, so that no table takes it for
+    one of its own runs.
+    """
+    attack = config["attack"]
+    if attack["name"] != "adversarial_patch":
+        return None
+    options = {key: attack[key] for key in ATTACKS["patch_making"].own_options}
+    given = [word for word in overrides if any(word.startswith(f"attack.{key}=") for key in options)]
+    changes: dict[str, Any] = {"attack": {"name": "patch_making", **options}}
+    words = _without(overrides, {"attack"})
+    if attack["against"] == "other":
+        of_loss: dict[str, Any] = {"loss": {"name": "ap"}, "method": {"name": "error_driven"}}
+        of_loss |= {"step": "heaviside", "delta": 1.0, "interpolated": True}
+        seed = (config["seed"] + 1) % 2**63
+        changes |= {**of_loss, "snapshot": None, "seed": seed}
+        changes |= {key: values["ap"] for key, values in config.get("by_loss", {}).items()}
+        words = [*_without(words, {*of_loss, "snapshot", "seed"}), "step=heaviside", f"seed={seed}"]
+    return _changed(config, changes), [*words, "attack=patch_making", *given]
+
+
+# By key, in the order in which the runs are made: takes a plain configuration and its overrides, and returns those of
+# the needed run, None if none is needed.
+NEEDS: dict[str, Callable[[Mapping[str, Any], list[str]], tuple[Plain, list[str]] | None]] = {
+    "attack": _attacked,
+    "patch": _patch,
+    "snapshot": _snapshot,
+}
+OF_ATTACKS = ("attack", "patch")
+
+
+def _run_of_id(config: Mapping[str, Any]) -> tuple[Plain, list[str]]:
+    """Return the configuration of the run whose id `snapshot` is, from its folder, and the overrides that make it."""
+    file = Path(config["outputs"], config["snapshot"], "config.yaml")
+    try:
+        stored: Any = OmegaConf.to_container(OmegaConf.load(file))
+    except FileNotFoundError:
+        raise UserError(
+            f"snapshot={config['snapshot']}: there is no {file}. Start that run first, or name it by what it has "
+            'otherwise than this one: snapshot="KEY:VALUE …"'
+        ) from None
+    except (OSError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(stored, dict):
+        raise UserError(f"{file} is damaged: it is no configuration")
+    # Keys that an earlier version did not have.
+    later = {f.name: f.metadata["default_for_identity"] for f in fields(Config) if "default_for_identity" in f.metadata}
+    words = _words_of_command(stored)
+    return later | _without_command(stored) | {key: config[key] for key in OF_COMMAND if key in config}, words
+
+
+def _typed_value(config: Mapping[str, Any], key: str, text: str, where: str) -> Any:
+    """Return the value that a text is for a key of the configuration, as the command line would understand it."""
+    group, _, option = key.rpartition(".")
+    schemas = option_schemas(group) if group in ("loss", "method", "model", "attack") else {}
+    try:
+        if not group and isinstance(config.get(key), Mapping):
+            raise UserError(
+                f"{where}: {key} is a group. Name a run that differs in its choice by the run's id: snapshot=ID"
+            )
+        typed = OmegaConf.structured(schemas[config[group]["name"]] if schemas else Config)
+        name = option if schemas else key
+        OmegaConf.update(typed, name, yaml.safe_load(text))
+        value = OmegaConf.select(typed, name)
+    except (OmegaConfBaseException, yaml.YAMLError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{where}: {key}: {reason}") from None
+    if isinstance(value, Enum):
+        return value.name
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
+
+def _as_word(value: Any) -> str:
+    """Return a value as an override of the command line has it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"[{','.join(_as_word(one) for one in value)}]" if isinstance(value, list) else str(value)
+
+
+def _changed(config: Mapping[str, Any], changes: Mapping[str, Any]) -> Plain:
+    """Return a copy of a configuration, without `command`, with other values of keys with dots between the levels."""
+    plain = copy.deepcopy(_without_command(config))
+    for key, value in changes.items():
+        *groups, name = key.split(".")
+        inner = plain
+        for group in groups:
+            inner = inner[group]
+        inner[name] = value
+    return plain
+
+
+def _without_command(config: Mapping[str, Any]) -> Plain:
+    plain: Any = OmegaConf.to_container(config) if OmegaConf.is_config(config) else config
+    return {key: value for key, value in plain.items() if key != "command"}
+
+
+def _without(overrides: Iterable[str], keys: Collection[str]) -> list[str]:
+    """Return the overrides but for those of these keys or, if they are groups, of what is in them."""
+
+    def is_left_out(override: str) -> bool:
+        name = override.partition("=")[0].lstrip("+~")
+        return any(f"{name}.".startswith(f"{key}.") for key in keys)
+
+    return [override for override in overrides if not is_left_out(override)]
+
+
+def _words_of_command(config: Mapping[str, Any]) -> list[str]:
+    """Return the overrides of a resolved configuration's canonical command."""
+    words = shlex.split(config["command"]["canonical"]) if "command" in config else []
+    return words[words.index("-m") + 2 :] if "-m" in words else []
