@@ -81,7 +81,7 @@ def facts_of(run: Run) -> RunFacts | None:
     config = run.config
     identity = {key.removeprefix("identity."): value for key, value in config.items() if key.startswith("identity.")}
     loss = identity.get("loss.name")
-    if loss not in (*LOSSES, "none") or "command.canonical" not in config:
+    if loss not in LOSSES or "command.canonical" not in config:
         return None
     has_box_loss = identity.get(BOX_LOSS_WEIGHT) != 0
     words, processes = _words_of(config["command.canonical"], has_box_loss)

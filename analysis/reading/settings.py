@@ -14,7 +14,7 @@ from analysis.reading.runs import Run
 from src.config.command import command_line, shell_quoted
 from src.config.registry import LOSS_OPTIONS, LOSSES, METHODS, used_options
 
-LOSS_TITLES = {name: loss.title for name, loss in LOSSES.items()}
+LOSS_TITLES = {name: loss.title for name, loss in LOSSES.items() if loss.trains}
 METHOD_TITLES = {name: method.title for name, method in METHODS.items()}
 # What the paper's experiments vary, at its usual values; `None` is none at all.
 STANDARD: dict[str, Any] = {

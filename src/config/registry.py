@@ -39,6 +39,7 @@ class Loss:
     ranks: bool = False  # whether anchors are ranked against each other, so that `ranking` matters
     background_output: bool = False  # whether the detector needs K + 1 outputs, the first for the background
     logs_ap_loss: bool = False  # whether the true AP-loss of training batches is logged
+    trains: bool = True  # False: the network alone, run backward from a gradient of 0, to measure what it costs
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ LOSSES = {
     "focal": Loss("Focal loss", Objective("focal_loss", own_options={"alpha": float, "gamma": float})),
     "auc": Loss("AUC-loss", Objective("auc_loss", ("step", "delta")), ranks=True),
     "ap": Loss("AP-loss", objective=None, ranks=True, logs_ap_loss=True),
+    "none": Loss("no loss", Objective("no_loss"), trains=False),
 }
 DETECTORS = {
     "retinanet": DetectorEntry(

@@ -65,6 +65,7 @@ class Test:
 @dataclass
 class Schedule:
     epochs: int = MISSING
+    steps: int | None = with_identity_default(None, default=MISSING)
     learning_rate: float = MISSING
     reference_batch_size: int = MISSING
     warmup_iterations: int = MISSING

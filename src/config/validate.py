@@ -143,7 +143,7 @@ def _values_by_loss(config: DictConfig) -> dict[str, dict[str, Any]]:
 
 def _evaluate_by_loss(config: DictConfig, key: str) -> dict[str, Any]:
     values = {}
-    for loss in LOSSES:
+    for loss in (name for name, entry in LOSSES.items() if entry.trains):
         config.loss.name = loss
         values[loss] = OmegaConf.select(config, key)
     return values

@@ -64,6 +64,7 @@ RANGES = {
     "loss.alpha": FRACTION,
     "loss.gamma": NOT_NEGATIVE_FINITE,
     "schedule.epochs": POSITIVE,
+    "schedule.steps": POSITIVE_OR_NULL,
     "schedule.evaluate_every": POSITIVE,
     "schedule.learning_rate": POSITIVE_FINITE,
     "schedule.reference_batch_size": POSITIVE,

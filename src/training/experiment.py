@@ -30,7 +30,7 @@ from src.training.data import Data, build_data
 from src.training.data_check import look_at_data
 from src.training.optimizer import build_optimizer
 from src.training.tester import Tester
-from src.training.trainer import RunContext, Trainer, TrainerOptions, train
+from src.training.trainer import Length, RunContext, Trainer, TrainerOptions, train
 from src.utils.device import choose_device
 from src.utils.distributed import World
 from src.utils.files import write_atomically, write_json
@@ -67,24 +67,28 @@ def train_and_test(config: DictConfig, directory: Path, name: str, world: World,
     logged = {**to_plain(config), **facts, ATTEMPT: guard.attempt, "attempts": lineage.attempts}
     with Tracker(directory, name, logged, **logged_to) as tracker:
         context = RunContext(directory / "checkpoint.pt", config.checkpoint_minutes, tracker, guard, lineage, name)
-        schedule = config.schedule
-        metrics = train(
-            trainer, data.training_batches, schedule.epochs, tester.evaluate, schedule.evaluate_every, context
-        )
-        counts = tester.count_anchor_scores()
-        if counts is not None:
-            tracker.log({"anchor_scores": counts.tolist()})
-        sample = evenly_spaced(data.test, config.images_logged)
-        if sample and world.is_main:
-            tester.draw(directory / "detections.png", sample)
-            tracker.log_image("detections", directory / "detections.png")
+        length = Length(*(config.schedule[key] for key in ("epochs", "evaluate_every", "steps")))
+        metrics = train(trainer, data.training_batches, tester.evaluate, length, context)
+        if length.steps is None:
+            look_at_results(config, directory, tester, data, tracker)
     if world.is_main:
         summary = {"name": name, "metrics": metrics, **facts, "command": to_plain(config.command)}
         summary |= {"attempts": lineage.attempts, "log": note_parts(directory), "seconds": time.time() - start}
         guard.write(lambda: write_json(directory / "summary.json", summary))
-        headline = ", ".join(f"{key} {metrics[key]:.1f}" for key in COCO_METRICS[:3])
-        test = f"{config.dataset.test} of {config.dataset.name}"
-        logger.info("%s on %s (%s). Pictures, log, weights: %s", headline, test, name, directory)
+        headline = ", ".join(f"{key} {metrics[key]:.1f}" for key in COCO_METRICS[:3] if metrics)
+        done = f"{headline} on {config.dataset.test} of {config.dataset.name}" if metrics else "Trained without a test"
+        logger.info("%s (%s). Pictures, log, weights: %s", done, name, directory)
+
+
+def look_at_results(config: DictConfig, directory: Path, tester: Tester, data: Data, tracker: Tracker) -> None:
+    """Log how a trained detector scores anchors, and a picture of its detections."""
+    counts = tester.count_anchor_scores()
+    if counts is not None:
+        tracker.log({"anchor_scores": counts.tolist()})
+    sample = evenly_spaced(data.test, config.images_logged)
+    if sample and tester.world.is_main:
+        tester.draw(directory / "detections.png", sample)
+        tracker.log_image("detections", directory / "detections.png")
 
 
 def note_data(
@@ -148,6 +152,8 @@ def build_network(
 
 def build_loss(config: DictConfig, world: World) -> Callable[[Tensor, Tensor], Tensor]:
     """Build the loss of (logits, targets): its value is that of all processes, its gradients are to be added up."""
+    if not LOSSES[config.loss.name].trains:
+        return no_loss
     function, arguments = loss_call(config)
     loss = functools.partial(getattr(losses, function), **arguments)
     if not ("ranking" in used_options(config) and config.ranking == "per_process"):
@@ -161,11 +167,16 @@ def build_loss(config: DictConfig, world: World) -> Callable[[Tensor, Tensor], T
     return mean_over_processes
 
 
+def no_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return 0, whose gradient is 0 for each logit: from these the network runs backward as from a loss's."""
+    return logits.sum() * 0
+
+
 def build_trainer(config: DictConfig, detector: Detector, data: Data, device: torch.device, world: World) -> Trainer:
     """Build what trains a detector: network, loss, optimizer, and the options of a step."""
     schedule = config.schedule
     network = build_network(config, detector, len(data.classes), device, world)
-    steps = schedule.epochs * len(data.training_batches(epoch=0))
+    steps = schedule.steps or schedule.epochs * len(data.training_batches(epoch=0))
     optimizer, scheduler = build_optimizer(network, schedule, config.batch_size, steps)
     options = TrainerOptions(
         classes=len(data.classes),

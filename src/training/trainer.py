@@ -61,22 +61,30 @@ class TrainerOptions:
     log_ap_loss: bool = False  # at some steps, to compare methods that optimise AP-loss by AP-loss itself
 
 
+@dataclass(frozen=True)
+class Length:
+    """How long a training is, and how often it is interrupted by tests."""
+
+    epochs: int
+    evaluate_every: int  # epochs; the last one is always evaluated
+    steps: int | None = None  # None, or the steps of a training of no whole epochs and without any test
+
+
 def train(
     trainer: "Trainer",
     batches: Callable[..., DataLoader[TrainingBatch]],
-    epochs: int,
     evaluate: Callable[[], dict[str, float]],
-    evaluate_every: int,
+    length: Length,
     context: RunContext,
 ) -> dict[str, float]:
     """Train, evaluate and log from the last checkpoint to the end.
 
     Args:
         batches: takes the epoch, from 0, and how many of its batches to skip, and returns the others.
-        evaluate: returns the metrics of the model as it is; called every `evaluate_every` epochs and at the end.
+        evaluate: returns the metrics of the model as it is.
 
     Returns:
-        The metrics at the end.
+        The metrics at the end; none of a training of so many steps.
 
     Raises:
         NonFiniteLoss: naming the step.
@@ -86,16 +94,18 @@ def train(
     progress = _Progress(trainer, context)
     memory_is_known = reset_peak(trainer.device) is not None
     steps_in_epoch = len(batches(epoch=0, skip=0))
-    with _progress_bar(epochs * steps_in_epoch, tracker.step, context.name, trainer.world) as bar:
+    total = length.steps or length.epochs * steps_in_epoch
+    with _progress_bar(total, tracker.step, context.name, trainer.world) as bar:
         while True:
             epoch, done = divmod(tracker.step, steps_in_epoch)
-            evaluation_due = epoch and not done and (epoch % evaluate_every == 0 or epoch == epochs)
+            at_an_evaluation = not done and (epoch % length.evaluate_every == 0 or epoch == length.epochs)
+            evaluation_due = epoch and at_an_evaluation and length.steps is None
             if evaluation_due and progress.evaluated != tracker.step:
                 progress.evaluated, progress.metrics = tracker.step, evaluate()
                 tracker.log(progress.metrics)
                 progress.save()
                 bar.set_postfix(AP=_shown(progress.metrics))
-            if epoch == epochs:
+            if tracker.step == total:
                 return progress.metrics
             start = time.perf_counter()
             for batch in batches(epoch=epoch, skip=done):
@@ -118,6 +128,8 @@ def train(
                 except Interrupted:
                     progress.save()
                     raise
+                if tracker.step == total:
+                    break
                 if progress.minutes_since_save() > context.checkpoint_minutes:
                     progress.save()
             progress.save()
