@@ -10,7 +10,19 @@ from src.config.registry import LOSSES
 
 # Keys, or groups of keys, of the identity in which the runs of one group may differ. Options of a loss or a method are
 # not among them if the command gives them: they are not the usual ones.
-VARIED = {"loss", "method", "step", "delta", "interpolated", "batch_size", "attack", "proposals", "snapshot", "seed"}
+VARIED = {
+    "loss",
+    "method",
+    "step",
+    "delta",
+    "interpolated",
+    "batch_size",
+    "attack",
+    "proposals",
+    "rpn_epochs",
+    "snapshot",
+    "seed",
+}
 BOX_LOSS_WEIGHT = "schedule.box_loss_weight"  # 0 is an ablation, any other value is not
 RANKING = "ranking"
 FINGERPRINT = "data.fingerprint"

@@ -43,10 +43,15 @@ def ablation_values(config: dict[str, Any]) -> dict[str, Any]:
             "batch_size": int(config["batch_size"]),
             "box_loss": config.get("schedule.box_loss_weight") != 0,
             "attack": config.get("attack.name"),
-            "proposals": config.get("proposals"),
+            "proposals": None if config.get("proposals") == "all" else config.get("proposals"),
             "snapshot": config.get("snapshot") is not None,
         }
     )
+
+
+def is_whole_training(run: Run) -> bool:
+    """Return whether a run trained for whole epochs, and not for so many steps to measure time and memory."""
+    return run.config.get("schedule.steps") is None
 
 
 def _used(values: dict[str, Any]) -> dict[str, Any]:

@@ -33,6 +33,8 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     # An unknown loss or method is for `resolve` to complain of.
     known = plain["loss"]["name"] in LOSSES and plain["method"]["name"] in METHODS
     unused = set(LOSS_OPTIONS) - set(used_options(plain)) if known else set()
+    if plain["proposals"] == "all":
+        unused.add("rpn_epochs")
     return {key: value for key, value in _identity_fields(plain, Config).items() if key not in unused}
 
 
@@ -76,6 +78,10 @@ def run_name(config: DictConfig) -> str:
             words.append(f"{option}={config.method.name if option == 'method' else config[option]}")
     if "ranking=per_process" in words:
         words.append(f"processes={config.processes}")
+    if config.proposals != "all":
+        words.append(f"proposals={config.proposals}")
+    if config.dataset.classes_as_one:
+        words.append("one class")
     return " ".join([*words, f"batch_size={config.batch_size}", f"seed={config.seed}"])
 
 

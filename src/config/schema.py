@@ -50,6 +50,7 @@ class Dataset:
     train: str = MISSING
     test: str = MISSING
     classes: list[str] | None = MISSING
+    classes_as_one: bool = with_identity_default(False, default=MISSING)
     train_size: int = MISSING
     test_shorter_side: int | None = MISSING
     test_longer_side: int = MISSING
@@ -96,6 +97,8 @@ class Config:
     batch_size: int = MISSING
     seed: int = MISSING
     precision: Precision = MISSING
+    proposals: int | str = with_identity_default("all", default=MISSING)
+    rpn_epochs: int = MISSING
     ranking: Ranking = with_identity_default("global", default=MISSING)
     processes: int = not_identity()
     model: Model = field(default_factory=Model)

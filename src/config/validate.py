@@ -106,7 +106,7 @@ def check_batch_norm(config: Mapping[str, Any], images: int) -> None:
 
 def _canonical_command(plain: Mapping[str, Any], overrides: Iterable[str]) -> str:
     """Return the command that makes exactly this run: what does not change its numbers is left out."""
-    unused = set(LOSS_OPTIONS) - set(used_options(plain))
+    unused = set(LOSS_OPTIONS) - set(used_options(plain)) | ({"rpn_epochs"} if plain["proposals"] == "all" else set())
     left_out = (keys_not_in_identity() - KEPT_IN_COMMANDS) | unused | {"sweeps", "slurm", "hydra"}
     recipe_fixes_processes = _processes_of_recipe(plain["recipe"]) is not None
     if recipe_fixes_processes:  # it refuses any other number of them

@@ -58,6 +58,8 @@ RANGES = {
     "workers": NOT_NEGATIVE,
     "checkpoint_minutes": POSITIVE,
     "images_logged": NOT_NEGATIVE,
+    "proposals": Range("all, or a number greater than 0", lambda x: x == "all" or (isinstance(x, int) and x > 0)),
+    "rpn_epochs": POSITIVE,
     "delta": POSITIVE_FINITE,
     "method.epsilon": NOT_NEGATIVE_FINITE,
     "loss.negatives_per_positive": POSITIVE,

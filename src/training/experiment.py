@@ -12,12 +12,16 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from src import losses
-from src.config.identity import identity, to_plain
+from src.config.command import words_of
+from src.config.identity import identity, run_id, to_plain
+from src.config.proposals import has_proposals, rpn_run
 from src.config.registry import LOSSES, loss_call, used_options
+from src.config.validate import resolve
 from src.data.fingerprint import fingerprint_of_version_01
 from src.data.loading import interrupted_with_loaders
 from src.data.run_data import DataChanged, check_same, describe_data, read_noted, take_look
 from src.detectors.detector import Detector, build_detector
+from src.detectors.proposals import load_rpn, propose
 from src.detectors.sync_batch_norm import synchronise_batch_norms
 from src.evaluation.coco_metrics import COCO_METRICS
 from src.evaluation.drawing import evenly_spaced
@@ -25,6 +29,7 @@ from src.runs.attempt import RunGuard
 from src.runs.lineage import Lineage, describe_attempt
 from src.runs.log_parts import ATTEMPT, note_parts
 from src.runs.set_aside import set_aside
+from src.runs.state import read_run
 from src.runs.tracking import Tracker, environment
 from src.training.data import Data, build_data
 from src.training.data_check import look_at_data
@@ -33,6 +38,7 @@ from src.training.tester import Tester
 from src.training.trainer import Length, RunContext, Trainer, TrainerOptions, train
 from src.utils.device import choose_device
 from src.utils.distributed import World
+from src.utils.errors import UserError
 from src.utils.files import write_atomically, write_json
 
 logger = logging.getLogger(__name__)
@@ -172,6 +178,27 @@ def no_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return logits.sum() * 0
 
 
+def build_proposals(config: DictConfig, detector: Detector, device: torch.device) -> Callable[[Tensor], Tensor] | None:
+    """Build what chooses the anchors that are ranked, by an RPN of its own run; None if all are.
+
+    Raises:
+        UserError: the RPN's run has not finished.
+    """
+    if not has_proposals(config):
+        return None
+    rpn = load_rpn(detector, rpn_weights(config)).to(device).to(memory_format=torch.channels_last)
+    return functools.partial(propose, rpn, count=config.proposals)
+
+
+def rpn_weights(config: DictConfig) -> dict[str, Tensor]:
+    """Return the weights of the RPN that a run needs."""
+    of_rpn = resolve(*rpn_run(to_plain(config), words_of(config.command.canonical)))
+    directory = Path(config.outputs, run_id(of_rpn))
+    if read_run(directory).summary is None:
+        raise UserError(f"proposals={config.proposals} needs an RPN; train it first: {of_rpn['command']['canonical']}")
+    return torch.load(directory / "checkpoint.pt", map_location="cpu", weights_only=True)["model"]
+
+
 def build_trainer(config: DictConfig, detector: Detector, data: Data, device: torch.device, world: World) -> Trainer:
     """Build what trains a detector: network, loss, optimizer, and the options of a step."""
     schedule = config.schedule
@@ -193,5 +220,6 @@ def build_trainer(config: DictConfig, detector: Detector, data: Data, device: to
         scheduler=scheduler,
         device=device,
         options=options,
+        propose=build_proposals(config, detector, device),
         world=world,
     )

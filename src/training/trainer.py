@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from src.data.loading import TrainingBatch
 from src.detectors.detector import Detector
-from src.detectors.targets import box_loss
+from src.detectors.proposals import ignore_others
+from src.detectors.targets import Targets, box_loss
 from src.losses import ap_loss
 from src.runs.attempt import RunGuard
 from src.runs.kept_rows import KeptRows
@@ -194,6 +195,7 @@ class Trainer:
         model: its network: images [B, 3, H, W] to logits [B, A, K] (or K + 1) and box offsets [B, A, 4].
         classification_loss: logits and targets [B, A, K] to a scalar. With several processes it returns the value of
             them all, and its gradient is this process's part of a sum.
+        propose: from images to which of their anchors are ranked beside the positive ones, bool [B, A]; None: all.
     """
 
     detector: Detector
@@ -203,6 +205,7 @@ class Trainer:
     scheduler: LambdaLR
     device: torch.device
     options: TrainerOptions
+    propose: Callable[[Tensor], Tensor] | None = None
     world: World = World()
 
     def __post_init__(self) -> None:
@@ -231,6 +234,8 @@ class Trainer:
         boxes = [b.to(self.device) for b in batch.boxes]
         labels = [x.to(self.device) for x in batch.labels]
         targets = self.detector.assign_targets(anchors, boxes, labels, classes=options.classes)
+        if self.propose is not None:
+            targets = ignore_others(targets, self.propose(images))
 
         positives = self.world.all_reduce_sum(torch.tensor(float(len(targets.boxes)), device=self.device))
         with autocast(self.device, options.precision):
@@ -258,10 +263,16 @@ class Trainer:
             "classification_loss": float(classification.detach()),
             "box_loss": float(box),
             "learning_rate": learning_rate,
-            "positives": int(positives),
+            **self._imbalance(targets, int(positives)),
             "loss_seconds": loss_time.seconds,
             **true_ap_loss,
         }
+
+    def _imbalance(self, targets: Targets, positives: int) -> dict[str, float]:
+        """Return how many logits of the batch are ranked, |P| and |N| of them, and |N| / |P|."""
+        ranked = int(self.world.all_reduce_sum((targets.classes >= 0).sum()))
+        counts = {"ranked_logits": ranked, "positives": positives, "negatives": ranked - positives}
+        return counts | ({"imbalance": (ranked - positives) / positives} if positives else {})
 
     @torch.no_grad()
     def _true_ap_loss(self, scores: Tensor, targets: Tensor) -> float:

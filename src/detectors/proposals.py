@@ -1,0 +1,58 @@
+"""A region proposal network's choice of anchors: those of each image that most probably hold an object (Fig. 8b)."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from src.detectors.detector import Detector
+from src.detectors.targets import Targets
+
+
+def load_rpn(detector: Detector, state: Mapping[str, Tensor]) -> nn.Module:
+    """Return a detector's network with one output per anchor and these weights, frozen.
+
+    Args:
+        detector: whose anchors are proposed.
+        state: the weights of its network, trained with all objects as one class.
+    """
+    rpn = detector.build_network(1)
+    rpn.load_state_dict(state)
+    return rpn.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def propose(rpn: nn.Module, images: Tensor, count: int) -> Tensor:
+    """Return which anchors of each image have the highest objectness, bool [B, A].
+
+    Args:
+        rpn: a frozen network from images to logits [B, A, 1] and offsets, which are not used.
+        images: float32 [B, 3, H, W], normalised.
+        count: of anchors in each image, over all levels together.
+    """
+    # One image at a time: in a batch its rounding may depend on the others, and so on the number of processes.
+    return torch.stack([top_anchors(rpn(image)[0][0, :, 0], count) for image in images.split(1)])
+
+
+def top_anchors(objectness: Tensor, count: int) -> Tensor:
+    """Return which anchors score highest, bool [A]; of equal scores the first anchors' count, on every device.
+
+    Args:
+        objectness: [A].
+        count: of anchors; all if there are no more.
+    """
+    chosen = torch.zeros_like(objectness, dtype=torch.bool)
+    chosen[objectness.argsort(descending=True, stable=True)[:count]] = True
+    return chosen
+
+
+def ignore_others(targets: Targets, proposed: Tensor) -> Targets:
+    """Return the targets with all anchors ignored that are neither proposed nor positive.
+
+    Args:
+        targets: of B images with A anchors.
+        proposed: bool [B, A].
+    """
+    others = ~(proposed | targets.positive)
+    return replace(targets, classes=targets.classes.masked_fill(others[:, :, None], -1))
