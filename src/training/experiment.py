@@ -67,6 +67,8 @@ def train_and_test(config: DictConfig, directory: Path, name: str, world: World,
     lineage = Lineage(directory, [describe_attempt(guard.attempt)], data_facts["fingerprint"])
     facts = {"run_id": directory.name, "identity": identity(config), "environment": environment(device)}
     facts["data"] = data_facts
+    size = config.dataset.train_size
+    facts["anchors"] = sum(len(level) for level in detector.anchors(size, size))  # of a training image
     if world.is_main:
         write_atomically(directory / "config.yaml", lambda file: OmegaConf.save(config, file))
     logged_to = config.wandb if world.is_main else {**config.wandb, "mode": "disabled"}

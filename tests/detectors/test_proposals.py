@@ -30,7 +30,7 @@ def test_proposals_and_all_positive_anchors_are_ranked_and_no_others():
             expected = classes[image, anchor].tolist() if kept else [-1, -1, -1]
             assert after.classes[image, anchor].tolist() == expected
     assert after.boxes is before.boxes and after.positive is before.positive
-    assert ((after.classes >= 0).sum(), (before.classes >= 0).sum()) == (144, 202)
+    assert 0 < (after.classes >= 0).sum() < (before.classes >= 0).sum()
     everything = ignore_others(before, torch.ones_like(proposed))
     assert torch.equal(everything.classes, classes)
 
