@@ -14,8 +14,9 @@ from torch import nn
 from src.costs.table import Table
 from src.detectors.detector import Detector, build_detector
 from src.detectors.inference import image_outputs
-from src.detectors.proposals import ignore_others, load_rpn, propose
+from src.detectors.proposals import ignore_others, propose
 from src.evaluation.proposal_recall import proposal_recall
+from src.training.checkpoint import load_weights
 from src.training.data import Data, build_data
 from src.utils.device import choose_device
 from src.utils.distributed import World
@@ -36,8 +37,9 @@ def main() -> None:
     options = parser.parse_args()
     config: DictConfig = OmegaConf.load(options.run / "config.yaml")  # type: ignore[assignment]
     detector = build_detector(config.model, config.dataset.train_size)
-    state = torch.load(options.run / "checkpoint.pt", map_location="cpu", weights_only=True)["model"]
-    rpn = load_rpn(detector, state).to(choose_device(config.device))
+    rpn = detector.build_network(1)
+    load_weights(options.run, rpn)
+    rpn = rpn.eval().to(choose_device(config.device))
     size = config.dataset.train_size
     anchors = sum(len(level) for level in detector.anchors(size, size))
     shares = [round(share * anchors) for share in SHARES]

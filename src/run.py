@@ -7,18 +7,24 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from src.config.identity import identity, run_id, run_name, to_plain
+from src.config.needs import needed_runs
+from src.config.validate import resolve
 from src.launch.cli import command
 from src.launch.program import PROGRAMS
 
 if TYPE_CHECKING:
     from src.runs.log_again import Redo
     from src.runs.state import RunFolder
+    from src.utils.distributed import World
 
 logger = logging.getLogger(__name__)
 
 
 def run(config: DictConfig) -> Path:
-    """Train and test what a resolved configuration describes, unless that has been done; return the run's folder."""
+    """Make what a resolved configuration describes, unless that has been done; return the run's folder.
+
+    Runs that it needs are made first.
+    """
     # What needs torch is imported only here: that takes seconds, which --help and sending a sweep to a cluster spare.
     from src.data.run_data import DataChanged, compare_data
     from src.runs.attempt import hold_run
@@ -55,13 +61,42 @@ def run(config: DictConfig) -> Path:
                 logger.info("%s is finished: %s", name, directory)
                 return directory
     from src.runs.wandb_network import check_server
+    from src.training.attack import attack_and_test
     from src.training.experiment import train_and_test
 
     world.on_main(lambda wait: check_server(config.wandb.mode))
+    refused = found.refused_failure is not None and not config.retry  # as holding the run will say
+    needed = {} if refused else _finish_needed(config, name, world)
     with hold_run(directory, name, world, retry=config.retry, redo=redo, on_other_data=on_other_data) as guard:
         if guard is not None:
-            train_and_test(config, directory, name, world, guard)
+            make = train_and_test if config.attack.name == "none" else attack_and_test
+            make(config, directory, name, world=world, guard=guard, needed=needed)
     return directory
+
+
+def _finish_needed(config: DictConfig, name: str, world: "World") -> dict[str, Path]:
+    """Make the runs that a run needs, or wait for the processes that work on them; return their folders by key.
+
+    Raises:
+        UserError: one has failed; the message names it.
+    """
+    from src.runs.needed import needs_failed_run, wait_while_worked_on
+    from src.runs.state import State, state
+
+    folders = {}
+    for needed in needed_runs(config):
+        needed_config = resolve(needed.config, needed.overrides, config.command.typed)
+        directory = Path(config.outputs, run_id(needed_config))
+        needed_name = run_name(needed_config)
+        while needed.key not in folders:
+            logger.info("%s needs %s: %s", name, needed_name, directory)
+            with needs_failed_run(name, needed_name, directory):
+                run(needed_config)
+            if world.broadcast(state(directory) in (State.FINISHED, State.UNLOGGED) if world.is_main else None):
+                folders[needed.key] = directory
+            else:
+                world.on_main(lambda sign_of_life, directory=directory: wait_while_worked_on(directory, sign_of_life))
+    return folders
 
 
 def _redo(found: "RunFolder", config: DictConfig) -> "Redo":
@@ -73,7 +108,9 @@ def _redo(found: "RunFolder", config: DictConfig) -> "Redo":
 
         return keeps_all_rows(checkpoint)
 
-    return redo_for_log(found, config.wandb.mode, retry=config.retry, keeps_all_rows=keeps_all_rows)
+    # A test under attack is made again.
+    keeps = keeps_all_rows if config.attack.name == "none" else None
+    return redo_for_log(found, config.wandb.mode, retry=config.retry, keeps_all_rows=keeps)
 
 
 main = command(run, PROGRAMS["src.run"])

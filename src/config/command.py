@@ -42,12 +42,6 @@ def canonical_words(overrides: Iterable[str], left_out: Collection[str]) -> list
     return [words[key] for key in sorted(words, key=_place)]
 
 
-def words_of(command: str) -> list[str]:
-    """Return the overrides of a command line that :func:`command_line` made."""
-    parts = shlex.split(command)
-    return parts[parts.index("-m") + 2 :]
-
-
 def _place(key: str) -> tuple[int, str]:
     group = key.partition(".")[0]
     if group in _FIRST:

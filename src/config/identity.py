@@ -9,7 +9,8 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from src.config.registry import LOSS_OPTIONS, LOSSES, METHODS, used_options
+from src.config.needs import RUN_ID, needed_runs
+from src.config.registry import LOSSES, METHODS, unused_options, used_options
 from src.config.schema import Config, model_schema
 
 
@@ -30,11 +31,12 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     # One process ranks what it has, which is all.
     if plain["ranking"] == "per_process":
         plain["ranking"] = f"per_process of {plain['processes']}" if plain["processes"] > 1 else "global"
+    if plain["snapshot"] is not None and not RUN_ID.fullmatch(plain["snapshot"]):
+        (snapshot,) = (run for run in needed_runs({**plain, "attack": {"name": "none"}}, []) if run.key == "snapshot")
+        plain["snapshot"] = run_id(snapshot.config)  # the same run, however it was named
     # An unknown loss or method is for `resolve` to complain of.
     known = plain["loss"]["name"] in LOSSES and plain["method"]["name"] in METHODS
-    unused = set(LOSS_OPTIONS) - set(used_options(plain)) if known else set()
-    if plain["proposals"] == "all":
-        unused.add("rpn_epochs")
+    unused = unused_options(plain) if known else set()
     return {key: value for key, value in _identity_fields(plain, Config).items() if key not in unused}
 
 
@@ -44,7 +46,7 @@ def _identity_fields(plain: Mapping[str, Any], schema: type) -> dict[str, Any]:
         value = plain[f.name]
         is_default = "default_for_identity" in f.metadata and value == f.metadata["default_for_identity"]
         if f.metadata.get("identity", True) and not is_default:
-            if isinstance(value, dict) and f.name not in ("loss", "method"):
+            if isinstance(value, dict) and f.name not in ("loss", "method", "attack"):
                 of_group = model_schema(value["name"]) if f.name == "model" else cast(type, f.default_factory)
                 value = _identity_fields(value, of_group)
             kept[f.name] = value
@@ -65,6 +67,8 @@ def keys_not_in_identity(schema: type = Config, prefix: str = "") -> set[str]:
 def run_name(config: DictConfig) -> str:
     """Return a run's name for people: recipe, detector unless it is RetinaNet, loss, changed options, batch size, seed.
 
+    Before the last two it names the run that it starts from, and the attack.
+
     Args:
         config: a resolved configuration.
     """
@@ -82,6 +86,10 @@ def run_name(config: DictConfig) -> str:
         words.append(f"proposals={config.proposals}")
     if config.dataset.classes_as_one:
         words.append("one class")
+    if config.snapshot is not None:
+        words.append(f"snapshot={identity(config)['snapshot']}")
+    if config.attack.name != "none":
+        words.append(f"attack={config.attack.name}")
     return " ".join([*words, f"batch_size={config.batch_size}", f"seed={config.seed}"])
 
 

@@ -1,8 +1,9 @@
-"""The losses, the methods that optimise AP-loss, and the detectors that a configuration can choose.
+"""The losses, methods that optimise AP-loss, detectors, and attacks on test images that a configuration can choose.
 
 The schema, run ids, the experiment and the analysis all read them here. A new loss is an entry here, a function in
 `src/losses`, and a file `conf/loss/NAME.yaml` with its options; a new detector is an entry, a file in `src/detectors`,
-and `conf/model/NAME.yaml`. Free of torch, so that composing a configuration takes no longer than it must.
+and `conf/model/NAME.yaml`; a new attack is an entry, a file in `src/robustness`, and `conf/attack/NAME.yaml`. Free of
+torch, so that composing a configuration takes no longer than it must.
 """
 
 from collections.abc import Mapping
@@ -55,6 +56,16 @@ class DetectorEntry:
     batch_norm_stride: int = 0
 
 
+@dataclass(frozen=True)
+class AttackEntry:
+    """A perturbation of test images by which a finished detector is tested, chosen by `attack`."""
+
+    title: str  # in tables and figures
+    # Module and function: function(image, boxes, generator, **own_options) -> image; see src/robustness/perturbed.py.
+    perturbation: str | None = None
+    own_options: Mapping[str, Any] = field(default_factory=dict)  # of its file in conf/, as those of a detector
+
+
 METHODS = {
     "error_driven": Method("error-driven update", Objective("ap_loss", ("step", "delta", "interpolated"))),
     "structured_hinge": Method("structured hinge", Objective("ap_structured_hinge_loss")),
@@ -100,6 +111,14 @@ DETECTORS = {
     ),
 }
 
+# In the order of the paper's Table 3.
+ATTACKS = {
+    "none": AttackEntry("Original"),
+    "gaussian_noise": AttackEntry(
+        "Gaussian Noise", "src.robustness.gaussian_noise.gaussian_noise", {"standard_deviation": float}
+    ),
+}
+
 LOSS_OPTIONS = ("method", "step", "delta", "interpolated", "ranking")  # top-level keys that only some losses use
 
 
@@ -123,6 +142,15 @@ def used_options(config: Mapping[str, Any]) -> list[str]:
     if "step" in used and config["step"] == "heaviside":
         used.discard("delta")
     return [option for option in LOSS_OPTIONS if option in used]
+
+
+def unused_options(config: Mapping[str, Any]) -> set[str]:
+    """Return the top-level keys that the chosen loss, and a run without an RPN's proposals, do not use.
+
+    Args:
+        config: see :func:`used_options`, with the key `proposals` too.
+    """
+    return {*LOSS_OPTIONS} - {*used_options(config)} | ({"rpn_epochs"} if config["proposals"] == "all" else set())
 
 
 def loss_call(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

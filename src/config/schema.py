@@ -1,12 +1,13 @@
 """The schema of conf/config.yaml: every key, its type, and whether it belongs to a run's identity."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, make_dataclass
 from enum import Enum
 from typing import Any
 
 from omegaconf import MISSING
 
-from src.config.registry import DETECTORS, LOSSES, METHODS, STEPS
+from src.config.registry import ATTACKS, DETECTORS, LOSSES, METHODS, STEPS
 
 Precision = Enum("Precision", ["fp32", "bf16", "fp16"])
 WandbMode = Enum("WandbMode", ["offline", "online", "disabled"])
@@ -105,6 +106,8 @@ class Config:
     dataset: Dataset = field(default_factory=Dataset)
     schedule: Schedule = field(default_factory=Schedule)
     test: Test = with_identity_default({"scales": None, "mirror": False}, default_factory=Test)
+    attack: Choice = with_identity_default({"name": "none"}, default_factory=Choice)
+    snapshot: str | None = with_identity_default(None, default=MISSING)
     outputs: str = not_identity()
     device: str = not_identity()
     workers: int = not_identity()
@@ -116,20 +119,29 @@ class Config:
 
 
 def option_schemas(group: str) -> dict[str, type]:
-    """Return the schema of each choice of `loss`, `method` or `model`: its name and its options.
+    """Return the schema of each choice of `loss`, `method`, `model` or `attack`: its name and its options.
 
     Args:
-        group: "loss", "method" or "model".
+        group: "loss", "method", "model" or "attack".
     """
     if group == "model":
         return {name: model_schema(name) for name in DETECTORS}
-    entries: dict[str, Any] = dict(LOSSES if group == "loss" else METHODS)
+    own_options: dict[str, Mapping[str, Any]]
+    if group == "attack":
+        own_options = {name: attack.own_options for name, attack in ATTACKS.items()}
+    else:
+        entries: dict[str, Any] = dict(LOSSES if group == "loss" else METHODS)
+        own_options = {name: one.objective.own_options if one.objective else {} for name, one in entries.items()}
     schemas = {}
-    for name, entry in entries.items():
-        options = entry.objective.own_options if entry.objective else {}
-        fields = [(option, kind, field(default=MISSING)) for option, kind in options.items()]
+    for name, options in own_options.items():
+        fields = [(option, _type_of(option, kind), field(default=MISSING)) for option, kind in options.items()]
         schemas[name] = make_dataclass(f"{name}_{group}", fields, bases=(Choice,))
     return schemas
+
+
+def _type_of(option: str, kind: Any) -> Any:
+    """Return the type of an option, for which a tuple lists the allowed names."""
+    return Enum(option, list(kind)) if isinstance(kind, tuple) else kind
 
 
 def model_schema(name: str) -> type:
@@ -139,7 +151,7 @@ def model_schema(name: str) -> type:
     entry = DETECTORS[name]
     options: list[tuple[str, Any, Any]] = []
     for option, kind in entry.own_options.items():
-        kind = Enum(option, list(kind)) if isinstance(kind, tuple) else kind
+        kind = _type_of(option, kind)
         if option in entry.identity_defaults:
             options.append((option, kind, with_identity_default(entry.identity_defaults[option], default=MISSING)))
         else:

@@ -9,8 +9,9 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError
 
 from src.config.command import canonical_words, command_line
-from src.config.identity import flatten, keys_not_in_identity, to_plain
-from src.config.registry import DETECTORS, LOSS_OPTIONS, LOSSES, METHODS, used_options
+from src.config.identity import flatten, keys_not_in_identity, run_id, to_plain
+from src.config.needs import RUN_ID, needed_runs, snapshot_changes
+from src.config.registry import ATTACKS, DETECTORS, LOSS_OPTIONS, LOSSES, METHODS, unused_options, used_options
 from src.config.value_ranges import check_ranges
 from src.utils import paths
 from src.utils.errors import UserError
@@ -52,6 +53,7 @@ def plain_config(config: DictConfig) -> dict[str, Any]:
 
 def check(plain: Mapping[str, Any], overrides: Iterable[str] = (), typed: str = "") -> dict[str, Any]:
     """Return a plain configuration with `command`; arguments and errors are those of :func:`resolve`."""
+    overrides = list(overrides)
     missing = [key for key, value in flatten(plain).items() if value == MISSING]
     if missing:
         raise UserError(_no_value(missing))
@@ -61,7 +63,10 @@ def check(plain: Mapping[str, Any], overrides: Iterable[str] = (), typed: str = 
         raise UserError(f"method.name={plain['method']['name']}: no such method; there are {', '.join(METHODS)}")
     if plain["model"]["name"] not in DETECTORS:
         raise UserError(f"model.name={plain['model']['name']}: no such detector; there are {', '.join(DETECTORS)}")
+    if plain["attack"]["name"] not in ATTACKS:
+        raise UserError(f"attack.name={plain['attack']['name']}: no such attack; there are {', '.join(ATTACKS)}")
     _check_values(plain)
+    _check_needed(plain, overrides, typed)
     command = {"canonical": _canonical_command(plain, overrides), "typed": typed}
     return {**plain, "command": plain.get("command", command)}
 
@@ -85,6 +90,32 @@ def _check_values(config: Mapping[str, Any]) -> None:
     check_batch_norm(config, config["batch_size"])
 
 
+def _check_needed(plain: Mapping[str, Any], overrides: list[str], typed: str) -> None:
+    """Raise a UserError if a run that is needed is impossible, or not the one that is meant."""
+    for needed in needed_runs(plain, overrides):
+        if needed.key == "snapshot":
+            _check_snapshot(plain, run_id(needed.config))
+        check(needed.config, needed.overrides, typed)
+
+
+def _check_snapshot(plain: Mapping[str, Any], named: str) -> None:
+    """Raise a UserError unless `snapshot` names another run.
+
+    Args:
+        named: the id of the run whose configuration it is found to be.
+    """
+    text = plain["snapshot"]
+    if named == run_id({**plain, "attack": {"name": "none"}, "snapshot": None}):
+        raise UserError(f'snapshot="{text}" is this run itself without a snapshot; name what is different')
+    if RUN_ID.fullmatch(text):
+        if named != text:
+            raise UserError(f"{plain['outputs']}/{text}/config.yaml is not of run {text}, but of {named}")
+        return
+    for key in snapshot_changes(plain):
+        if any(f"{key}.".startswith(f"{other}.") for other in keys_not_in_identity()):
+            raise UserError(f'snapshot="{text}": {key} changes no number of a run; leave it out')
+
+
 def check_batch_norm(config: Mapping[str, Any], images: int) -> None:
     """Raise a UserError if a batch of this many training images leaves a batch norm a single value per channel.
 
@@ -106,7 +137,7 @@ def check_batch_norm(config: Mapping[str, Any], images: int) -> None:
 
 def _canonical_command(plain: Mapping[str, Any], overrides: Iterable[str]) -> str:
     """Return the command that makes exactly this run: what does not change its numbers is left out."""
-    unused = set(LOSS_OPTIONS) - set(used_options(plain)) | ({"rpn_epochs"} if plain["proposals"] == "all" else set())
+    unused = unused_options(plain)
     left_out = (keys_not_in_identity() - KEPT_IN_COMMANDS) | unused | {"sweeps", "slurm", "hydra"}
     recipe_fixes_processes = _processes_of_recipe(plain["recipe"]) is not None
     if recipe_fixes_processes:  # it refuses any other number of them

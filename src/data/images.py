@@ -1,7 +1,7 @@
 """Reading one image as it is meant: upright, in RGB, with 8 bits a channel."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ TO_UPRIGHT = {
 }
 TO_STORED = {**TO_UPRIGHT, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
 TILE_OF_JPEG2000, END_OF_JPEG2000 = b"\xff\x90", b"\xff\xd9"  # markers that no pixels are coded as
+ReadImage = Callable[[ImageRecord], tv_tensors.Image]  # `read_image`, or what reads images perturbed
 DARK = 4096  # a 16-bit image whose values stay below this keeps at most 16 of its grey levels
 
 

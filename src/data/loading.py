@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from src.data.images import read_image
+from src.data.images import ReadImage, read_image
 from src.data.records import ImageRecord
 from src.data.transforms import pad_image, padded_size
 from src.utils.signals import Interrupted, ignore_signals
@@ -107,11 +107,11 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
 
 class _InferenceSet(Dataset[tuple[Tensor, int]]):
-    def __init__(self, records: list[ImageRecord], transform: v2.Transform) -> None:
-        self.records, self.transform = records, transform
+    def __init__(self, records: list[ImageRecord], transform: v2.Transform, read: ReadImage) -> None:
+        self.records, self.transform, self.read = records, transform, read
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.transform(read_image(self.records[index])).as_subclass(Tensor), index
+        return self.transform(self.read(self.records[index])).as_subclass(Tensor), index
 
 
 @dataclass(frozen=True)
@@ -175,6 +175,7 @@ def inference_batches(
     *,
     workers: int,
     share: Share = Share(),
+    read: ReadImage = read_image,
 ) -> DataLoader[InferenceBatch]:
     """Return all images once, in batches of one padded size each, so that a result does not depend on its batch.
 
@@ -184,13 +185,14 @@ def inference_batches(
         batch_size: of each process.
         workers: processes that load images.
         share: of the batches.
+        read: returns the image of a record, as `read_image` does.
     """
     groups = defaultdict(list)
     for index, record in enumerate(records):
         groups[padded_size(record.height, record.width, transform)].append(index)
     batches = [group[i : i + batch_size] for group in groups.values() for i in range(0, len(group), batch_size)]
     batches_here = batches[share.part :: share.parts]
-    return _loader(_InferenceSet(records, transform), batches_here, workers=workers, collate=_collate_inference)
+    return _loader(_InferenceSet(records, transform, read), batches_here, workers=workers, collate=_collate_inference)
 
 
 def _loader(

@@ -1,25 +1,11 @@
 """A region proposal network's choice of anchors: those of each image that most probably hold an object (Fig. 8b)."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from src.detectors.detector import Detector
 from src.detectors.targets import Targets
-
-
-def load_rpn(detector: Detector, state: Mapping[str, Tensor]) -> nn.Module:
-    """Return a detector's network with one output per anchor and these weights, frozen.
-
-    Args:
-        detector: whose anchors are proposed.
-        state: the weights of its network, trained with all objects as one class.
-    """
-    rpn = detector.build_network(1)
-    rpn.load_state_dict(state)
-    return rpn.eval().requires_grad_(False)
 
 
 @torch.no_grad()

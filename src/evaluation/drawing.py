@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from src.data.images import read_image
+from src.data.images import ReadImage, read_image
 from src.data.records import ImageRecord
 from src.detectors.detections import Detections
 from src.utils.files import write_atomically
@@ -27,7 +27,9 @@ COLOURS = SHADES[::2] + SHADES[1::2]  # the distinct ones first
 GROUND_TRUTH = {"edgecolor": "white", "linewidth": 1.2, "linestyle": (0, (3, 3))}
 
 
-def draw_detections(records: list[ImageRecord], detections: list[Detections], classes: list[str]) -> Figure:
+def draw_detections(
+    records: list[ImageRecord], detections: list[Detections], classes: list[str], *, read: ReadImage = read_image
+) -> Figure:
     """Draw images in a grid, with ground truth as dashed white boxes, and detections with class and score.
 
     Each image shows as many of its best detections as it has objects: scores of ranking losses are not calibrated, so
@@ -37,13 +39,14 @@ def draw_detections(records: list[ImageRecord], detections: list[Detections], cl
         records: the images, at least one.
         detections: those on each image, by falling score.
         classes: the names that labels index.
+        read: returns the image of a record.
 
     Raises:
         DataError: an image cannot be read.
     """
     figure, grid = _grid(len(records))
     for axes, record, of_image in zip(grid, records, detections, strict=True):
-        _show(axes, read_image(record), one_line(record.image_id), interpolation="lanczos")
+        _show(axes, read(record), one_line(record.image_id), interpolation="lanczos")
         for box in record.boxes:
             axes.add_patch(_rectangle(box, **GROUND_TRUTH))
         count = len(record.boxes)

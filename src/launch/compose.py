@@ -3,7 +3,7 @@
 import copy
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,14 @@ class Job:
     overrides: list[str]  # as on a command line
     config: Mapping[str, Any]  # plain, without Hydra's part
     directory: Path  # the run's folder; runs with the same one are the same
+    needs: tuple[Path, ...] = ()  # the folders of the runs that must have finished before it
+    is_asked_for: bool = True  # or part of the sweep only because others need it
 
 
 def sweep_jobs(loader: ConfigLoader, master: DictConfig, arguments: list[str]) -> tuple[int, list[Job]]:
     """Return the number of combinations in a sweep, and its different runs, whose values are not checked.
+
+    A run comes after those that it needs, which are added if they are not in the sweep.
 
     Args:
         master: the configuration composed of the arguments that have one value, with Hydra's part, which contains the
@@ -43,11 +47,27 @@ def sweep_jobs(loader: ConfigLoader, master: DictConfig, arguments: list[str]) -
     """
     compose = Composer(loader, master)
     combinations = _combinations(loader, master.hydra.sweeper, arguments)
-    jobs: dict[Path, Job] = {}
+    asked_for: dict[Path, Job] = {}
     for overrides in progress_bar(combinations, "composing"):
         job = compose.job(overrides)
-        jobs.setdefault(job.directory, job)
+        asked_for.setdefault(job.directory, job)
+    jobs: dict[Path, Job] = {}
+    for job in asked_for.values():
+        _add_with_needed(job, asked_for, jobs, compose.program)
     return len(combinations), list(jobs.values())
+
+
+def _add_with_needed(job: Job, asked_for: Mapping[Path, Job], jobs: dict[Path, Job], program: Program) -> None:
+    """Add a run to others, after the runs that it needs."""
+    if job.directory in jobs:
+        return
+    needs = []
+    for needed in program.needed_runs(job.config, job.overrides):
+        directory = Path(needed.config["outputs"], program.run_id(needed.config))
+        other = asked_for.get(directory) or Job(needed.overrides, needed.config, directory, is_asked_for=False)
+        _add_with_needed(other, asked_for, jobs, program)
+        needs.append(directory)
+    jobs[job.directory] = replace(job, needs=tuple(needs))
 
 
 def _combinations(loader: ConfigLoader, sweeper: DictConfig, arguments: list[str]) -> list[list[str]]:

@@ -26,7 +26,7 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     store.store(name="linear_schema", node=LinearConfig)
-    for group in ("loss", "method", "model"):
+    for group in ("loss", "method", "model", "attack"):
         for name, schema in option_schemas(group).items():
             store.store(group=f"schema/{group}", name=name, node=schema)
     OmegaConf.register_new_resolver("run_id", lambda *, _root_: run_id(_root_), replace=True)

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.config.identity import run_id, to_plain
 from src.config.linear import check_linear, linear_run_id
+from src.config.needs import NeededRun, needed_runs
 from src.config.validate import check, plain_config
 from src.launch.presets import check_presets
 from src.utils import paths
@@ -23,6 +24,8 @@ class Program:
     plain: Callable[[DictConfig], dict[str, Any]]  # makes a composed configuration plain, without checking it
     check: Callable[..., dict[str, Any]]  # takes a plain configuration, its overrides, and the command as typed
     run_id: Callable[[Mapping[str, Any]], str]  # takes a plain configuration
+    # Takes a plain configuration and its overrides, and returns the runs that it needs.
+    needed_runs: Callable[[Mapping[str, Any], list[str]], list[NeededRun]] = lambda config, overrides: []
 
     def resolve(self, config: DictConfig, overrides: Iterable[str], typed: str) -> DictConfig:
         """Return the resolved configuration; see :func:`src.config.validate.resolve`."""
@@ -32,7 +35,7 @@ class Program:
 PROGRAMS = {
     program.module: program
     for program in (
-        Program("src.run", "config", plain_config, check, run_id),
+        Program("src.run", "config", plain_config, check, run_id, needed_runs),
         Program("src.linear", "linear", to_plain, check_linear, linear_run_id),
     )
 }

@@ -9,11 +9,13 @@ import hashlib
 import json
 import logging
 import os
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from src.config.command import command_line
+from src.launch.compose import Job
 from src.utils import paths
 from src.utils.errors import UserError
 from src.utils.files import DamagedFile, read_json, write_json
@@ -30,11 +32,21 @@ class SweepRecord:
     runs: dict[str, list[str]]  # the name of each run's folder, and the overrides that make it
     launched: bool  # whether the sweep was launched, or only expanded to show its state
     version: str  # of the configuration files and the schema
+    needs: dict[str, list[str]] = field(
+        default_factory=dict
+    )  # of the runs that need others: the names of these folders
 
     @property
     def command(self) -> str:
         """The command that launches the sweep."""
         return command_line(self.program, self.arguments, ["-m"])
+
+
+def make_record(program: str, arguments: list[str], jobs: Sequence[Job], *, launched: bool) -> SweepRecord:
+    """Return the record of a sweep of the current configuration files, from its runs."""
+    runs = {job.directory.name: job.overrides for job in jobs}
+    needs = {job.directory.name: [needed.name for needed in job.needs] for job in jobs if job.needs}
+    return SweepRecord(program, arguments, runs, launched=launched, version=config_version(), needs=needs)
 
 
 def recorded_sweeps(outputs: Path) -> list[SweepRecord]:
@@ -107,7 +119,8 @@ def _record_from(content: dict[str, Any]) -> SweepRecord:
     # Version 0.1 wrote `made`, and each run's overrides as one text; its runs are composed again.
     launched = content.get("launched", content.get("made", False))
     runs, version = dict(content["runs"]), content["version"]
-    return SweepRecord(content["program"], content["arguments"], runs, launched=launched, version=version)
+    needs = dict(content.get("needs", {}))
+    return SweepRecord(content["program"], content["arguments"], runs, launched=launched, version=version, needs=needs)
 
 
 def _cached(program: str, arguments: list[str]) -> Path:

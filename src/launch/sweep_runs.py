@@ -11,11 +11,18 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from hydra.types import RunMode
 
-from src.launch.compose import sweep_jobs
+from src.launch.compose import Job, sweep_jobs
 from src.launch.hydra_setup import register
 from src.launch.presets import check_presets
 from src.launch.program import PROGRAMS, program_of_sweep
-from src.launch.sweep_records import SweepRecord, cache_record, config_version, load_record, recorded_sweeps
+from src.launch.sweep_records import (
+    SweepRecord,
+    cache_record,
+    config_version,
+    load_record,
+    make_record,
+    recorded_sweeps,
+)
 from src.utils import paths
 from src.utils.errors import UserError
 
@@ -28,8 +35,7 @@ def expand_sweep(program: str, arguments: list[str], outputs: Path) -> SweepReco
     if earlier is not None and earlier.version == config_version():
         return earlier
     launched = earlier is not None and earlier.launched
-    runs = _compose_runs(program, arguments)
-    record = SweepRecord(program, arguments, runs, launched=launched, version=config_version())
+    record = make_record(program, arguments, _compose_jobs(program, arguments), launched=launched)
     cache_record(record)
     return record
 
@@ -65,7 +71,7 @@ def _warning(sweep: str) -> Iterator[None]:
         logger.warning("%s is left out: %s", sweep, error)
 
 
-def _compose_runs(program: str, arguments: list[str]) -> dict[str, list[str]]:
+def _compose_jobs(program: str, arguments: list[str]) -> list[Job]:
     register()
     check_presets(arguments)
     GlobalHydra.instance().clear()
@@ -73,7 +79,7 @@ def _compose_runs(program: str, arguments: list[str]) -> dict[str, list[str]]:
         loader = GlobalHydra.instance().config_loader()
         master = loader.load_configuration(PROGRAMS[program].config_name, arguments, RunMode.MULTIRUN)
         _, jobs = sweep_jobs(loader, master, list(master.hydra.overrides.task))
-    return {job.directory.name: job.overrides for job in jobs}
+    return jobs
 
 
 def _natural_order(name: str) -> list[tuple[str, int]]:

@@ -6,19 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobStatus
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from src.launch import plugin
-from src.launch.compose import sweep_jobs
+from src.launch.compose import Job, sweep_jobs
 from src.launch.presets import check_chosen
 from src.launch.program import program_of_config
 from src.launch.slurm_launcher import SlurmLauncher
-from src.launch.sweep_records import SweepRecord, config_version, run_command, save_record
-from src.runs.state import read_run
+from src.launch.sweep_records import make_record, run_command, save_record
+from src.runs.state import State, read_run, state
 from src.utils.errors import exit_on_user_error
+from src.utils.text import counted
 
 
 @dataclass
@@ -61,25 +63,62 @@ class UnionSweeper(Sweeper):
         """Launch the runs of a sweep, and record which these are."""
         with exit_on_user_error():
             combinations, jobs = sweep_jobs(self._loader, self._config, arguments)
-            runs = {job.directory.name: job.overrides for job in jobs}
-            record = SweepRecord(self._program.module, arguments, runs, launched=True, version=config_version())
+            record = make_record(self._program.module, arguments, jobs, launched=True)
             save_record(record, Path(self._config.hydra.sweep.dir))
-            duplicates = f"{combinations} combinations are {len(jobs)} different runs"
+            added = sum(not job.is_asked_for for job in jobs)
+            different = len(jobs) - added
+            duplicates = f"{combinations} combinations are {different} different runs"
             for job in jobs:
                 read_run(job.directory)  # now, so that a holder that has died elsewhere is not waited for at each run
-            print(duplicates if combinations > len(jobs) else f"{len(jobs)} runs")
+            also = f", and {counted(added, 'run')} that these need" if added else ""
+            print((duplicates if combinations > different else f"{different} runs") + also)
             if isinstance(self._launcher, SlurmLauncher):
                 self._launcher.submit(jobs)
                 return []
-            results = self._launcher.launch([job.overrides for job in jobs], initial_job_idx=0)
-        failures = [
-            f"\n  {run_command(self._program.module, list(result.overrides or []))}\n    {result._return_value}"
-            for result in results
-            if result.status == JobStatus.FAILED
-        ]
+            results, failures = launch_in_order(self._launcher, jobs)
         if failures:
-            raise SystemExit(f"error: {len(failures)} of {len(jobs)} runs failed:{''.join(failures)}")
+            lines = [
+                f"\n  {run_command(self._program.module, job.overrides)}\n    {failures[job.directory]}"
+                for job in jobs
+                if job.directory in failures
+            ]
+            raise SystemExit(f"error: {len(lines)} of {len(jobs)} runs failed:{''.join(lines)}")
         return [results]
+
+
+def launch_in_order(launcher: Launcher, jobs: Sequence[Job]) -> tuple[list[JobReturn], dict[Path, str]]:
+    """Launch runs here, those that need others after these; return the results, and by folder why runs failed.
+
+    A run that needs one on which another process works is put off as long as there are others. One that needs a run
+    which has failed here is not launched.
+
+    Args:
+        launcher: Hydra's, which returns when the runs have ended.
+        jobs: each after those that it needs.
+    """
+    results: list[JobReturn] = []
+    failures: dict[Path, str] = {}
+
+    def launch(batch: list[Job]) -> None:
+        returned = launcher.launch([job.overrides for job in batch], initial_job_idx=len(results)) if batch else []
+        results.extend(returned)
+        for job, result in zip(batch, returned, strict=True):
+            if result.status == JobStatus.FAILED:
+                failures[job.directory] = str(result._return_value)
+
+    launch([job for job in jobs if not job.needs])
+    pending = [job for job in jobs if job.needs]
+    while pending:
+        waiting_for = {job.directory for job in pending}
+        ready = (job for job in pending if not any(d in waiting_for or state(d) == State.RUNNING for d in job.needs))
+        job = next(ready, pending[0])
+        pending.remove(job)
+        failed = [directory for directory in job.needs if directory in failures]
+        if failed:
+            failures[job.directory] = f"it needs {failed[0]}, which has failed"
+        else:
+            launch([job])
+    return results, failures
 
 
 def register_sweeper() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from src.runs.kept_rows import KeptRows
 from src.runs.lineage import Lineage
@@ -63,6 +64,36 @@ def load_checkpoint(path: Path, parts: dict[str, Any], lineage: Lineage) -> dict
         return state["progress"]
     except (RuntimeError, KeyError, ValueError) as error:
         raise UserError(f"{path} belongs to another model: {error}. Delete it to start this run anew") from error
+
+
+def load_weights(directory: Path, network: nn.Module, data: str | None = None) -> None:
+    """Load the final weights of a finished run, and nothing else of it, into a network.
+
+    Args:
+        directory: the run's folder.
+        network: built alike.
+        data: the fingerprint of the data that the run must have been trained on; None for any.
+
+    Raises:
+        UserError: the run has no weights any more, or they are another network's or of other data.
+    """
+    path = directory / "checkpoint.pt"
+    remedy = f"delete {directory}, and the same command trains that run again"
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        weights, kept = state["model"], state.get("lineage") or {}
+    except FileNotFoundError:
+        raise UserError(f"{directory} has finished, but its weights, {path.name}, are gone: {remedy}") from None
+    except Exception as error:  # unpickling what is damaged may raise anything
+        raise UserError(f"{path} cannot be read ({error}): {remedy}") from error
+    if kept.get("run_id", directory.name) != directory.name:
+        raise UserError(f"{path} is of run {kept['run_id']}: {remedy}")
+    if None not in (data, kept.get("data")) and kept["data"] != data:
+        raise UserError(f"{path} was trained on other data than this run's: {remedy}")
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(f"{path} is of another network, as with other classes or another detector: {error}") from error
 
 
 def keeps_all_rows(path: Path) -> bool:

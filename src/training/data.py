@@ -6,6 +6,7 @@ from omegaconf import DictConfig
 from torch.utils.data import DataLoader
 
 from src.data.datasets import read_data
+from src.data.images import ReadImage, read_image
 from src.data.loading import InferenceBatch, Share, TrainingBatch, TrainingSet, inference_batches, training_batches
 from src.data.records import ImageRecord
 from src.data.transforms import Normalisation, View, inference_views, training_transform
@@ -24,6 +25,7 @@ class Data:
     seed: int  # of the order of images and their augmentation
     workers: int
     world: World
+    read_test_image: ReadImage = read_image
 
     def training_batches(self, epoch: int, skip: int = 0) -> DataLoader[TrainingBatch]:
         """Return this process's part of the batches of an epoch, but for the first `skip`."""
@@ -40,7 +42,9 @@ class Data:
     def inference_batches(self, records: list[ImageRecord], view: View, shared: bool) -> DataLoader[InferenceBatch]:
         """Return a view of the images of these records; with `shared` only this process's part of them."""
         share = Share(self.world.rank, self.world.size) if shared else Share()
-        return inference_batches(records, view.transform, self.batch_size, workers=self.workers, share=share)
+        return inference_batches(
+            records, view.transform, self.batch_size, workers=self.workers, share=share, read=self.read_test_image
+        )
 
 
 def build_data(config: DictConfig, normalisation: Normalisation, world: World) -> Data:

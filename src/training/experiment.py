@@ -3,7 +3,7 @@
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,13 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from src import losses
-from src.config.command import words_of
-from src.config.identity import identity, run_id, to_plain
-from src.config.proposals import has_proposals, rpn_run
+from src.config.identity import identity, to_plain
 from src.config.registry import LOSSES, loss_call, used_options
-from src.config.validate import resolve
 from src.data.fingerprint import fingerprint_of_version_01
 from src.data.loading import interrupted_with_loaders
 from src.data.run_data import DataChanged, check_same, describe_data, read_noted, take_look
 from src.detectors.detector import Detector, build_detector
-from src.detectors.proposals import load_rpn, propose
+from src.detectors.proposals import propose
 from src.detectors.sync_batch_norm import synchronise_batch_norms
 from src.evaluation.coco_metrics import COCO_METRICS
 from src.evaluation.drawing import evenly_spaced
@@ -29,8 +26,8 @@ from src.runs.attempt import RunGuard
 from src.runs.lineage import Lineage, describe_attempt
 from src.runs.log_parts import ATTEMPT, note_parts
 from src.runs.set_aside import set_aside
-from src.runs.state import read_run
 from src.runs.tracking import Tracker, environment
+from src.training.checkpoint import load_weights
 from src.training.data import Data, build_data
 from src.training.data_check import look_at_data
 from src.training.optimizer import build_optimizer
@@ -38,65 +35,118 @@ from src.training.tester import Tester
 from src.training.trainer import Length, RunContext, Trainer, TrainerOptions, train
 from src.utils.device import choose_device
 from src.utils.distributed import World
-from src.utils.errors import UserError
 from src.utils.files import write_atomically, write_json
 
 logger = logging.getLogger(__name__)
 
 
 @interrupted_with_loaders()
-def train_and_test(config: DictConfig, directory: Path, name: str, world: World, guard: RunGuard) -> None:
+def train_and_test(
+    config: DictConfig, directory: Path, name: str, *, world: World, guard: RunGuard, needed: Mapping[str, Path]
+) -> None:
     """Train a detector from its last checkpoint, if there is one, test it, and leave everything in the run's folder.
 
     Args:
         config: resolved.
         name: the run's name for people.
+        world: the processes that call this together.
         guard: of the run, which this process or the main one of its world holds.
+        needed: the folders of the runs that this one needs, all finished, by the key that needs each.
     """
     start = time.time()
-    look = take_look(to_plain(config.dataset), config.outputs) if world.is_main else {}
     detector = build_detector(config.model, config.dataset.train_size)
-    data = build_data(config, detector.normalisation, world)
-    look_at_data(config, data.train.records, data.test, data.classes, log=world.is_main)
-    data_facts = world.on_main(lambda wait: note_data(config, directory, data, look=look, guard=guard, wait=wait))
+    data, data_facts = read_and_note_data(config, directory, detector, world=world, guard=guard)
     torch.manual_seed(config.seed)
     device = choose_device(config.device)
     trainer = build_trainer(config, detector, data, device, world)
+    if "snapshot" in needed:
+        load_weights(needed["snapshot"], trainer.model)
+    if "proposals" in needed:
+        trainer.propose = build_proposals(config, detector, needed["proposals"], device)
     tester = Tester(detector, trainer.model, data, config=config, world=world, guard=guard)
 
     lineage = Lineage(directory, [describe_attempt(guard.attempt)], data_facts["fingerprint"])
-    facts = {"run_id": directory.name, "identity": identity(config), "environment": environment(device)}
-    facts["data"] = data_facts
+    facts = facts_of_run(config, directory, device, data=data_facts, needed=needed)
     size = config.dataset.train_size
     facts["anchors"] = sum(len(level) for level in detector.anchors(size, size))  # of a training image
-    if world.is_main:
-        write_atomically(directory / "config.yaml", lambda file: OmegaConf.save(config, file))
-    logged_to = config.wandb if world.is_main else {**config.wandb, "mode": "disabled"}
-    logged = {**to_plain(config), **facts, ATTEMPT: guard.attempt, "attempts": lineage.attempts}
-    with Tracker(directory, name, logged, **logged_to) as tracker:
+    with open_log(config, directory, name, facts=facts, lineage=lineage, world=world) as tracker:
         context = RunContext(directory / "checkpoint.pt", config.checkpoint_minutes, tracker, guard, lineage, name)
         length = Length(*(config.schedule[key] for key in ("epochs", "evaluate_every", "steps")))
         metrics = train(trainer, data.training_batches, tester.evaluate, length, context)
         if length.steps is None:
-            look_at_results(config, directory, tester, data, tracker)
+            log_test(tester, directory, tracker)
     if world.is_main:
-        summary = {"name": name, "metrics": metrics, **facts, "command": to_plain(config.command)}
-        summary |= {"attempts": lineage.attempts, "log": note_parts(directory), "seconds": time.time() - start}
-        guard.write(lambda: write_json(directory / "summary.json", summary))
-        headline = ", ".join(f"{key} {metrics[key]:.1f}" for key in COCO_METRICS[:3] if metrics)
-        done = f"{headline} on {config.dataset.test} of {config.dataset.name}" if metrics else "Trained without a test"
-        logger.info("%s (%s). Pictures, log, weights: %s", done, name, directory)
+        summary = {"name": name, "metrics": metrics, **facts, "attempts": lineage.attempts}
+        write_summary(config, directory, summary, guard=guard, start=start)
 
 
-def look_at_results(config: DictConfig, directory: Path, tester: Tester, data: Data, tracker: Tracker) -> None:
-    """Log how a trained detector scores anchors, and a picture of its detections."""
+def read_and_note_data(
+    config: DictConfig, directory: Path, detector: Detector, *, world: World, guard: RunGuard
+) -> tuple[Data, dict[str, Any]]:
+    """Read a run's data, say what is odd about them, and note them in its folder; return them, and what to log of them.
+
+    Raises:
+        DataError: something is wrong on disk.
+        DataChanged: the folder has a checkpoint of other data.
+    """
+    look = take_look(to_plain(config.dataset), config.outputs) if world.is_main else {}
+    data = build_data(config, detector.normalisation, world)
+    look_at_data(config, data.train.records, data.test, data.classes, log=world.is_main)
+    facts = world.on_main(lambda wait: note_data(config, directory, data, look=look, guard=guard, wait=wait))
+    return data, facts
+
+
+def facts_of_run(
+    config: DictConfig,
+    directory: Path,
+    device: torch.device,
+    *,
+    data: dict[str, Any],
+    needed: Mapping[str, Path],
+) -> dict[str, Any]:
+    """Return what a run logs about itself beside its configuration, and its summary keeps."""
+    facts = {"run_id": directory.name, "identity": identity(config), "environment": environment(device), "data": data}
+    return facts | ({"needs": {key: folder.name for key, folder in needed.items()}} if needed else {})
+
+
+def open_log(
+    config: DictConfig, directory: Path, name: str, *, facts: dict[str, Any], lineage: Lineage, world: World
+) -> Tracker:
+    """Write a run's configuration into its folder, and open its log, to which the main process alone writes."""
+    if world.is_main:
+        write_atomically(directory / "config.yaml", lambda file: OmegaConf.save(config, file))
+    logged_to = config.wandb if world.is_main else {**config.wandb, "mode": "disabled"}
+    attempts = {ATTEMPT: lineage.attempts[-1]["attempt"], "attempts": lineage.attempts}
+    return Tracker(directory, name, {**to_plain(config), **facts, **attempts}, **logged_to)
+
+
+def log_test(tester: Tester, directory: Path, tracker: Tracker) -> None:
+    """Log the scores of the test images' anchors, and a picture of detections."""
     counts = tester.count_anchor_scores()
     if counts is not None:
         tracker.log({"anchor_scores": counts.tolist()})
-    sample = evenly_spaced(data.test, config.images_logged)
+    sample = evenly_spaced(tester.data.test, tester.config.images_logged)
     if sample and tester.world.is_main:
         tester.draw(directory / "detections.png", sample)
         tracker.log_image("detections", directory / "detections.png")
+
+
+def write_summary(
+    config: DictConfig, directory: Path, summary: dict[str, Any], *, guard: RunGuard, start: float
+) -> None:
+    """Write a run's summary, which makes it finished, and print its metrics.
+
+    Args:
+        summary: what the run has come to, and its facts.
+        start: of the attempt, in seconds since the epoch.
+    """
+    summary = {**summary, "command": to_plain(config.command), "log": note_parts(directory)}
+    summary["seconds"] = time.time() - start
+    guard.write(lambda: write_json(directory / "summary.json", summary))
+    metrics = summary["metrics"]
+    headline = ", ".join(f"{key} {metrics[key]:.1f}" for key in COCO_METRICS[:3] if metrics)
+    done = f"{headline} on {config.dataset.test} of {config.dataset.name}" if metrics else "Trained without a test"
+    logger.info("%s (%s). Pictures, log, weights: %s", done, summary["name"], directory)
 
 
 def note_data(
@@ -180,25 +230,18 @@ def no_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return logits.sum() * 0
 
 
-def build_proposals(config: DictConfig, detector: Detector, device: torch.device) -> Callable[[Tensor], Tensor] | None:
-    """Build what chooses the anchors that are ranked, by an RPN of its own run; None if all are.
+def build_proposals(
+    config: DictConfig, detector: Detector, directory: Path, device: torch.device
+) -> Callable[[Tensor], Tensor]:
+    """Build what chooses the anchors that are ranked, by the RPN of a finished run, which is frozen.
 
-    Raises:
-        UserError: the RPN's run has not finished.
+    Args:
+        directory: of the RPN's run.
     """
-    if not has_proposals(config):
-        return None
-    rpn = load_rpn(detector, rpn_weights(config)).to(device).to(memory_format=torch.channels_last)
+    rpn = detector.build_network(1)
+    load_weights(directory, rpn)
+    rpn = rpn.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
     return functools.partial(propose, rpn, count=config.proposals)
-
-
-def rpn_weights(config: DictConfig) -> dict[str, Tensor]:
-    """Return the weights of the RPN that a run needs."""
-    of_rpn = resolve(*rpn_run(to_plain(config), words_of(config.command.canonical)))
-    directory = Path(config.outputs, run_id(of_rpn))
-    if read_run(directory).summary is None:
-        raise UserError(f"proposals={config.proposals} needs an RPN; train it first: {of_rpn['command']['canonical']}")
-    return torch.load(directory / "checkpoint.pt", map_location="cpu", weights_only=True)["model"]
 
 
 def build_trainer(config: DictConfig, detector: Detector, data: Data, device: torch.device, world: World) -> Trainer:
@@ -222,6 +265,5 @@ def build_trainer(config: DictConfig, detector: Detector, data: Data, device: to
         scheduler=scheduler,
         device=device,
         options=options,
-        propose=build_proposals(config, detector, device),
         world=world,
     )

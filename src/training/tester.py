@@ -96,4 +96,5 @@ class Tester:
     def draw(self, file: Path, records: list[ImageRecord]) -> None:
         """Draw the detections on these images, on this process alone."""
         detections = self.detections(records)
-        write_png(file, lambda: draw_detections(records, detections, self.data.classes))
+        read = self.data.read_test_image
+        write_png(file, lambda: draw_detections(records, detections, self.data.classes, read=read))

@@ -3,7 +3,7 @@
 import torch
 
 from src.detectors.detector import build_detector
-from src.detectors.proposals import ignore_others, load_rpn, propose, top_anchors
+from src.detectors.proposals import ignore_others, propose, top_anchors
 from src.detectors.targets import Targets
 from tests.support.configurations import make_config
 
@@ -35,18 +35,16 @@ def test_proposals_and_all_positive_anchors_are_ranked_and_no_others():
     assert torch.equal(everything.classes, classes)
 
 
-def test_the_proposals_of_an_image_depend_neither_on_its_batch_nor_on_training():
+def test_the_proposals_of_an_image_do_not_depend_on_its_batch():
     detector = build_detector(make_config("model=ssd", "model.channels=4", "model.small=true").model, 64)
     torch.manual_seed(0)
-    network = detector.build_network(1)
-    rpn = load_rpn(detector, network.state_dict())
-    assert not rpn.training and not any(parameter.requires_grad for parameter in rpn.parameters())
+    rpn = detector.build_network(1).eval()
     images = torch.randn(4, 3, 64, 64).to(memory_format=torch.channels_last)
     proposed = propose(rpn, images, 30)
     anchors = torch.cat(detector.anchors(64, 64))
     assert proposed.shape == (4, len(anchors)) and proposed.sum(1).tolist() == [30] * 4
     assert torch.equal(torch.cat([propose(rpn, images[:2], 30), propose(rpn, images[2:], 30)]), proposed)
     assert not torch.equal(proposed[0], proposed[1])
-    logits, _ = network.eval()(images)
+    logits, _ = rpn(images)
     ranks = logits[..., 0].argsort(dim=1, descending=True).argsort(dim=1)
     assert (ranks[proposed] < 31).all()  # a batch may round otherwise than an image

@@ -1,61 +1,60 @@
-"""Trainings on an RPN's proposals."""
+"""Trainings on an RPN's proposals, and without a loss."""
+
+import shlex
 
 import pytest
 
-from src.config.command import words_of
-from src.config.identity import run_id, to_plain
-from src.config.proposals import rpn_run
+from src.config.identity import run_id
+from src.config.needs import needed_runs
 from src.config.validate import resolve
-from src.utils.errors import UserError
-from tests.analysis.logged import config_of
 from tests.support.configurations import make_config
-from tests.support.runs import NOT_LOGGED, run_here, same_weights, summary_of, weights
+from tests.support.runs import NOT_LOGGED, run_folders, run_here, same_weights, summary_of, weights
 
 SETTINGS = [
-    [],
-    ["recipe=bccd", "dataset.root='a b'", "model=ssd"],
-    ["schedule.learning_rate=0.5", "seed=3", "method=approximate_gradient", "schedule.epochs=2", "test.mirror=true"],
+    ["proposals=500"],
+    ["recipe=bccd", "dataset.root='a b'", "model=ssd", "proposals=500"],
+    ["schedule.learning_rate=0.5", "seed=3", "method=approximate_gradient", "test.mirror=true", "proposals=500"],
+    ["proposals=500", "snapshot='proposals:70 schedule.epochs:2'"],
 ]
 
 
 def rpn_of(*words):
-    config = resolve(make_config(*words), words)
-    return resolve(*rpn_run(to_plain(config), words_of(config.command.canonical)))
+    needed = {run.key: run for run in needed_runs(resolve(make_config(*words), words))}
+    return resolve(needed["proposals"].config, needed["proposals"].overrides)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("words", SETTINGS)
 def test_the_command_of_an_rpns_run_makes_it_and_other_methods_seeds_and_numbers_have_the_same(words):
-    rpn = rpn_of(*words, "proposals=500")
-    assert run_id(rpn) == run_id(make_config(*words_of(rpn["command"]["canonical"])))
-    assert (rpn["schedule"]["epochs"], rpn["schedule"]["box_loss_weight"], rpn["loss"]["name"]) == (3, 0, "focal")
-    assert rpn["schedule"]["learning_rate"] in (0.01, 0.03, 0.5)
-    others = [*words, "proposals=7", "seed=4", "method=structured_hinge", "delta=2", "loss=ap", "schedule.epochs=1"]
+    rpn = rpn_of(*words)
+    command = shlex.split(rpn.command.canonical)
+    assert run_id(rpn) == run_id(make_config(*command[command.index("-m") + 2 :]))
+    assert (rpn.schedule.epochs, rpn.schedule.box_loss_weight, rpn.loss.name) == (3, 0, "focal")
+    assert rpn.schedule.learning_rate in (0.01, 0.006, 0.5) and needed_runs(rpn) == []
+    others = [*words, "proposals=7", "seed=4", "method=structured_hinge", "delta=2", "schedule.epochs=1"]
     assert run_id(rpn_of(*others)) == run_id(rpn)
-    assert run_id(rpn_of(*words, "proposals=7", "rpn_epochs=5")) != run_id(rpn)
-    assert "rpn_epochs" not in resolve(make_config("rpn_epochs=5"), ["rpn_epochs=5"]).command.canonical
+    assert run_id(rpn_of(*words, "rpn_epochs=5")) != run_id(rpn)
 
 
 def test_all_anchors_are_the_default_and_change_no_id():
     usual = make_config()
     assert run_id(make_config("proposals=all")) == run_id(usual) == run_id(make_config("rpn_epochs=7"))
     assert len({run_id(make_config(f"proposals={count}")) for count in (500, 1000, "all")}) == 3
-    assert run_id(config_of()) == "6028a9a63d"
+    assert run_id(make_config("proposals=9")) != run_id(make_config("proposals=9", "rpn_epochs=7"))
+    assert "rpn_epochs" not in resolve(make_config("rpn_epochs=5"), ["rpn_epochs=5"]).command.canonical
 
 
 @pytest.mark.slow
-def test_more_proposals_than_anchors_train_as_none_do_and_fewer_rank_less(tiny, tmp_path):
-    words = [*tiny, *NOT_LOGGED, "workers=0", "schedule.epochs=1", "rpn_epochs=1"]
+def test_more_proposals_than_anchors_train_as_none_do_and_fewer_do_not(tiny, tmp_path):
+    words = [*tiny, *NOT_LOGGED, "schedule.epochs=1", "rpn_epochs=1"]
     everything = run_here(*words)
-    if not (tmp_path / "outputs" / run_id(rpn_of(*words, "proposals=30"))).exists():
-        with pytest.raises(UserError, match="train it first"):
-            run_here(*words, "proposals=30")
-        rpn = rpn_of(*words, "proposals=30")
-        assert run_here(*words_of(rpn["command"]["canonical"]), *words).name == run_id(rpn)
-    assert same_weights(run_here(*words, "proposals=100000"), everything)
+    rpn = tmp_path / "outputs" / run_id(rpn_of(*words, "proposals=30"))
+    assert not rpn.exists()
     few = run_here(*words, "proposals=30")
-    assert not same_weights(few, everything)
-    assert summary_of(few)["metrics"].keys() == summary_of(everything)["metrics"].keys()
+    trained = summary_of(rpn)["metrics"], (rpn / "checkpoint.pt").stat().st_mtime_ns
+    assert same_weights(run_here(*words, "proposals=100000"), everything) and not same_weights(few, everything)
+    assert (summary_of(rpn)["metrics"], (rpn / "checkpoint.pt").stat().st_mtime_ns) == trained
+    assert len(run_folders(tmp_path / "outputs")) == 4 and summary_of(few)["needs"] == {"proposals": rpn.name}
 
 
 @pytest.mark.slow

@@ -1,0 +1,210 @@
+"""The runs that a run needs: an attack the detector that it attacks, proposals an RPN, a warm start another's weights.
+
+What a run needs follows from its configuration alone. Its id depends on theirs, so that it is another run if it needs
+others. Free of torch, and of everything that composes configurations: a job on a cluster has neither conf/ nor Hydra.
+"""
+
+import copy
+import re
+import shlex
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from src.config.schema import Config, option_schemas
+from src.utils.errors import UserError
+
+Plain = dict[str, Any]
+RUN_ID = re.compile(r"[0-9a-f]{10}")
+# What the command decides, and not the run that it names by its id.
+OF_COMMAND = (
+    *("outputs", "device", "processes", "workers", "checkpoint_minutes", "retry", "resubmit", "images_logged", "wandb"),
+)
+
+
+# The keys of a run with proposals on which its RPN does not depend.
+_NOT_OF_RPN = (
+    *("loss", "method", "step", "delta", "interpolated", "ranking", "seed", "proposals", "rpn_epochs", "test"),
+    *("snapshot", "schedule.epochs", "schedule.steps", "schedule.box_loss_weight"),
+)
+
+
+@dataclass(frozen=True)
+class NeededRun:
+    """A run that must have finished before another one can start."""
+
+    key: str  # of the other's configuration, by which it needs this one: "attack", "proposals", "snapshot"
+    config: Plain  # plain, without `command`
+    overrides: list[str]  # that make it; empty if those of the other are not known
+
+
+def needed_runs(config: Mapping[str, Any], overrides: Iterable[str] | None = None) -> list[NeededRun]:
+    """Return the runs that a run needs, but not those that these need in turn.
+
+    Args:
+        config: plain or resolved.
+        overrides: that make the run; None: those of its canonical command, if it has one.
+
+    Raises:
+        UserError: `snapshot` names no run.
+    """
+    words = list(overrides) if overrides is not None else _words_of_command(config)
+    # What a detector under attack was trained from is for its own run to need.
+    keys = ["attack"] if config["attack"]["name"] != "none" else [key for key in NEEDS if key != "attack"]
+    found = ((key, NEEDS[key](config, words)) for key in keys)
+    return [NeededRun(key, *needed) for key, needed in found if needed is not None]
+
+
+def snapshot_changes(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys, with dots between the levels, in which the run that `snapshot` names differs, with their values.
+
+    Args:
+        config: plain; its `snapshot` is "KEY:VALUE KEY:VALUE …" or "KEY=VALUE …".
+
+    Raises:
+        UserError: a word has no value, its key is none of a single value, or the value is of the wrong kind.
+    """
+    text, changes = config["snapshot"], {}
+    for word in text.split():
+        key, separator, value = re.match(r"([^:=]*)([:=]?)(.*)", word, re.DOTALL).groups()  # type: ignore[union-attr]
+        if not separator or not value:
+            raise UserError(
+                f'snapshot="{text}": {word} is neither KEY:VALUE nor the id of a run (write an id that reads as a '
+                "number in quotes)"
+            )
+        changes[key] = _typed_value(config, key, value, f'snapshot="{text}"')
+    return changes
+
+
+def _attacked(config: Mapping[str, Any], overrides: list[str]) -> tuple[Plain, list[str]] | None:
+    """Return the training of the detector that is attacked: the same run without an attack."""
+    return _without_command(config) | {"attack": {"name": "none"}}, _without(overrides, {"attack"})
+
+
+def _snapshot(config: Mapping[str, Any], overrides: list[str]) -> tuple[Plain, list[str]] | None:
+    """Return the run whose weights training starts from: named by its id, or by what it has otherwise than this run."""
+    if config["snapshot"] is None:
+        return None
+    if RUN_ID.fullmatch(config["snapshot"]):
+        return _run_of_id(config)
+    plain = copy.deepcopy(_without_command(config)) | {"snapshot": None}
+    changes = snapshot_changes(config)
+    for key, value in changes.items():
+        *groups, name = key.split(".")
+        inner = plain
+        for group in groups:
+            inner = inner[group]
+        inner[name] = value
+    words = [f"{key}={_as_word(value)}" for key, value in changes.items()]
+    return plain, [*_without(overrides, {"snapshot", *changes}), *words]
+
+
+def _rpn(config: Mapping[str, Any], overrides: list[str]) -> tuple[Plain, list[str]] | None:
+    """Return the run that trains the region proposal network of a run with proposals.
+
+    That is the same detector, trained for `rpn_epochs` by focal loss with all objects as one class and without the loss
+    of boxes, at the recipe's learning rate for focal loss where it has one. Runs on the same images, with the same
+    detector and batch size, have the same RPN.
+    """
+    if config["proposals"] == "all":
+        return None
+    epochs = config["rpn_epochs"]
+    schedule = {**config["schedule"], "epochs": epochs, "steps": None, "box_loss_weight": 0.0}
+    rates = config.get("by_loss", {}).get("schedule.learning_rate")
+    plain = _without_command(config) | {
+        "loss": {"name": "focal", "alpha": 0.25, "gamma": 2.0},
+        "method": {"name": "error_driven"},
+        "ranking": "global",
+        "seed": 0,
+        "proposals": "all",
+        "dataset": {**config["dataset"], "classes_as_one": True},
+        "schedule": schedule | ({"learning_rate": rates["focal"]} if rates else {}),
+        "test": {"scales": None, "mirror": False},
+        "snapshot": None,
+    }
+    words = ["loss=focal", "loss.gamma=2.0", "seed=0", "dataset.classes_as_one=true"]
+    words += [f"schedule.epochs={epochs}", "schedule.box_loss_weight=0"]
+    return plain, [*_without(overrides, _NOT_OF_RPN), *words]
+
+
+# By key, in the order in which the runs are made: takes a plain configuration and its overrides, and returns those of
+# the needed run, None if none is needed.
+NEEDS: dict[str, Callable[[Mapping[str, Any], list[str]], tuple[Plain, list[str]] | None]] = {
+    "attack": _attacked,
+    "proposals": _rpn,
+    "snapshot": _snapshot,
+}
+
+
+def _run_of_id(config: Mapping[str, Any]) -> tuple[Plain, list[str]]:
+    """Return the configuration of the run whose id `snapshot` is, from its folder, and the overrides that make it."""
+    file = Path(config["outputs"], config["snapshot"], "config.yaml")
+    try:
+        stored: Any = OmegaConf.to_container(OmegaConf.load(file))
+    except FileNotFoundError:
+        raise UserError(
+            f"snapshot={config['snapshot']}: there is no {file}. Start that run first, or name it by what it has "
+            'otherwise than this one: snapshot="KEY:VALUE …"'
+        ) from None
+    except (OSError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(stored, dict):
+        raise UserError(f"{file} is damaged: it is no configuration")
+    later = {"attack": {"name": "none"}, "proposals": "all", "snapshot": None}  # that an earlier version did not have
+    words = _words_of_command(stored)
+    return later | _without_command(stored) | {key: config[key] for key in OF_COMMAND if key in config}, words
+
+
+def _typed_value(config: Mapping[str, Any], key: str, text: str, where: str) -> Any:
+    """Return the value that a text is for a key of the configuration, as the command line would understand it."""
+    group, _, option = key.rpartition(".")
+    schemas = option_schemas(group) if group in ("loss", "method", "model", "attack") else {}
+    try:
+        if not group and isinstance(config.get(key), Mapping):
+            raise UserError(
+                f"{where}: {key} is a group. Name a run that differs in its choice by the run's id: snapshot=ID"
+            )
+        typed = OmegaConf.structured(schemas[config[group]["name"]] if schemas else Config)
+        name = option if schemas else key
+        OmegaConf.update(typed, name, yaml.safe_load(text))
+        value = OmegaConf.select(typed, name)
+    except (OmegaConfBaseException, yaml.YAMLError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{where}: {key}: {reason}") from None
+    if isinstance(value, Enum):
+        return value.name
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
+
+def _as_word(value: Any) -> str:
+    """Return a value as an override of the command line has it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"[{','.join(_as_word(one) for one in value)}]" if isinstance(value, list) else str(value)
+
+
+def _without_command(config: Mapping[str, Any]) -> Plain:
+    plain = OmegaConf.to_container(config) if OmegaConf.is_config(config) else dict(config)
+    return {key: value for key, value in plain.items() if key != "command"}  # type: ignore[union-attr]
+
+
+def _without(overrides: Iterable[str], keys: Collection[str]) -> list[str]:
+    """Return the overrides but for those of these keys or, if they are groups, of what is in them."""
+
+    def is_left_out(override: str) -> bool:
+        name = override.partition("=")[0].lstrip("+~")
+        return any(f"{name}.".startswith(f"{key}.") for key in keys)
+
+    return [override for override in overrides if not is_left_out(override)]
+
+
+def _words_of_command(config: Mapping[str, Any]) -> list[str]:
+    """Return the overrides of a resolved configuration's canonical command."""
+    words = shlex.split(config["command"]["canonical"]) if "command" in config else []
+    return words[words.index("-m") + 2 :] if "-m" in words else []
