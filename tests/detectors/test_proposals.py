@@ -2,10 +2,9 @@
 
 import torch
 
-from src.detectors.detector import build_detector
 from src.detectors.proposals import ignore_others, propose, top_anchors
+from src.detectors.ssd import SSD
 from src.detectors.targets import Targets
-from tests.support.configurations import make_config
 
 
 def test_the_anchors_of_highest_objectness_are_chosen_and_of_equal_ones_the_first():
@@ -36,13 +35,11 @@ def test_proposals_and_all_positive_anchors_are_ranked_and_no_others():
 
 
 def test_the_proposals_of_an_image_do_not_depend_on_its_batch():
-    detector = build_detector(make_config("model=ssd", "model.channels=4", "model.small=true").model, 64)
     torch.manual_seed(0)
-    rpn = detector.build_network(1).eval()
+    rpn = SSD(1, levels=4, weights=None, channels=4).eval()
     images = torch.randn(4, 3, 64, 64).to(memory_format=torch.channels_last)
     proposed = propose(rpn, images, 30)
-    anchors = torch.cat(detector.anchors(64, 64))
-    assert proposed.shape == (4, len(anchors)) and proposed.sum(1).tolist() == [30] * 4
+    assert proposed.shape == rpn(images)[0].shape[:2] and proposed.sum(1).tolist() == [30] * 4
     assert torch.equal(torch.cat([propose(rpn, images[:2], 30), propose(rpn, images[2:], 30)]), proposed)
     assert not torch.equal(proposed[0], proposed[1])
     logits, _ = rpn(images)
