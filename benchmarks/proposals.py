@@ -14,7 +14,7 @@ from torch import nn
 from src.costs.table import Table
 from src.detectors.detector import Detector, build_detector
 from src.detectors.inference import image_outputs
-from src.detectors.proposals import ignore_others, propose
+from src.detectors.proposals import ignore_others, objectness_of, top_anchors
 from src.evaluation.proposal_recall import proposal_recall
 from src.training.checkpoint import load_weights
 from src.training.data import Data, build_data
@@ -59,8 +59,9 @@ def measure(rpn: nn.Module, detector: Detector, data: Data, counts: list[int]) -
         anchors = torch.cat(detector.anchors(*batch.images.shape[-2:]))
         targets = detector.assign_targets(anchors, batch.boxes, batch.labels, classes=len(data.classes))
         positives, images = positives + int(targets.positive.sum()), images + len(batch.images)
+        objectness = objectness_of(rpn, batch.images.to(device)).cpu()
         for count in counts:
-            proposed = propose(rpn, batch.images.to(device), count).cpu()
+            proposed = torch.stack([top_anchors(of_image, count) for of_image in objectness])
             ranked[count] += int((ignore_others(targets, proposed).classes >= 0).sum())
     header = ["proposals", "recall", "random anchors", "all anchors", "ranked logits", "|P|", "|N| / |P|"]
     rows = []

@@ -8,17 +8,26 @@ from torch import Tensor, nn
 from src.detectors.targets import Targets
 
 
-@torch.no_grad()
 def propose(rpn: nn.Module, images: Tensor, count: int) -> Tensor:
     """Return which anchors of each image have the highest objectness, bool [B, A].
 
     Args:
-        rpn: a frozen network from images to logits [B, A, 1] and offsets, which are not used.
-        images: float32 [B, 3, H, W], normalised.
+        rpn: see :func:`objectness_of`, as for the images.
         count: of anchors in each image, over all levels together.
     """
+    return torch.stack([top_anchors(objectness, count) for objectness in objectness_of(rpn, images)])
+
+
+@torch.no_grad()
+def objectness_of(rpn: nn.Module, images: Tensor) -> Tensor:
+    """Return the logit of each anchor to hold an object, [B, A].
+
+    Args:
+        rpn: a frozen network from images to logits [B, A, 1] and offsets, which are not used.
+        images: float32 [B, 3, H, W], normalised.
+    """
     # One image at a time: in a batch its rounding may depend on the others, and so on the number of processes.
-    return torch.stack([top_anchors(rpn(image)[0][0, :, 0], count) for image in images.split(1)])
+    return torch.cat([rpn(image)[0] for image in images.split(1)])[..., 0]
 
 
 def top_anchors(objectness: Tensor, count: int) -> Tensor:
