@@ -1,5 +1,6 @@
 """One run: build the detector, train it, test it, log it. `python -m src.run --help` lists the options."""
 
+import functools
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,7 +96,7 @@ def _finish_needed(config: DictConfig, name: str, world: "World") -> dict[str, P
             if world.broadcast(state(directory) in (State.FINISHED, State.UNLOGGED) if world.is_main else None):
                 folders[needed.key] = directory
             else:
-                world.on_main(lambda sign_of_life, directory=directory: wait_while_worked_on(directory, sign_of_life))
+                world.on_main(functools.partial(wait_while_worked_on, directory))
     return folders
 
 

@@ -1,7 +1,14 @@
 """Table 3: how robust the detectors trained with each loss are to perturbed images and attacks."""
 
-from analysis.artefacts.artefact import Artefact, Cell, Missing, Section, Table
+import math
+from collections.abc import Mapping
+
+import pandas as pd
+
+from analysis.artefacts.artefact import Absent, Artefact, Cell, Measured, Missing, Published, Section, Table
+from analysis.artefacts.statistics import estimate
 from analysis.artefacts.table_cells import (
+    by_seed,
     difference_cells,
     missing_runs,
     ours_and_paper_cells,
@@ -17,7 +24,7 @@ CAPTION = (
     "AP50 in percent on perturbed test images. For DeepFool, the smallest perturbation that succeeds: the larger, the "
     "more robust. Rows and columns are swapped with respect to the paper. The last columns give by how much AP-loss is "
     "ahead of focal loss, here and in the paper, and ours minus the paper's. The paper's numbers are those of "
-    "RetinaNet on VOC2007 test."
+    "RetinaNet on VOC2007 test. The second table has the loss of AP50 by each perturbation, seed by seed."
 )
 PERTURBATIONS = {
     "original": "Original",
@@ -58,11 +65,65 @@ def _section(setting: Setting) -> Section:
         rows.append([name, *ours, *papers, *leads])
     columns = [("", "Test images"), *((group, name) for group in ("ours", "paper") for name in LOSS_TITLES.values())]
     columns += [("AP-loss before focal loss", name) for name in ("ours", "paper", "difference")]
-    originals = {title: groups["original"][loss] for loss, title in LOSS_TITLES.items()}
-    missing = missing_runs(setting, "table3", originals)
-    untested = [name for p, name in PERTURBATIONS.items() if p != "original" and not any(groups[p].values())]
-    if untested:
-        missing.append(Missing(", ".join(untested), None))
     run_ids = run_ids_of(runs for by_loss in groups.values() for runs in by_loss.values())
-    table = Table("robustness", "By perturbation of the test images", columns, rows)
-    return Section(setting.overrides, [table], [], missing, run_ids)
+    tables = [Table("robustness", "By perturbation of the test images", columns, rows), _drops(groups, paper)]
+    return Section(setting.overrides, tables, [], _missing(setting, groups), run_ids)
+
+
+def _drops(groups: Mapping[str, Mapping[str, list[Run]]], paper: pd.DataFrame) -> Table:
+    """Return the table of what each perturbation costs a detector, in points and as a share of its own AP50."""
+    rows: list[list[Cell]] = []
+    for perturbation, name in PERTURBATIONS.items():
+        if metric(perturbation) != "AP50" or perturbation == "original":
+            continue
+        row: list[Cell] = [name]
+        for of_paper in (False, True):
+            for relative in (False, True):
+                for loss in LOSS_TITLES:
+                    if of_paper:
+                        numbers = paper["original"][loss], paper[perturbation][loss]
+                        row.append(Published(round(_drop(*numbers, relative), 1), "Table 3"))
+                    else:
+                        row.append(_measured_drop(groups["original"][loss], groups[perturbation][loss], relative))
+        rows.append(row)
+    columns = [("", "Test images")] + [
+        (f"{whose}, {unit}", title)
+        for whose in ("ours", "paper")
+        for unit in ("points", "% of the original")
+        for title in LOSS_TITLES.values()
+    ]
+    notes = ["By how much AP50 is lower than that of the same detector, of the same seed, on the original images."]
+    return Table("drops", "What each perturbation costs", columns, rows, notes)
+
+
+def _drop(original: float, perturbed: float, relative: bool) -> float:
+    """Return by how much AP50 falls, in points or in percent of what it was."""
+    if not relative:
+        return original - perturbed
+    return 100 * (original - perturbed) / original if original else math.nan
+
+
+def _measured_drop(originals: list[Run], perturbed: list[Run], relative: bool) -> Measured | Absent:
+    """Return the mean over the seeds that both have."""
+    before, after = by_seed(originals, "AP50"), by_seed(perturbed, "AP50")
+    drops = {seed: _drop(before[seed], after[seed], relative) for seed in before.keys() & after.keys()}
+    drops = {seed: value for seed, value in sorted(drops.items()) if not math.isnan(value)}
+    if not drops:
+        return Absent()
+    run_ids = tuple(run.run_id for run in (*originals, *perturbed) if run.config["seed"] in drops)
+    return Measured(estimate(list(drops.values())), run_ids)
+
+
+def _missing(setting: Setting, groups: Mapping[str, Mapping[str, list[Run]]]) -> list[Missing]:
+    """Return which detectors, and which attacks on those that exist, no run shows."""
+    seeds = {run.config["seed"] for runs in groups["original"].values() for run in runs} or {0}
+    missing = missing_runs(setting, "table3", {LOSS_TITLES[loss]: runs for loss, runs in groups["original"].items()})
+    untested = [
+        name
+        for perturbation, name in PERTURBATIONS.items()
+        if perturbation != "original"
+        and any({run.config["seed"] for run in runs} < seeds for runs in groups[perturbation].values())
+    ]
+    if untested:
+        missing.append(Missing(", ".join(untested), setting.command("table3", seeds)))
+    return missing

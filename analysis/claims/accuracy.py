@@ -262,7 +262,6 @@ TABLE_3_CLAIMS = [
             first=_perturbed("ap", perturbation),
             others=[_perturbed(loss, perturbation) for loss in LOSS_TITLES if loss != "ap"],
         ),
-        missing_code="perturbing images",
     )
     for perturbation, title in PERTURBATIONS.items()
     if perturbation != "original"

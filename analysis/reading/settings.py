@@ -42,7 +42,7 @@ def ablation_values(config: dict[str, Any]) -> dict[str, Any]:
             "interpolated": config.get("interpolated", True),
             "batch_size": int(config["batch_size"]),
             "box_loss": config.get("schedule.box_loss_weight") != 0,
-            "attack": config.get("attack.name"),
+            "attack": None if config.get("attack.name") == "none" else config.get("attack.name"),
             "proposals": None if config.get("proposals") == "all" else config.get("proposals"),
             "snapshot": config.get("snapshot") is not None,
         }

@@ -1,5 +1,7 @@
 """The runs that a run needs: an attack the detector that it attacks, proposals an RPN, a warm start another's weights.
 
+An attack with an adversarial patch needs the run that makes the patch too.
+
 What a run needs follows from its configuration alone. Its id depends on theirs, so that it is another run if it needs
 others. Free of torch, and of everything that composes configurations: a job on a cluster has neither conf/ nor Hydra.
 """
@@ -8,7 +10,7 @@ import copy
 import re
 import shlex
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from src.config.registry import ATTACKS
 from src.config.schema import Config, option_schemas
 from src.utils.errors import UserError
 
@@ -39,7 +42,7 @@ _NOT_OF_RPN = (
 class NeededRun:
     """A run that must have finished before another one can start."""
 
-    key: str  # of the other's configuration, by which it needs this one: "attack", "proposals", "snapshot"
+    key: str  # what for: "attack" for the detector under attack, "patch", "proposals" for an RPN, "snapshot"
     config: Plain  # plain, without `command`
     overrides: list[str]  # that make it; empty if those of the other are not known
 
@@ -56,8 +59,8 @@ def needed_runs(config: Mapping[str, Any], overrides: Iterable[str] | None = Non
     """
     words = list(overrides) if overrides is not None else _words_of_command(config)
     # What a detector under attack was trained from is for its own run to need.
-    keys = ["attack"] if config["attack"]["name"] != "none" else [key for key in NEEDS if key != "attack"]
-    found = ((key, NEEDS[key](config, words)) for key in keys)
+    is_attack = config["attack"]["name"] != "none"
+    found = ((key, need(config, words)) for key, need in NEEDS.items() if (key in OF_ATTACKS) == is_attack)
     return [NeededRun(key, *needed) for key, needed in found if needed is not None]
 
 
@@ -93,16 +96,32 @@ def _snapshot(config: Mapping[str, Any], overrides: list[str]) -> tuple[Plain, l
         return None
     if RUN_ID.fullmatch(config["snapshot"]):
         return _run_of_id(config)
-    plain = copy.deepcopy(_without_command(config)) | {"snapshot": None}
     changes = snapshot_changes(config)
-    for key, value in changes.items():
-        *groups, name = key.split(".")
-        inner = plain
-        for group in groups:
-            inner = inner[group]
-        inner[name] = value
     words = [f"{key}={_as_word(value)}" for key, value in changes.items()]
-    return plain, [*_without(overrides, {"snapshot", *changes}), *words]
+    return _changed(config, {**changes, "snapshot": None}), [*_without(overrides, {"snapshot", *changes}), *words]
+
+
+def _patch(config: Mapping[str, Any], overrides: list[str]) -> tuple[Plain, list[str]] | None:
+    """Return the run that makes the patch of an attack by one; None for another attack.
+
+    The patch is the same for the detectors of all losses unless it is made against the detector under attack itself: it
+    is made against that of the standard AP-loss with the next seed.
+    """
+    attack = config["attack"]
+    if attack["name"] != "adversarial_patch":
+        return None
+    options = {key: attack[key] for key in ATTACKS["patch_making"].own_options}
+    given = [word for word in overrides if any(word.startswith(f"attack.{key}=") for key in options)]
+    changes: dict[str, Any] = {"attack": {"name": "patch_making", **options}}
+    words = _without(overrides, {"attack"})
+    if attack["against"] == "other":
+        of_loss = {"loss": {"name": "ap"}, "method": {"name": "error_driven"}}
+        of_loss |= {"step": "piecewise", "delta": 1.0, "interpolated": True}
+        seed = (config["seed"] + 1) % 2**63
+        changes |= {**of_loss, "snapshot": None, "seed": seed}
+        changes |= {key: values["ap"] for key, values in config.get("by_loss", {}).items()}
+        words = [*_without(words, {*of_loss, "snapshot", "seed"}), f"seed={seed}"]
+    return _changed(config, changes), [*words, "attack=patch_making", *given]
 
 
 def _rpn(config: Mapping[str, Any], overrides: list[str]) -> tuple[Plain, list[str]] | None:
@@ -115,31 +134,32 @@ def _rpn(config: Mapping[str, Any], overrides: list[str]) -> tuple[Plain, list[s
     if config["proposals"] == "all":
         return None
     epochs = config["rpn_epochs"]
-    schedule = {**config["schedule"], "epochs": epochs, "steps": None, "box_loss_weight": 0.0}
-    rates = config.get("by_loss", {}).get("schedule.learning_rate")
-    plain = _without_command(config) | {
+    changes: dict[str, Any] = {
         "loss": {"name": "focal", "alpha": 0.25, "gamma": 2.0},
         "method": {"name": "error_driven"},
         "ranking": "global",
         "seed": 0,
         "proposals": "all",
-        "dataset": {**config["dataset"], "classes_as_one": True},
-        "schedule": schedule | ({"learning_rate": rates["focal"]} if rates else {}),
         "test": {"scales": None, "mirror": False},
         "snapshot": None,
+        "dataset.classes_as_one": True,
     }
+    changes |= {key: values["focal"] for key, values in config.get("by_loss", {}).items()}
+    changes |= {"schedule.epochs": epochs, "schedule.steps": None, "schedule.box_loss_weight": 0.0}
     words = ["loss=focal", "loss.gamma=2.0", "seed=0", "dataset.classes_as_one=true"]
     words += [f"schedule.epochs={epochs}", "schedule.box_loss_weight=0"]
-    return plain, [*_without(overrides, _NOT_OF_RPN), *words]
+    return _changed(config, changes), [*_without(overrides, _NOT_OF_RPN), *words]
 
 
 # By key, in the order in which the runs are made: takes a plain configuration and its overrides, and returns those of
 # the needed run, None if none is needed.
 NEEDS: dict[str, Callable[[Mapping[str, Any], list[str]], tuple[Plain, list[str]] | None]] = {
     "attack": _attacked,
+    "patch": _patch,
     "proposals": _rpn,
     "snapshot": _snapshot,
 }
+OF_ATTACKS = ("attack", "patch")
 
 
 def _run_of_id(config: Mapping[str, Any]) -> tuple[Plain, list[str]]:
@@ -156,7 +176,8 @@ def _run_of_id(config: Mapping[str, Any]) -> tuple[Plain, list[str]]:
         raise UserError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(stored, dict):
         raise UserError(f"{file} is damaged: it is no configuration")
-    later = {"attack": {"name": "none"}, "proposals": "all", "snapshot": None}  # that an earlier version did not have
+    # Keys that an earlier version did not have.
+    later = {f.name: f.metadata["default_for_identity"] for f in fields(Config) if "default_for_identity" in f.metadata}
     words = _words_of_command(stored)
     return later | _without_command(stored) | {key: config[key] for key in OF_COMMAND if key in config}, words
 
@@ -189,9 +210,21 @@ def _as_word(value: Any) -> str:
     return f"[{','.join(_as_word(one) for one in value)}]" if isinstance(value, list) else str(value)
 
 
+def _changed(config: Mapping[str, Any], changes: Mapping[str, Any]) -> Plain:
+    """Return a copy of a configuration, without `command`, with other values of keys with dots between the levels."""
+    plain = copy.deepcopy(_without_command(config))
+    for key, value in changes.items():
+        *groups, name = key.split(".")
+        inner = plain
+        for group in groups:
+            inner = inner[group]
+        inner[name] = value
+    return plain
+
+
 def _without_command(config: Mapping[str, Any]) -> Plain:
-    plain = OmegaConf.to_container(config) if OmegaConf.is_config(config) else dict(config)
-    return {key: value for key, value in plain.items() if key != "command"}  # type: ignore[union-attr]
+    plain: Any = OmegaConf.to_container(config) if OmegaConf.is_config(config) else config
+    return {key: value for key, value in plain.items() if key != "command"}
 
 
 def _without(overrides: Iterable[str], keys: Collection[str]) -> list[str]:

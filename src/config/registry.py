@@ -62,6 +62,7 @@ class AttackEntry:
 
     title: str  # in tables and figures
     # Module and function: function(image, boxes, generator, **own_options) -> image; see src/robustness/perturbed.py.
+    # None where the test is another one than that of perturbed images.
     perturbation: str | None = None
     own_options: Mapping[str, Any] = field(default_factory=dict)  # of its file in conf/, as those of a detector
 
@@ -111,12 +112,28 @@ DETECTORS = {
     ),
 }
 
+_OF_MAKING = {
+    **{"size": ("quarter", "half"), "steps": int, "learning_rate": float, "side": int},
+    **{"shift": float, "scale": float, "rotation": float, "brightness": float},
+}
+_OF_PATCHES = {"size": ("quarter", "half"), "place": ("centre", "inside"), "difficult": bool}
 # In the order of the paper's Table 3.
 ATTACKS = {
     "none": AttackEntry("Original"),
+    "black_patch": AttackEntry("Black Patch", "src.robustness.patches.black_patch", _OF_PATCHES),
+    "random_patch": AttackEntry("Random Patch", "src.robustness.patches.random_patch", _OF_PATCHES),
+    "flip_patch": AttackEntry("Flip Patch", "src.robustness.patches.flip_patch", _OF_PATCHES),
+    "adversarial_patch": AttackEntry(
+        "Adversarial Patch",
+        "src.robustness.adversarial_patch.adversarial_patch",
+        _OF_PATCHES | _OF_MAKING | {"against": ("other", "itself")},
+    ),
     "gaussian_noise": AttackEntry(
         "Gaussian Noise", "src.robustness.gaussian_noise.gaussian_noise", {"standard_deviation": float}
     ),
+    "deepfool": AttackEntry("DeepFool", own_options={"images": int | None, "iterations": int, "overshoot": float}),
+    # No column of Table 3: the run that makes the adversarial patch.
+    "patch_making": AttackEntry("Making of a patch", own_options=_OF_MAKING),
 }
 
 LOSS_OPTIONS = ("method", "step", "delta", "interpolated", "ranking")  # top-level keys that only some losses use

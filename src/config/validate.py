@@ -105,8 +105,6 @@ def _check_snapshot(plain: Mapping[str, Any], named: str) -> None:
         named: the id of the run whose configuration it is found to be.
     """
     text = plain["snapshot"]
-    if named == run_id({**plain, "attack": {"name": "none"}, "snapshot": None}):
-        raise UserError(f'snapshot="{text}" is this run itself without a snapshot; name what is different')
     if RUN_ID.fullmatch(text):
         if named != text:
             raise UserError(f"{plain['outputs']}/{text}/config.yaml is not of run {text}, but of {named}")
@@ -114,6 +112,8 @@ def _check_snapshot(plain: Mapping[str, Any], named: str) -> None:
     for key in snapshot_changes(plain):
         if any(f"{key}.".startswith(f"{other}.") for other in keys_not_in_identity()):
             raise UserError(f'snapshot="{text}": {key} changes no number of a run; leave it out')
+    if named == run_id({**plain, "attack": {"name": "none"}, "snapshot": None}):
+        raise UserError(f'snapshot="{text}" is this run itself without a snapshot; name what is different')
 
 
 def check_batch_norm(config: Mapping[str, Any], images: int) -> None:

@@ -138,8 +138,8 @@ class _EpochSampler:
             yield [(index, derive_seed(self.seed, self.epoch, index)) for index in indexes]
 
 
-def derive_seed(*numbers: int) -> int:
-    """Return a seed of 63 bits derived from several numbers, such as the run's seed, the epoch and the image."""
+def derive_seed(*numbers: int | str) -> int:
+    """Return a seed of 63 bits derived from several values, such as the run's seed, the epoch and the image."""
     return int.from_bytes(hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()) >> 1
 
 

@@ -56,8 +56,12 @@ def inference_transform(
         longer_side: the most pixels that the longer side may have; the shorter side is smaller where this binds.
         normalisation: of the network's input.
     """
-    resize = v2.Resize((size, size), antialias=True) if shorter_side is None else _Resize(shorter_side, longer_side)
-    return v2.Compose([resize, *_normalise(normalisation)])
+    return v2.Compose([inference_resize(size, shorter_side, longer_side), *_normalise(normalisation)])
+
+
+def inference_resize(size: int, shorter_side: int | None, longer_side: int) -> v2.Transform:
+    """Build the part of the test transform that resizes; arguments as for :func:`inference_transform`."""
+    return v2.Resize((size, size), antialias=True) if shorter_side is None else _Resize(shorter_side, longer_side)
 
 
 @dataclass(frozen=True)

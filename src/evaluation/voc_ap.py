@@ -50,17 +50,41 @@ def voc_ap(
     if not 0 < iou <= 1:
         raise ValueError(f"iou={iou}: expected a threshold in (0, 1]")
     check_detections(records, detections, classes)
-    object_labels, ignored = _objects(records)
-    labels, scores, nearest, overlap = _nearest_objects(records, detections)
     per_class = {}
-    for label, name in enumerate(classes):
-        count = int(np.sum((object_labels == label) & ~ignored))
-        of_class = np.flatnonzero(labels == label)
-        order = of_class[np.argsort(-scores[of_class], kind="stable")]
-        true_positive = _true_positives(nearest[order], overlap[order] >= iou, ignored)
+    for name, (_, true_positive, count) in zip(
+        classes, _matches_by_class(records, detections, len(classes), iou), strict=True
+    ):
         per_class[name] = 100 * averages[metric](true_positive, count) if count else float("nan")
     defined = [value for value in per_class.values() if not np.isnan(value)]
     return (float(np.mean(defined)) if defined else float("nan")), per_class
+
+
+def match_detections(
+    records: Sequence[ImageRecord], detections: Sequence[Detections], classes: int, *, iou: float = 0.5
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return the scores of the detections that count, which are true positives, and how many ground truths count.
+
+    Detections and ground truths of all classes are matched as `voc_ap` does.
+    """
+    by_class = _matches_by_class(records, detections, classes, iou)
+    scores, true_positives, counts = zip(*by_class, strict=True)
+    return np.concatenate(scores), np.concatenate(true_positives), sum(counts)
+
+
+def _matches_by_class(
+    records: Sequence[ImageRecord], detections: Sequence[Detections], classes: int, iou: float
+) -> list[tuple[np.ndarray, np.ndarray, int]]:
+    """Return for each class what `match_detections` returns, by falling score."""
+    object_labels, ignored = _objects(records)
+    labels, scores, nearest, overlap = _nearest_objects(records, detections)
+    matches = []
+    for label in range(classes):
+        of_class = np.flatnonzero(labels == label)
+        order = of_class[np.argsort(-scores[of_class], kind="stable")]
+        counted, true_positive = _true_positives(nearest[order], overlap[order] >= iou, ignored)
+        objects = int(np.sum((object_labels == label) & ~ignored))
+        matches.append((scores[order][counted], true_positive, objects))
+    return matches
 
 
 def _numpy(values: Tensor) -> np.ndarray:
@@ -113,8 +137,8 @@ def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
 
 
-def _true_positives(nearest: np.ndarray, close: np.ndarray, ignored: np.ndarray) -> np.ndarray:
-    """Return whether each counted detection of a class is a true positive, in the order given.
+def _true_positives(nearest: np.ndarray, close: np.ndarray, ignored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which detections of a class count [M], and whether each of these is a true positive.
 
     Args:
         nearest: int64 [M], the nearest ground truth of each detection, by falling score.
@@ -128,7 +152,7 @@ def _true_positives(nearest: np.ndarray, close: np.ndarray, ignored: np.ndarray)
     _, first = np.unique(nearest[matched], return_index=True)
     true_positive = np.zeros(len(nearest), dtype=bool)
     true_positive[matched[first]] = True
-    return true_positive
+    return counted, true_positive
 
 
 def _precision_recall(true_positive: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -65,6 +65,7 @@ def _reason_of_finished(found: RunFolder, config: Mapping[str, Any]) -> str | No
         return "finished"
     if config["wandb"]["mode"] == "disabled":
         return "finished without a log, as wandb.mode=disabled asks for none"
-    if "dataset" in config and not found.has_checkpoint and not config["retry"]:
+    is_training = "dataset" in config and config["attack"]["name"] == "none"
+    if is_training and not found.has_checkpoint and not config["retry"]:
         return "finished without a log, and without a checkpoint to log from; to train them again add retry=true"
     return None

@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,16 @@ from src.launch.compose import Composer, Job
 from src.launch.program import program_of_config
 from src.launch.skipped_runs import has_other_code, reason_in_data, reason_to_skip
 from src.launch.slurm_arrays import environment_of_jobs, one_line_refusals, remove_leftovers, submit_in_arrays
+from src.launch.slurm_dependencies import dependency, in_groups, job_of, reason_in_needed
 from src.launch.slurm_job import FrozenRun
 from src.launch.submission import Submission, note_forgotten_jobs
 from src.runs.provenance import code_digest, code_files, code_version
-from src.runs.slurm_queue import Queue, ask_queue, cancel_pending
+from src.runs.slurm_queue import Queue, QueuedJob, ask_queue, cancel_pending
 from src.runs.state import RunFolder, read_run, submitters
 from src.utils import paths
 from src.utils.distributed_env import source_of_processes
 from src.utils.errors import UserError, exit_on_user_error
-from src.utils.files import write_atomically, write_json
+from src.utils.files import read_json, write_atomically, write_json
 from src.utils.progress import progress_bar
 from src.utils.text import counted
 
@@ -97,26 +98,46 @@ class SlurmLauncher(Launcher):
         if forgotten := note_forgotten_jobs(outputs, queue):
             print(f"{forgotten} found in the queue, from a command that was killed as it submitted them")
         look = functools.cache(look_at)  # at each data set once
-        skipped: Counter[str] = Counter()
+        left_out: dict[Path, tuple[str, RunFolder]] = {}
         to_submit, replaced = [], {}
         for given in progress_bar(jobs, "looking for what is missing"):
             config, directory = self._program.check(given.config, given.overrides, typed), given.directory.absolute()
             self._check_processes(config)
-            found, job = read_run(directory, queue), Job(given.overrides, config, directory)
+            needs = tuple(needed.absolute() for needed in given.needs)
+            found, job = read_run(directory, queue), replace(given, config=config, directory=directory, needs=needs)
             reason = reason_to_skip(found, config) or reason_in_data(found, config, look)
+            reason = reason or reason_in_needed(job, left_out, queue)
             if reason is None:
                 to_submit.append(job)
             elif config.get("resubmit") and found.submitted and has_other_code(found) and _is_pending(found, queue):
                 replaced[found.submitted["job"]] = job
             else:
-                skipped[reason] += 1
+                left_out[directory] = reason, found
         if replaced:
             cancelled = _cancel(replaced)
-            to_submit += cancelled
-            skipped["started meanwhile, with other code than today's"] += len(replaced) - len(cancelled)
-        for reason, number in (+skipped).items():
+            for job_id, job in replaced.items():
+                if job not in cancelled:
+                    started = "started meanwhile, with other code than today's"
+                    left_out[job.directory] = started, read_run(job.directory, {job_id: QueuedJob(pending=False)})
+            order = {given.directory.absolute(): number for number, given in enumerate(jobs)}
+            to_submit = sorted([*to_submit, *cancelled], key=lambda job: order[job.directory])
+        for reason, number in Counter(reason for reason, _ in left_out.values()).items():
             print(f"{number} {reason}", flush=True)
-        submit_in_arrays(to_submit, self._submit)
+        self._submit_in_order(to_submit, {folder: job_of(found, queue) for folder, (_, found) in left_out.items()})
+
+    def _submit_in_order(self, jobs: Sequence[Job], queued: Mapping[Path, str | None]) -> None:
+        """Submit runs, those that need others with a dependency on the jobs of these.
+
+        Args:
+            jobs: each after those that it needs.
+            queued: by folder the job of each run that is not submitted now; None if it has finished.
+        """
+        submitted = {job.directory for job in jobs}
+        for awaited, group in in_groups(jobs, lambda folder: folder in submitted or queued.get(folder) is not None):
+            after = [
+                queued.get(folder) or str((read_json(folder / "submitted.json") or {})["job"]) for folder in awaited
+            ]
+            submit_in_arrays(group, functools.partial(self._submit, after=after))
 
     def _check_parameters(self, outputs: Path) -> None:
         if "%" in str(outputs):
@@ -143,8 +164,8 @@ class SlurmLauncher(Launcher):
                 "each; a preset with several has tasks_per_node: ${processes}"
             )
 
-    def _submit(self, jobs: Sequence[Job]) -> None:
-        """Submit runs as one array, and note in each run's folder its job."""
+    def _submit(self, jobs: Sequence[Job], after: Sequence[str] = ()) -> None:
+        """Submit runs as one array that starts after other jobs, and note in each run's folder its job."""
         print(f"submitting {counted(len(jobs), 'run')} to SLURM", file=sys.stderr, flush=True)
         code = freeze_code(jobs[0].directory.parent / ".code")
         common = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
@@ -168,12 +189,13 @@ class SlurmLauncher(Launcher):
             one_line_refusals(),
             Submission(jobs[0].directory.parent, notes, os.path.abspath(self.folder)) as submission,
         ):
-            submitted = self._executor(code, submission.token).submit_array(runs)
+            submitted = self._executor(code, submission.token, after).submit_array(runs)
             submission.note([slurm_job.job_id for slurm_job in submitted])
         array = submitted[0].job_id.partition("_")[0]
-        print(f"{len(jobs)} submitted as job {array}; `python -m src.status` shows their progress", flush=True)
+        when = f", to start after {', '.join(after)}" if after else ""
+        print(f"{len(jobs)} submitted as job {array}{when}; `python -m src.status` shows their progress", flush=True)
 
-    def _executor(self, code: Path, token: str) -> submitit.AutoExecutor:
+    def _executor(self, code: Path, token: str, after: Sequence[str]) -> submitit.AutoExecutor:
         folder = os.path.abspath(self.folder)
         executor = submitit.AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=self.max_num_timeout)
         common = {f.name for f in BaseQueueConf.__dataclass_fields__.values()}
@@ -182,7 +204,8 @@ class SlurmLauncher(Launcher):
         additional = parameters.get("slurm_additional_parameters", {})
         parameters["slurm_comment"] = " ".join(filter(None, [parameters.get("slurm_comment"), token]))
         # Python looks first for modules in the folder in which it is started.
-        parameters["slurm_additional_parameters"] = {"requeue": True, **additional, "chdir": str(code)}
+        waiting = dependency(after, additional.get("dependency"))
+        parameters["slurm_additional_parameters"] = {"requeue": True, **additional, "chdir": str(code), **waiting}
         executor.update_parameters(**parameters)
         return executor
 

@@ -3,7 +3,7 @@
 import re
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from src.runs.state import RunFolder, State, read_runs
 
 ALWAYS_SHOWN = (State.FINISHED, State.RUNNING, State.SUBMITTED, State.INTERRUPTED, State.FAILED, State.MISSING)
 TO_LAUNCH = (State.MISSING, State.INTERRUPTED, State.GONE, State.DAMAGED)
+DONE = (State.FINISHED, State.UNLOGGED)
 NO_LOG = "wandb.mode=disabled"
 
 
@@ -38,6 +39,7 @@ def describe_sweeps(sweeps: list[tuple[str, SweepRecord]], outputs: Path) -> str
     lines += _commands("To launch what is {states}", TO_LAUNCH, sweeps, states)
     lines += _commands("To retry what failed", (State.FAILED,), sweeps, states, words=["retry=true"])
     lines += _commands("To log again what finished without a log", (State.UNLOGGED,), sweeps, states, but=NO_LOG)
+    lines += _awaited(sweeps, states)
     lines += _list("Failed (details: python -m src.status ID)", runs, State.FAILED)
     lines += _list("Gone from the queue", runs, State.GONE)
     lines += _list("Finished without a log", runs, State.UNLOGGED)
@@ -64,6 +66,24 @@ def _commands(
     listed = [str(state) for state in remedied if state in present]
     named = " or ".join(filter(None, [", ".join(listed[:-1]), *listed[-1:]]))
     return ["", f"{title.format(states=named)}:", *commands] if commands else []
+
+
+def _awaited(sweeps: list[tuple[str, SweepRecord]], states: dict[str, State]) -> list[str]:
+    """Return the runs that have not finished and that others wait for, each with these."""
+    waiting: dict[str, list[str]] = {}
+    for name, needed in {pair for _, record in sweeps for pair in _needs(record)}:
+        if states[name] not in (*DONE, State.RUNNING) and states.get(needed) not in DONE:
+            waiting.setdefault(needed, []).append(name)
+    lines = [
+        f"  {needed}  {states.get(needed, 'not known')}; needed by {', '.join(sorted(names))}"
+        for needed, names in sorted(waiting.items())
+    ]
+    return ["", "Waited for by others:", *lines] if lines else []
+
+
+def _needs(record: SweepRecord) -> list[tuple[str, str]]:
+    """Return each run of a sweep that needs another one, with that."""
+    return [(name, needed) for name, all_needed in record.needs.items() for needed in all_needed]
 
 
 def _list(title: str, runs: dict[str, RunFolder], state: State) -> list[str]:
@@ -100,6 +120,8 @@ def describe_run(run_id: str, outputs: Path, sweeps: list[SweepRecord]) -> str:
     if run.reason and run.failure is None:
         lines += [f"  why         {run.reason}"]
     lines += [f"  damage      {line}" for line in run.damage if line != run.reason]
+    needed = dict.fromkeys(other for record in sweeps for other in record.needs.get(run_id, []))
+    lines += [f"  needs       {other}, which is {state}" for other, state in _states(outputs, needed)]
     lines += [f"  part of     {record.command}" for record in sweeps]
     command = _command(run_id, sweeps, run)
     if command is not None:
@@ -113,11 +135,16 @@ def describe_run(run_id: str, outputs: Path, sweeps: list[SweepRecord]) -> str:
     return "\n".join(lines)
 
 
+def _states(outputs: Path, names: Iterable[str]) -> list[tuple[str, State]]:
+    folders, _ = read_runs(outputs / name for name in names)
+    return [(folder.name, run.state) for folder, run in folders.items()]
+
+
 def _describe_results(run: RunFolder) -> list[str]:
     if run.summary is None:
         return []
     metrics, seconds = run.summary["metrics"], run.summary.get("seconds")
-    numbers = ((key, metrics.get(key)) for key in ("AP", "AP50", "ap_loss"))
+    numbers = ((key, metrics.get(key)) for key in ("AP", "AP50", "minimal_perturbation", "ap_loss"))
     shown = ", ".join(f"{key} {value:.4g}" for key, value in numbers if isinstance(value, int | float))
     took = f" after {seconds:.0f} s" if isinstance(seconds, int | float) else ""
     lines = [f"  {run.summary.get('name', '')}", f"  {shown}{took}; {run.directory / 'summary.json'}"]

@@ -32,9 +32,7 @@ class SweepRecord:
     runs: dict[str, list[str]]  # the name of each run's folder, and the overrides that make it
     launched: bool  # whether the sweep was launched, or only expanded to show its state
     version: str  # of the configuration files and the schema
-    needs: dict[str, list[str]] = field(
-        default_factory=dict
-    )  # of the runs that need others: the names of these folders
+    needs: dict[str, list[str]] = field(default_factory=dict)  # the runs that each needs, by the folders' names
 
     @property
     def command(self) -> str:

@@ -1,6 +1,7 @@
 """Reading test images perturbed: each as uint8 in its own coordinates, before it is resized for a detector."""
 
 import importlib
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -12,8 +13,8 @@ from torchvision import tv_tensors
 
 from src.config.registry import ATTACKS
 from src.data.images import read_image
-from src.data.loading import derive_seed
 from src.data.records import ImageRecord
+from src.robustness.patches import boxes_to_patch, image_generator
 
 
 @dataclass(frozen=True)
@@ -41,21 +42,21 @@ class PerturbedImages:
             DataError: see :func:`src.data.images.read_image`.
         """
         image = read_image(record).as_subclass(Tensor)
-        boxes = record.boxes[~record.crowd if self.difficult else ~(record.crowd | record.difficult)]
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, record.image_id))
-        return tv_tensors.Image(self.perturb(image, boxes, generator))
+        boxes = boxes_to_patch(record, difficult=self.difficult)
+        return tv_tensors.Image(self.perturb(image, boxes, image_generator(self.seed, record.image_id)))
 
 
-def build_perturbed_images(attack: Mapping[str, Any], seed: int) -> PerturbedImages:
+def build_perturbed_images(attack: Mapping[str, Any], seed: int, **made: Any) -> PerturbedImages:
     """Build the reader of images under an attack.
 
     Args:
         attack: the keys of the group `attack`.
         seed: of the run.
+        made: further arguments of its perturbation, that other runs have made.
     """
     path = ATTACKS[attack["name"]].perturbation
     assert path is not None
-    module, _, function = path.rpartition(".")
-    options = {option: attack[option] for option in ATTACKS[attack["name"]].own_options}
-    difficult = options.pop("difficult", False)
-    return PerturbedImages(partial(getattr(importlib.import_module(module), function), **options), seed, difficult)
+    module, _, name = path.rpartition(".")
+    function = getattr(importlib.import_module(module), name)
+    options = {key: attack[key] for key in inspect.signature(function).parameters if key in attack}
+    return PerturbedImages(partial(function, **options, **made), seed, attack.get("difficult", False))

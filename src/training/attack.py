@@ -1,7 +1,7 @@
-"""Testing a finished detector under an attack: on perturbed test images."""
+"""Testing a finished detector under an attack."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from src.robustness.perturbed import build_perturbed_images
 from src.runs.attempt import RunGuard
 from src.runs.lineage import Lineage, describe_attempt
 from src.training.checkpoint import load_weights
+from src.training.deepfool import deepfool_and_log
 from src.training.experiment import (
     build_network,
     facts_of_run,
@@ -21,6 +22,8 @@ from src.training.experiment import (
     read_and_note_data,
     write_summary,
 )
+from src.training.patch_making import make_and_log_patch, read_patch
+from src.training.run_log import RunLog
 from src.training.tester import Tester
 from src.utils.device import choose_device
 from src.utils.distributed import World
@@ -30,9 +33,9 @@ from src.utils.distributed import World
 def attack_and_test(
     config: DictConfig, directory: Path, name: str, *, world: World, guard: RunGuard, needed: Mapping[str, Path]
 ) -> None:
-    """Test the detector of a finished run on perturbed test images, and leave everything in this run's folder.
+    """Test the detector of a finished run under an attack, and leave everything in this run's folder.
 
-    Nothing is trained. An attempt that is interrupted is made anew, with the same images.
+    Nothing is trained. After an interruption the test is made anew, on the same images; DeepFool goes on where it was.
 
     Args:
         config: resolved.
@@ -44,7 +47,6 @@ def attack_and_test(
     start = time.time()
     detector = build_detector(config.model, config.dataset.train_size)
     data, data_facts = read_and_note_data(config, directory, detector, world=world, guard=guard)
-    data = replace(data, read_test_image=build_perturbed_images(config.attack, config.seed))
     device = choose_device(config.device)
     network = build_network(config, detector, len(data.classes), device, world)
     load_weights(needed["attack"], network, data_facts["fingerprint"])
@@ -52,10 +54,27 @@ def attack_and_test(
 
     lineage = Lineage(directory, [describe_attempt(guard.attempt)], data_facts["fingerprint"])
     facts = facts_of_run(config, directory, device, data=data_facts, needed=needed)
+    test = OTHER_TESTS.get(config.attack.name, _test_on_perturbed_images)
     with open_log(config, directory, name, facts=facts, lineage=lineage, world=world) as tracker:
-        metrics = tester.evaluate()
-        tracker.log(metrics)
-        log_test(tester, directory, tracker)
+        metrics = test(tester, RunLog(directory, tracker, lineage, needed))
     if world.is_main:
         summary = {"name": name, "metrics": metrics, **facts, "attempts": lineage.attempts}
         write_summary(config, directory, summary, guard=guard, start=start)
+
+
+def _test_on_perturbed_images(tester: Tester, log: RunLog) -> dict[str, float]:
+    """Log and return the metrics on the test images after the attack's perturbation."""
+    made = {"patch": read_patch(log.needed["patch"])} if "patch" in log.needed else {}
+    read = build_perturbed_images(tester.config.attack, tester.config.seed, **made)
+    tester = replace(tester, data=replace(tester.data, read_test_image=read))
+    metrics = tester.evaluate()
+    log.tracker.log(metrics)
+    log_test(tester, log.directory, log.tracker)
+    return metrics
+
+
+# The attacks that are no perturbation of each image before the test.
+OTHER_TESTS: dict[str, Callable[[Tester, RunLog], dict[str, float]]] = {
+    "deepfool": deepfool_and_log,
+    "patch_making": make_and_log_patch,
+}

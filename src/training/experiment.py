@@ -144,7 +144,8 @@ def write_summary(
     summary["seconds"] = time.time() - start
     guard.write(lambda: write_json(directory / "summary.json", summary))
     metrics = summary["metrics"]
-    headline = ", ".join(f"{key} {metrics[key]:.1f}" for key in COCO_METRICS[:3] if metrics)
+    shown = [key for key in (*COCO_METRICS[:3], "minimal_perturbation", "patch_loss") if key in metrics]
+    headline = ", ".join(f"{key} {metrics[key]:.1f}" for key in shown)
     done = f"{headline} on {config.dataset.test} of {config.dataset.name}" if metrics else "Trained without a test"
     logger.info("%s (%s). Pictures, log, weights: %s", done, summary["name"], directory)
 

@@ -72,15 +72,20 @@ class Tester:
             by_view = [merge_views(by_view, nms_iou=model.nms_iou, max_detections=model.max_detections)]
         return [by_view[0][index] for index in range(len(by_view[0]))]
 
+    def all_detections(self) -> list[Detections]:
+        """Return the detections on the test images, found by all processes, on the main one; else nothing."""
+        parts = self.world.gather_to_main(self._by_view(self.data.test, shared=True))
+        if not self.world.is_main:
+            return []
+        by_view = [{k: v for one in of_view for k, v in one.items()} for of_view in zip(*parts, strict=True)]
+        return self._merged(by_view)
+
     def evaluate(self) -> dict[str, float]:
         """Return the metrics on the test images, on all processes."""
-        records = self.data.test
-        parts = self.world.gather_to_main(self._by_view(records, shared=True))
-        metrics = None
+        detections, metrics = self.all_detections(), None
         if self.world.is_main:
-            by_view = [{k: v for one in of_view for k, v in one.items()} for of_view in zip(*parts, strict=True)]
             most = self.config.model.max_detections
-            metrics = evaluate_detections(records, self._merged(by_view), self.data.classes, max_detections=most)
+            metrics = evaluate_detections(self.data.test, detections, self.data.classes, max_detections=most)
         return self.world.broadcast(metrics)
 
     def count_anchor_scores(self) -> Tensor | None:

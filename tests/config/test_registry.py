@@ -1,21 +1,34 @@
 import importlib
+import inspect
 from dataclasses import fields
 
 import pytest
 from omegaconf import OmegaConf
 
-from src.config.registry import DETECTORS, LOSSES, METHODS, objective_of
+from src.config.registry import ATTACKS, DETECTORS, LOSSES, METHODS, objective_of
 from src.config.schema import Model
 from src.config.validate import resolve
 from src.utils import paths
 from tests.support.configurations import make_config
 
 
-@pytest.mark.parametrize(("group", "entries"), [("loss", LOSSES), ("method", METHODS), ("model", DETECTORS)])
+@pytest.mark.parametrize(
+    ("group", "entries"), [("loss", LOSSES), ("method", METHODS), ("model", DETECTORS), ("attack", ATTACKS)]
+)
 def test_each_entry_has_a_file_of_its_name_in_conf_and_no_file_is_without_entry(group, entries):
     files = {file.stem: OmegaConf.load(file) for file in (paths.CONF / group).glob("*.yaml")}
     assert files.keys() == entries.keys()
     assert all(content.name == name for name, content in files.items())
+
+
+def test_an_attacks_file_gives_each_of_its_options_a_value_and_its_function_takes_them():
+    for name, entry in ATTACKS.items():
+        content = OmegaConf.load(paths.CONF / "attack" / f"{name}.yaml")
+        assert content.keys() - {"name", "defaults"} == entry.own_options.keys()
+        if entry.perturbation is not None:
+            module, _, function = entry.perturbation.rpartition(".")
+            parameters = inspect.signature(getattr(importlib.import_module(module), function)).parameters
+            assert parameters.keys() - {"image", "boxes", "generator", "patch"} <= entry.own_options.keys()
 
 
 @pytest.mark.parametrize("group", ["loss", "method"])

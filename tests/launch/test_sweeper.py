@@ -36,7 +36,7 @@ def test_there_is_a_sweep_for_each_table_and_figure():
 def test_a_sweep_has_no_run_twice_and_opens_with_its_command_and_number_of_runs(sweep):
     module = program_of_sweep(sweep)
     _, combinations, jobs = compose_sweep(f"sweeps={sweep}", module=module)
-    assert combinations == len(jobs) > 0
+    assert combinations == sum(job.is_asked_for for job in jobs) > 0
     for job in jobs:
         RESOLVE[module](job.config)
     text = (paths.SWEEPS / f"{sweep}.yaml").read_text()
@@ -112,7 +112,7 @@ def test_tables_and_figures_share_runs():
     def ids(sweep):
         return {job.directory.name for job in compose_sweep(f"sweeps={sweep}")[2]}
 
-    assert ids("table2") == ids("table3") == ids("figure6") == ids("figure7")
+    assert ids("table2") == ids("figure6") == ids("figure7") < ids("table3")
     assert ids("figure10") < ids("table1") and ids("table2") < ids("figure11") == ids("figure9")
 
 

@@ -212,3 +212,33 @@ def test_queued_jobs_are_found_replaced_and_missed(cluster, tmp_path, capsys):
     assert f"its job {second} is no longer queued" in output
     third = job_of(submit_linear(*words), 1)
     client("scancel", third)
+
+
+def test_attacks_start_after_the_training_that_they_need_and_are_cancelled_if_it_fails(
+    cluster, tiny, tmp_path, capsys, undisturbed
+):
+    attacks = ["attack=gaussian_noise", "attack.standard_deviation=0.1,0.2"]
+    words = [*tiny, *attacks, *DETECTOR, "wandb.mode=disabled"]
+    code, output = call_run("-m", *words, HELD)
+    assert code == 0 and "2 runs, and 1 run that these need" in output, output
+    training, waiting = job_of(output, 1), job_of(output, 2)
+    assert f"to start after {training}" in output
+    assert "3 queued already\n" in call_run("-m", *words)[1]
+    trained = tmp_path / "outputs" / undisturbed().name
+    status(words)
+    shown = capsys.readouterr().out
+    assert f"{trained.name}  submitted; needed by" in shown and "waiting for another run" in shown
+    client("scancel", training)
+    assert wait_for(lambda: not client("squeue", "--noheader", f"--jobs={waiting}", "--states=all").count("PD"), 60)
+    assert {run.state for run in read_runs(run_folders(tmp_path / "outputs"))[0].values()} == {State.GONE}
+
+    code, output = call_run("-m", *words)
+    assert code == 0, output
+    training, waiting = job_of(output, 1), job_of(output, 2)
+    folders = run_folders(tmp_path / "outputs")
+    assert wait_for(lambda: all(map(finished, folders)), 300), output
+    assert same_weights(undisturbed(), trained)
+    assert (trained / "run.log").read_text().count("--- SLURM job") == 1
+    times = client("sacct", "-nXPo", "JobID,Start,End", f"--jobs={training},{waiting}").splitlines()
+    (end,) = (line.split("|")[2] for line in times if line.startswith(training))
+    assert len(times) == 3 and all(line.split("|")[1] >= end for line in times if line.startswith(waiting))

@@ -71,7 +71,13 @@ def test_table_3(runs):
     assert [cell.estimate.mean for cell in fool[1:5]] == [18.0, 16.0, 17.0, 15.0] and fool[1].best
     assert all(isinstance(cell, Absent) for cell in rows["Flip Patch"][1:5])
     (missing,) = section.missing
-    assert missing.what == "Random Patch, Flip Patch, Adversarial Patch, Gaussian Noise" and missing.command is None
+    assert missing.what == "Black Patch, Random Patch, Flip Patch, Adversarial Patch, Gaussian Noise, DeepFool"
+    assert missing.command.startswith("python -m src.run -m sweeps=table3 recipe=mini seed=")
+    drops = {row[0]: row for row in section.tables[1].rows}
+    assert [cell.estimate.mean for cell in drops["Black Patch"][1:5]] == [7.0, 9.0, 8.0, 10.0]  # of seed 0
+    assert drops["Black Patch"][5].estimate.mean == pytest.approx(100 * 7 / 54)
+    assert [cell.value for cell in drops["Black Patch"][9:13]] == [18.4, 20.0, 17.8, 17.1]
+    assert drops["Black Patch"][13].value == 22.6 and isinstance(drops["Flip Patch"][1], Absent)
 
 
 def test_figure_6_has_both_panels(runs):

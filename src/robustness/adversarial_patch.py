@@ -1,0 +1,177 @@
+"""The universal adversarial patch of Brown et al. (2017), made against a detector.
+
+One patch for all images and objects, optimised over random places, sizes, rotations and brightness. Under the patch,
+the anchors that are positive for an object are to score higher for any other class than for the object's.
+
+By default a patch is made against another detector than the one under test, as the paper's figures suggest: its patch
+costs less AP than a black one. Made against the detector under test itself it is a white-box attack.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+from torch.utils.data import DataLoader
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as transforms
+
+from src.data.loading import TrainingBatch, derive_seed
+from src.robustness.attacked_detector import AttackedDetector
+from src.robustness.patches import clip_rectangles, patch_rectangles
+
+
+@dataclass(frozen=True)
+class PatchOptions:
+    """How a patch is made. The ranges are of uniform distributions, about what `adversarial_patch` pastes."""
+
+    side: int = 64  # of the patch in pixels
+    size: str = "quarter"  # see `patch_rectangles`
+    learning_rate: float = 0.03  # of Adam, for values from 0 to 1
+    shift: float = 0.1  # of the centre, at most this share of the box's width and height
+    scale: float = 0.2  # of width and height, by a factor from 1 − scale to 1 + scale
+    rotation: float = 20.0  # degrees, at most
+    brightness: float = 0.1  # of the range of values that is added, at most
+
+
+class PatchMaker:
+    """Makes a patch, step by step. Its state is all that is needed to continue: what is random depends on the step.
+
+    Args:
+        attacked: the detector.
+        options: of the patch.
+        seed: of what is random.
+    """
+
+    def __init__(self, attacked: AttackedDetector, options: PatchOptions = PatchOptions(), *, seed: int) -> None:
+        self.attacked, self.options, self.seed = attacked, options, seed
+        self.steps = 0
+        generator = torch.Generator().manual_seed(derive_seed(seed))
+        start = torch.rand(3, options.side, options.side, generator=generator)
+        self._values = start.to(attacked.device).requires_grad_()
+        self._optimizer = torch.optim.Adam([self._values], lr=options.learning_rate)
+
+    @property
+    def patch(self) -> Tensor:
+        """The patch as it is now, uint8 [3, side, side]."""
+        return (self._values.detach() * 255).round().to(torch.uint8).cpu()
+
+    def step(self, batch: TrainingBatch) -> float:
+        """Improve the patch on the images of a batch, and return the loss; NaN if no anchor is positive on them."""
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, self.steps))
+        self.steps += 1
+        attacked, device = self.attacked, self.attacked.device
+        boxes, labels = [b.to(device) for b in batch.boxes], [one.to(device) for one in batch.labels]
+        images = torch.stack(
+            [
+                self._paste(image, of_image, generator)
+                for image, of_image in zip(self._grey_levels(batch.images.to(device)), batch.boxes, strict=True)
+            ]
+        )
+        logits, _ = attacked.outputs(images)
+        classes = logits.shape[-1] - int(attacked.background_output)
+        size = images.shape[2], images.shape[3]
+        anchors = torch.cat(attacked.anchors(size))
+        targets = attacked.detector.assign_targets(anchors, boxes, labels, classes=classes)
+        if not targets.positive.any():
+            return float("nan")
+        odds = attacked.log_odds(logits[targets.positive])
+        is_class = targets.classes[targets.positive] == 1
+        others = odds.masked_fill(is_class, -torch.inf).amax(1) if classes > 1 else 0.0
+        loss = softplus(odds.masked_fill(~is_class, -torch.inf).amax(1) - others).mean()
+        (self._values.grad,) = torch.autograd.grad(loss, [self._values])
+        self._optimizer.step()
+        with torch.no_grad():
+            self._values.clamp_(0, 1)
+        return loss.item()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that a new maker of the same arguments needs to continue."""
+        values = self._values.detach().clone()
+        return {"steps": self.steps, "values": values, "optimizer": self._optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state."""
+        self.steps = state["steps"]
+        self._optimizer.load_state_dict(state["optimizer"])
+        with torch.no_grad():
+            self._values.copy_(state["values"])
+
+    def _grey_levels(self, images: Tensor) -> Tensor:
+        """Return normalised images [B, 3, H, W] as they were, in grey levels from 0 to 255."""
+        normalisation = self.attacked.detector.normalisation
+        mean, std = (images.new_tensor(values)[:, None, None] for values in (normalisation.mean, normalisation.std))
+        return (images * std + mean) * 255
+
+    def _paste(self, image: Tensor, boxes: Tensor, generator: torch.Generator) -> Tensor:
+        """Return an image in grey levels with the patch over each object, in a random way."""
+        options = self.options
+        image = image.clone()
+        rectangles = patch_rectangles(boxes, generator, size=options.size, place="centre")
+        for box, (x1, y1, x2, y2) in zip(boxes.tolist(), rectangles, strict=True):
+            right, down, scale, turn, light = (2 * torch.rand(5, generator=generator) - 1).tolist()
+            factor = 1 + options.scale * scale
+            width, height = max(round((x2 - x1) * factor), 1), max(round((y2 - y1) * factor), 1)
+            x = round((x1 + x2 - width) / 2 + options.shift * right * (box[2] - box[0]))
+            y = round((y1 + y2 - height) / 2 + options.shift * down * (box[3] - box[1]))
+            piece = _resized(self._values, (height, width)) + options.brightness * light
+            piece = torch.cat([255 * piece.clamp(0, 1), torch.ones_like(piece[:1])])
+            piece = transforms.rotate(piece, options.rotation * turn, InterpolationMode.BILINEAR)
+            (inside,) = clip_rectangles([[x, y, x + width, y + height]], (image.shape[1], image.shape[2]))
+            rows, columns = slice(inside[1], inside[3]), slice(inside[0], inside[2])
+            piece = piece[:, inside[1] - y : inside[3] - y, inside[0] - x : inside[2] - x]
+            image[:, rows, columns] = piece[:3] + (1 - piece[3:]) * image[:, rows, columns]
+        return image
+
+
+def make_patch(
+    maker: PatchMaker, batches: Callable[[int, int], DataLoader[TrainingBatch]], steps: int
+) -> Iterator[float]:
+    """Make steps until a maker has made `steps`, and yield the loss of each.
+
+    Args:
+        maker: new, or with the state of an interrupted one.
+        batches: from an epoch and a number to the batches of that epoch but for the first so many.
+        steps: in all.
+    """
+    per_epoch = len(batches(0, 0))
+    while maker.steps < steps:
+        epoch, skip = divmod(maker.steps, per_epoch)
+        for batch in batches(epoch, skip):
+            if maker.steps == steps:
+                return
+            yield maker.step(batch)
+
+
+def adversarial_patch(
+    image: Tensor,
+    boxes: Tensor,
+    generator: torch.Generator,
+    *,
+    patch: Tensor,
+    size: str = "quarter",
+    place: str = "centre",
+) -> Tensor:
+    """Return an image with a patch over each object, resized to what size demands.
+
+    Args:
+        image: uint8 [3, H, W]; it is left as it is.
+        boxes: float [n, 4] of the objects, in pixels of the image.
+        generator: of :func:`src.robustness.patches.image_generator`.
+        patch: uint8 [3, S, S].
+        size: see :func:`src.robustness.patches.patch_rectangles`.
+        place: see the same.
+    """
+    result = image.clone()
+    for rectangle in patch_rectangles(boxes, generator, size=size, place=place):
+        x1, y1, x2, y2 = rectangle
+        piece = _resized(patch, (y2 - y1, x2 - x1))
+        ((left, top, right, bottom),) = clip_rectangles([rectangle], (image.shape[1], image.shape[2]))
+        result[:, top:bottom, left:right] = piece[:, top - y1 : bottom - y1, left - x1 : right - x1]
+    return result
+
+
+def _resized(patch: Tensor, size: tuple[int, int]) -> Tensor:
+    return transforms.resize(patch, list(size), antialias=True)

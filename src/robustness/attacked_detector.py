@@ -1,0 +1,69 @@
+"""A finished detector as an attack sees it: from the pixels of its input, through which gradients flow."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torchvision.transforms.v2.functional import normalize
+
+from src import losses
+from src.data.transforms import pad_image
+from src.detectors.detections import Detections
+from src.detectors.detector import Detector
+from src.detectors.postprocess import ImageOutputs
+
+
+@dataclass(frozen=True)
+class AttackedDetector:
+    """A detector, its trained network, and whether the first output of an anchor is the background's.
+
+    The network is set to evaluation, and none of its weights asks for a gradient any more.
+    """
+
+    detector: Detector
+    network: nn.Module
+    background_output: bool = False
+
+    def __post_init__(self) -> None:
+        self.network.eval().requires_grad_(False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
+
+    def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits [B, A, outputs] and box offsets [B, A, 4] of images, as in a test.
+
+        Args:
+            images: float [B, 3, H, W] in grey levels from 0 to 255, resized as in a test, without padding.
+        """
+        normalisation = self.detector.normalisation
+        inputs = pad_image(normalize(images / 255, list(normalisation.mean), list(normalisation.std)))
+        logits, offsets = self.network(inputs.contiguous(memory_format=torch.channels_last))
+        return logits.float(), offsets.float()
+
+    def anchors(self, size: tuple[int, int]) -> list[Tensor]:
+        """Return the anchors of each level for images of (height, width) before their padding."""
+        height, width = pad_image(torch.empty(1, *size, device="meta")).shape[-2:]
+        return self.detector.anchors(height, width, self.device)
+
+    def detections(self, logits: Tensor, offsets: Tensor, size: tuple[int, int]) -> Detections:
+        """Return the detections on one image, in pixels of the network's input.
+
+        Args:
+            logits: [A, outputs] of the image.
+            offsets: [A, 4] of the image.
+            size: (height, width) of the image before its padding.
+        """
+        scores = losses.softmax_scores(logits) if self.background_output else logits.sigmoid()
+        return self.detector.detect(ImageOutputs(0, size, scores, offsets, self.anchors(size)))
+
+    def log_odds(self, logits: Tensor) -> Tensor:
+        """Return log(p / (1 − p)) [n, K] of the scores p of n anchors, from their logits [n, outputs]."""
+        if not self.background_output:
+            return logits
+        count, outputs = logits.shape
+        itself = torch.eye(outputs, dtype=torch.bool, device=logits.device)
+        others = logits[:, None].expand(count, outputs, outputs).masked_fill(itself, -torch.inf).logsumexp(-1)
+        return (logits - others)[:, 1:]

@@ -1,0 +1,254 @@
+"""DeepFool (Moosavi-Dezfooli et al., 2016) for detectors: the least change of an image after which objects are lost.
+
+The paper says no more of it than that it was "slightly generalised". Here each object that is detected is classified by
+the best-scored of the detections on it. DeepFool moves that classifier to its nearest boundary, again and again by a
+linear approximation: to where no detection of the object's class is left, or to where that of another class scores
+higher.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.ops import box_iou, clip_boxes_to_image
+
+from src.detectors.detections import Detections
+from src.detectors.targets import BOX_CODER
+from src.robustness.attacked_detector import AttackedDetector
+
+IOU = 0.5  # of a detection with the object that it is on
+PIXELS_AT_ONCE = 1_000_000  # in a batch of perturbed copies of an image
+LEAST_MARGIN = 1e-5  # of logits: a step that must lead beyond a boundary is longer than rounding errors
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """The change of an image after which the detector has lost some of its objects.
+
+    `image` is the changed image as float32 [3, H, W] in grey levels from 0 to 255, to be given to the network; None if
+    DeepFool has failed, and the norms are then NaN. They are those of the change, of 3HW values.
+    """
+
+    objects: tuple[int, ...]  # that are lost, of the image's ground truth
+    margin: float  # on the clean image: log-odds of the best-scored detection minus those of the threshold, the least
+    iterations: int
+    image: Tensor | None
+    l2: float  # grey levels
+    rms: float  # grey levels: l2 / √(3HW)
+    relative: float  # l2 over the norm of the clean image
+
+
+@dataclass(frozen=True)
+class DeepFoolResult:
+    """What DeepFool has found for one image, in which the detector detects n objects."""
+
+    size: tuple[int, int]  # (height, width) of the network's input, without padding
+    objects: list[Perturbation]  # n, each of which loses one of the objects
+    everything: Perturbation | None  # loses all of them; None if n = 0
+
+    @property
+    def smallest(self) -> Perturbation | None:
+        """The one of least norm that loses an object; None if there is none."""
+        return min((one for one in self.objects if one.image is not None), key=lambda one: one.l2, default=None)
+
+
+def deepfool(
+    attacked: AttackedDetector,
+    image: Tensor,
+    objects: tuple[Tensor, Tensor],
+    *,
+    threshold: float,
+    iterations: int = 50,
+    overshoot: float = 0.02,
+) -> DeepFoolResult:
+    """Return for each object that is detected the least change after which it is lost, and one that loses all.
+
+    An object is detected if the best-scored detection whose IoU with it is at least 0.5 has its class and a score of at
+    least `threshold`, and lost otherwise.
+
+    Args:
+        attacked: the detector.
+        image: float32 [3, H, W] in grey levels from 0 to 255, resized for the network, on its device.
+        objects: boxes [N, 4] in pixels of that image, and labels int64 [N].
+        threshold: of scores, in (0, 1). Losses leave the level of the scores free to different degrees, so each model
+            should have its own.
+        iterations: the most linear approximations.
+        overshoot: by how much of itself the change is longer than it would have to be if the detector were linear.
+    """
+    scene = _Scene(attacked, image, *objects, threshold)
+    detected = [index for index in range(len(scene.boxes)) if not scene.lost(image, [index])]
+    sets = [[index] for index in detected]
+    if len(detected) > 1:
+        sets.append(detected)
+    found = _search(scene, sets, iterations=iterations, overshoot=overshoot)
+    return DeepFoolResult((image.shape[1], image.shape[2]), found[: len(detected)], found[-1] if found else None)
+
+
+def norms(change: Tensor, image: Tensor) -> dict[str, float]:
+    """Return the norms of a change of an image as `Perturbation` has them."""
+    l2, of_image = (values.double().norm().item() for values in (change, image))
+    return {"l2": l2, "rms": l2 / math.sqrt(change.numel()), "relative": l2 / of_image if of_image else math.nan}
+
+
+def is_lost(detections: Detections, box: Tensor, label: int, threshold: float) -> bool:
+    """Return whether an object is lost, see `deepfool`; box [4] and detections in the same pixels."""
+    on_object = box_iou(detections.boxes, box.to(detections.boxes)[None]).squeeze(1) >= IOU
+    best = (on_object & (detections.scores >= threshold)).nonzero()[:1]  # detections are in the order of their scores
+    return len(best) == 0 or int(detections.labels[best]) != label
+
+
+def least_step(gradients: Tensor, margins: Tensor) -> Tensor:
+    """Return the least step [D] that lowers linear functions of these gradients [n, D] by at least these margins [n].
+
+    It is −Σ_j λ_j g_j with λ ≥ 0, found from its n × n dual problem by coordinate ascent.
+    """
+    products = (gradients @ gradients.T).double().cpu().numpy()
+    needed = margins.double().cpu().numpy()
+    weights = np.zeros(len(needed))
+    for _ in range(1000 if len(needed) > 1 else 1):
+        before = weights.copy()
+        for j in range(len(needed)):
+            weights[j] = max(weights[j] + (needed[j] - products[j] @ weights) / products[j, j], 0.0)
+        if np.abs(weights - before).max() <= 1e-9 * weights.max():
+            break
+    return -(torch.from_numpy(weights).to(gradients) @ gradients)
+
+
+@dataclass(frozen=True)
+class _Boundary:
+    """Where an object's class changes, in a linear approximation: `gradient` · change = −`margin`."""
+
+    gradient: Tensor  # [3HW], without the pixels that can change no further
+    margin: Tensor  # scalar, of logits
+    margin_to_none: float  # to the boundary beyond which the object is not detected
+
+    @property
+    def distance(self) -> float:
+        return (self.margin / self.gradient.norm()).item()
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """An image with its objects, and the detector that is to lose them."""
+
+    attacked: AttackedDetector
+    image: Tensor  # float32 [3, H, W] in grey levels
+    boxes: Tensor  # [N, 4]
+    labels: Tensor  # int64 [N]
+    threshold: float
+
+    @torch.no_grad()
+    def lost(self, image: Tensor, objects: Sequence[int]) -> bool:
+        """Return whether these objects are all lost when the network gets an image, and no other with it."""
+        logits, offsets = self.attacked.outputs(image[None])
+        detections = self._detections(logits[0], offsets[0])
+        return all(self._is_lost(detections, index) for index in objects)
+
+    @torch.enable_grad()
+    def boundaries(self, rows: Sequence[tuple[Tensor, int]]) -> list[_Boundary | None]:
+        """Return for each pair of an image and an object the nearest boundary; None if the object is lost."""
+        images = torch.stack([image for image, _ in rows]).requires_grad_()
+        logits, offsets = self.attacked.outputs(images)
+        margins: list[list[Tensor]] = []
+        for row, (_, index) in enumerate(rows):
+            lost = self._is_lost(self._detections(logits[row].detach(), offsets[row].detach()), index)
+            margins.append([] if lost else self._margins(logits[row], offsets[row].detach(), index))
+        # A network in evaluation treats each image of a batch alone, so the gradient of a sum has each margin's.
+        candidates: list[list[_Boundary]] = [[] for _ in rows]
+        for kind in range(2):
+            of_kind = {row: of_row[kind] for row, of_row in enumerate(margins) if kind < len(of_row)}
+            if of_kind:
+                (gradients,) = torch.autograd.grad(torch.stack(list(of_kind.values())).sum(), images, retain_graph=True)
+                for row, margin in of_kind.items():
+                    gradient = self._free(images[row].detach(), gradients[row]).flatten()
+                    candidates[row].append(_Boundary(gradient, margin.detach(), margins[row][0].item()))
+        return [min(of_row, key=lambda one: one.distance, default=None) for of_row in candidates]
+
+    def _detections(self, logits: Tensor, offsets: Tensor) -> Detections:
+        return self.attacked.detections(logits, offsets, (self.image.shape[1], self.image.shape[2]))
+
+    def _is_lost(self, detections: Detections, index: int) -> bool:
+        return is_lost(detections, self.boxes[index], int(self.labels[index]), self.threshold)
+
+    def _margins(self, logits: Tensor, offsets: Tensor, index: int) -> list[Tensor]:
+        """Return the margins of a detected object: of its score to the threshold, and to the best of other classes.
+
+        The second is left out if it is negative, because then only NMS keeps the other class from being best.
+
+        Args:
+            logits: [A, outputs].
+            offsets: [A, 4].
+            index: of the object.
+        """
+        size = self.image.shape[1], self.image.shape[2]
+        boxes = clip_boxes_to_image(BOX_CODER.decode_single(offsets, torch.cat(self.attacked.anchors(size))), size)
+        near = box_iou(boxes, self.boxes[index].to(boxes)[None]).squeeze(1) >= IOU
+        best = self.attacked.log_odds(logits[near]).amax(0)  # [K]
+        label = int(self.labels[index])
+        margins = [best[label] - math.log(self.threshold / (1 - self.threshold))]
+        others = torch.cat([best[:label], best[label + 1 :]])
+        if len(others) and others.max() < best[label]:
+            margins.append(best[label] - others.max())
+        return margins
+
+    @staticmethod
+    def _free(image: Tensor, gradient: Tensor) -> Tensor:
+        """Return a gradient with zeros where a step against it leads out of the range of grey levels."""
+        return gradient.masked_fill(((image <= 0) & (gradient > 0)) | ((image >= 255) & (gradient < 0)), 0)
+
+
+@dataclass
+class _Search:
+    """The search for the least change after which some objects are lost."""
+
+    objects: list[int]
+    change: Tensor  # [3, H, W], the sum of the steps so far
+    candidate: Tensor  # [3, H, W], the image after the change and the overshoot
+    margin: float = math.nan
+    iterations: int = 0
+    state: str = "active"  # then "found" or "failed"
+
+
+def _search(scene: _Scene, sets: list[list[int]], *, iterations: int, overshoot: float) -> list[Perturbation]:
+    """Return a perturbation for each set of objects. All are searched for at once, in batches."""
+    searches = [_Search(objects, torch.zeros_like(scene.image), scene.image) for objects in sets]
+    at_once = max(PIXELS_AT_ONCE // scene.image[0].numel(), 1)
+    for iteration in range(iterations + 1):
+        active = [search for search in searches if search.state == "active"]
+        rows = [(search.candidate, index) for search in active for index in search.objects]
+        of_rows = iter([one for i in range(0, len(rows), at_once) for one in scene.boundaries(rows[i : i + at_once])])
+        for search in active:
+            boundaries = [one for one in itertools.islice(of_rows, len(search.objects)) if one is not None]
+            if iteration == 0:
+                search.margin = min((one.margin_to_none for one in boundaries), default=math.nan)
+            if not boundaries and scene.lost(search.candidate, search.objects):
+                search.state = "found"
+            elif iteration == iterations or not all(math.isfinite(one.distance) for one in boundaries):
+                search.state = "failed"
+            else:
+                _advance(search, boundaries, scene.image, overshoot)
+    return [_result(search, scene.image) for search in searches]
+
+
+def _advance(search: _Search, boundaries: list[_Boundary], image: Tensor, overshoot: float) -> None:
+    """Add the least step to these boundaries; without any, the objects are lost in some batches only, a longer step."""
+    if boundaries:
+        margins = torch.stack([one.margin for one in boundaries]).clamp(min=LEAST_MARGIN)
+        step = least_step(torch.stack([one.gradient for one in boundaries]), margins)
+        search.change = search.change + step.reshape(image.shape)
+    else:
+        search.change = search.change * (1 + overshoot)
+    search.candidate = (image + (1 + overshoot) * search.change).clamp(0, 255)
+    search.iterations += 1
+
+
+def _result(search: _Search, image: Tensor) -> Perturbation:
+    found = search.state == "found"
+    measures = norms(search.candidate - image, image) if found else dict.fromkeys(("l2", "rms", "relative"), math.nan)
+    return Perturbation(
+        tuple(search.objects), search.margin, search.iterations, search.candidate if found else None, **measures
+    )
