@@ -110,13 +110,17 @@ def test_figure_8_has_both_panels(runs):
     (line,) = [line for line in axes["training"].lines if line.get_label().startswith("error")]
     assert line.get_ydata().tolist() == pytest.approx([1 - step / 40 for step in range(1, 21)])
     imbalance = section.panels[1].data
-    approximate = imbalance[imbalance.method == "approximate_gradient"]
-    assert approximate.snapshot.tolist() == [False, True]
-    assert approximate["mean"].tolist() == pytest.approx([0.42, 0.48])
-    dashed = [
-        line for line in axes["imbalance"].lines if not line.get_label().startswith(tuple(METHOD_TITLES.values()))
-    ]
-    assert [line.get_xdata().tolist() for line in dashed] == [[2000, 8000]]
+    approximate = imbalance[imbalance.method == "approximate_gradient"].sort_values(["share", "snapshot"])
+    assert approximate.proposals.tolist() == ["2000", "8000", "8000", "all"]
+    assert approximate.snapshot.tolist() == [False, False, True, False]
+    assert approximate["mean"].tolist() == pytest.approx([0.42, 0.97, 0.48, 0.5125])
+    assert approximate.converged.tolist() == [True, False, True, True]
+    ax = axes["imbalance"]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["2000", "8000", "all"]
+    (dashed,) = [line for line in ax.lines if line.get_linestyle() == "--"]
+    assert dashed.get_xdata().tolist() == [2000 / 32736, 8000 / 32736]
+    crosses = [line.get_xdata().tolist() for line in ax.lines if line.get_marker() == "x" and len(line.get_xdata())]
+    assert crosses == [[8000 / 32736]]
     assert section.missing == []
 
 
