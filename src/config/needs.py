@@ -105,7 +105,8 @@ def _patch(config: Mapping[str, Any], overrides: list[str]) -> tuple[Plain, list
     """Return the run that makes the patch of an attack by one; None for another attack.
 
     The patch is the same for the detectors of all losses unless it is made against the detector under attack itself: it
-    is made against that of the standard AP-loss with the next seed.
+    is made against one of AP-loss with the next seed. Its step function is the Heaviside, so that no table takes it for
+    one of its own runs.
     """
     attack = config["attack"]
     if attack["name"] != "adversarial_patch":
@@ -115,12 +116,12 @@ def _patch(config: Mapping[str, Any], overrides: list[str]) -> tuple[Plain, list
     changes: dict[str, Any] = {"attack": {"name": "patch_making", **options}}
     words = _without(overrides, {"attack"})
     if attack["against"] == "other":
-        of_loss = {"loss": {"name": "ap"}, "method": {"name": "error_driven"}}
-        of_loss |= {"step": "piecewise", "delta": 1.0, "interpolated": True}
+        of_loss: dict[str, Any] = {"loss": {"name": "ap"}, "method": {"name": "error_driven"}}
+        of_loss |= {"step": "heaviside", "delta": 1.0, "interpolated": True}
         seed = (config["seed"] + 1) % 2**63
         changes |= {**of_loss, "snapshot": None, "seed": seed}
         changes |= {key: values["ap"] for key, values in config.get("by_loss", {}).items()}
-        words = [*_without(words, {*of_loss, "snapshot", "seed"}), f"seed={seed}"]
+        words = [*_without(words, {*of_loss, "snapshot", "seed"}), "step=heaviside", f"seed={seed}"]
     return _changed(config, changes), [*words, "attack=patch_making", *given]
 
 

@@ -135,7 +135,15 @@ class Composer:
 
     def _compose_groups(self, groups: tuple[str, ...]) -> DictConfig:
         """Return the configuration with only these choices of groups."""
-        if groups not in self._composed:
+        attack = tuple(line for line in groups if line.startswith("attack="))
+        if groups not in self._composed and attack and len(attack) < len(groups):
+            # An attack depends on no other choice. Composed apart, the attacks of a sweep add to its time; composed
+            # with each other choice, they would multiply it.
+            config = copy.deepcopy(self._compose_groups(tuple(line for line in groups if line not in attack)))
+            with open_dict(config):
+                config["attack"] = self._compose_groups(attack[-1:])["attack"]
+            self._composed[groups] = config
+        elif groups not in self._composed:
             config = self.loader.load_configuration(self.name, [*self.hydra_overrides, *groups], RunMode.RUN)
             with open_dict(config):
                 del config["hydra"]

@@ -122,7 +122,8 @@ class PatchMaker:
             (inside,) = clip_rectangles([[x, y, x + width, y + height]], (image.shape[1], image.shape[2]))
             rows, columns = slice(inside[1], inside[3]), slice(inside[0], inside[2])
             piece = piece[:, inside[1] - y : inside[3] - y, inside[0] - x : inside[2] - x]
-            image[:, rows, columns] = piece[:3] + (1 - piece[3:]) * image[:, rows, columns]
+            below = image[:, rows, columns].clone()  # autograd needs it after another patch has been put over it
+            image[:, rows, columns] = piece[:3] + (1 - piece[3:]) * below
         return image
 
 
@@ -167,7 +168,8 @@ def adversarial_patch(
     result = image.clone()
     for rectangle in patch_rectangles(boxes, generator, size=size, place=place):
         x1, y1, x2, y2 = rectangle
-        piece = _resized(patch, (y2 - y1, x2 - x1))
+        # Not as uint8, which torch cannot resize to a single pixel.
+        piece = _resized(patch.float(), (y2 - y1, x2 - x1)).round().to(torch.uint8)
         ((left, top, right, bottom),) = clip_rectangles([rectangle], (image.shape[1], image.shape[2]))
         result[:, top:bottom, left:right] = piece[:, top - y1 : bottom - y1, left - x1 : right - x1]
     return result

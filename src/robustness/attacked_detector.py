@@ -1,6 +1,6 @@
 """A finished detector as an attack sees it: from the pixels of its input, through which gradients flow."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ class AttackedDetector:
     detector: Detector
     network: nn.Module
     background_output: bool = False
+    _anchors: dict[tuple[int, int], list[Tensor]] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         self.network.eval().requires_grad_(False)
@@ -45,8 +46,10 @@ class AttackedDetector:
 
     def anchors(self, size: tuple[int, int]) -> list[Tensor]:
         """Return the anchors of each level for images of (height, width) before their padding."""
-        height, width = pad_image(torch.empty(1, *size, device="meta")).shape[-2:]
-        return self.detector.anchors(height, width, self.device)
+        if size not in self._anchors:
+            height, width = pad_image(torch.empty(1, *size, device="meta")).shape[-2:]
+            self._anchors[size] = self.detector.anchors(height, width, self.device)
+        return self._anchors[size]
 
     def detections(self, logits: Tensor, offsets: Tensor, size: tuple[int, int]) -> Detections:
         """Return the detections on one image, in pixels of the network's input.

@@ -1,6 +1,6 @@
 """DeepFool (Moosavi-Dezfooli et al., 2016) for detectors: the least change of an image after which objects are lost.
 
-The paper says no more of it than that it was "slightly generalised". Here each object that is detected is classified by
+The paper does not say how it generalises the method. Here each object that is detected is classified by
 the best-scored of the detections on it. DeepFool moves that classifier to its nearest boundary, again and again by a
 linear approximation: to where no detection of the object's class is left, or to where that of another class scores
 higher.
@@ -78,7 +78,12 @@ def deepfool(
             should have its own.
         iterations: the most linear approximations.
         overshoot: by how much of itself the change is longer than it would have to be if the detector were linear.
+
+    Raises:
+        ValueError: the threshold is out of its range.
     """
+    if not 0 < threshold < 1:
+        raise ValueError(f"threshold={threshold}: expected a score in (0, 1)")
     scene = _Scene(attacked, image, *objects, threshold)
     detected = [index for index in range(len(scene.boxes)) if not scene.lost(image, [index])]
     sets = [[index] for index in detected]

@@ -94,7 +94,7 @@ def _from_plain(kept: dict[str, Any]) -> DeepFoolResult:
     """Return a result as :func:`_to_plain` has kept it, with empty images."""
 
     def perturbation(one: dict[str, Any]) -> Perturbation:
-        values = {key: math.nan if value is None else value for key, value in one.items()}  # JSON has no NaN
+        values: dict[str, Any] = {key: math.nan if value is None else value for key, value in one.items()}  # as in JSON
         return Perturbation(**values | {"image": torch.empty(0) if one["image"] else None})
 
     everything = perturbation(kept["everything"]) if kept["everything"] is not None else None

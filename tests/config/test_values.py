@@ -57,6 +57,17 @@ OF_A_CHOICE = {
     "model.scales": ("model=ssd", [[0.1, 0.2], [0.1, 0.9, 0.2], [0, 0.2, 0.9], [0.1, 0.2, 1.5], [0.1, math.nan, 0.9]]),
     "model.candidates_per_class": ("model=ssd", [0, -1]),
     "method.epsilon": ("method=approximate_gradient", [-1, *NOT_FINITE]),
+    "attack.standard_deviation": ("attack=gaussian_noise", [-1, *NOT_FINITE]),
+    "attack.images": ("attack=deepfool", [0, -1]),
+    "attack.iterations": ("attack=deepfool", [0]),
+    "attack.overshoot": ("attack=deepfool", [-1, *NOT_FINITE]),
+    "attack.steps": ("attack=patch_making", [-1]),
+    "attack.learning_rate": ("attack=patch_making", [0, *NOT_FINITE]),
+    "attack.side": ("attack=patch_making", [0]),
+    "attack.shift": ("attack=patch_making", [-1, *NOT_FINITE]),
+    "attack.scale": ("attack=patch_making", [-0.1, 1, math.nan]),
+    "attack.rotation": ("attack=patch_making", [-1, *NOT_FINITE]),
+    "attack.brightness": ("attack=patch_making", [-0.1, 1.1, math.nan]),
 }
 CASES = [([], key, value) for key, values in WRONG.items() for value in values]
 CASES += [([choice], key, value) for key, (choice, values) in OF_A_CHOICE.items() for value in values]

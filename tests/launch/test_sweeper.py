@@ -82,7 +82,8 @@ def test_a_preset_composes_and_requests_resources_of_slurm(preset, module):
 
 def test_composing_is_as_hydra_composes():
     overrides = ["recipe=bccd", "dataset.root=x", "loss=focal", "loss.gamma=1", "schedule.epochs=3", "delta=2"]
-    _, _, (job,) = compose_sweep(*overrides)
+    overrides += ["attack=gaussian_noise", "attack.standard_deviation=0.2"]
+    _, _, (_, job) = compose_sweep(*overrides)
     assert job.config == plain_config(make_config(*overrides))
     assert job.directory.name == run_id(make_config(*overrides))
 

@@ -3,27 +3,45 @@
 import functools
 
 import torch
+from torch import nn
 from torchvision.transforms.v2.functional import normalize
 
 from src.data.loading import TrainingBatch
-from src.detectors.detector import build_detector
+from src.detectors.anchors import AnchorGrid
+from src.detectors.detector import Detector
+from src.detectors.heads import PRIOR_BIAS, convolution, per_anchor
+from src.detectors.postprocess import detect_by_class
 from src.detectors.targets import box_loss
 from src.losses import focal_loss, ohem_loss
 from src.robustness.attacked_detector import AttackedDetector
 
 SIDE, CLASSES = 64, 2
 COLOURS = torch.tensor([[200.0, 60.0, 60.0], [60.0, 60.0, 200.0]])
-OPTIONS = {
-    "name": "ssd",
-    "weights": None,
-    "normalisation": "imagenet",
-    "channels": 4,
-    "scales": [0.2, 0.35, 0.9],
-    "score_threshold": 0.01,
-    "candidates_per_class": 100,
-    "nms_iou": 0.5,
-    "max_detections": 50,
-}
+
+
+class SmallNetwork(nn.Module):
+    """Three convolutions and two heads, with one anchor at each cell of 8 × 8 pixels."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        layers = []
+        for before, channels in ((3, 8), (8, 16), (16, 32)):
+            layers += [nn.Conv2d(before, channels, 5, stride=2, padding=2), nn.BatchNorm2d(channels), nn.ReLU()]
+        self.body = nn.Sequential(*layers)
+        self.classification = convolution(32, outputs, std=0.01, bias=PRIOR_BIAS)
+        self.regression = convolution(32, 4, std=0.01, bias=0.0)
+
+    def forward(self, images):
+        maps = self.body(images)
+        return per_anchor(self.classification(maps), 1), per_anchor(self.regression(maps), 1)
+
+
+def small_detector():
+    return Detector(
+        SmallNetwork,
+        lambda height, width: [AnchorGrid(height // 8, width // 8, 8, torch.tensor([[22.0, 22.0]]))],
+        detect_by_class,
+    )
 
 
 def make_images(count, seed):
@@ -50,12 +68,12 @@ def training_batch(images, boxes, labels, normalisation):
 
 
 @functools.cache
-def trained_detector(seed, *, loss="focal", steps=70):
+def trained_detector(seed, *, loss="focal", steps=150):
     """A detector after some steps of training."""
     torch.manual_seed(seed)
-    detector = build_detector(OPTIONS, SIDE)
+    detector = small_detector()
     network = detector.build_network(CLASSES + (loss == "ohem"))
-    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
     anchors = torch.cat(detector.anchors(SIDE, SIDE))
     data = make_images(64, seed)
     for step in range(steps):

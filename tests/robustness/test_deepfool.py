@@ -153,7 +153,7 @@ def test_grey_levels_stay_in_their_range():
 
 def test_failures_are_counted_apart():
     image, weights, bias = random_problem(2)
-    result = deepfool(linear_detector(weights * 0, torch.full((4, 2), 3.0)), image, objects(1), threshold=0.5)
+    result = deepfool(linear_detector(weights * 0, torch.tensor([[3.0, -3.0]] * 4)), image, objects(1), threshold=0.5)
     (failed,) = result.objects
     assert failed.image is None and math.isnan(failed.l2) and result.smallest is None
     none = deepfool(linear_detector(weights, bias), image, objects(4), threshold=0.5, iterations=0)

@@ -28,7 +28,7 @@ def detect(attacked, image) -> Detections:
 def test_each_perturbation_does_what_it_says_and_shrunk_it_mostly_does_not(loss):
     attacked, threshold = trained_detector(0, loss=loss), 0.3
     does = still_does = 0
-    for image, boxes, labels in zip(*make_images(4, seed=99), strict=True):
+    for image, boxes, labels in zip(*make_images(6, seed=99), strict=True):
         result = deepfool(attacked, image, (boxes, labels), threshold=threshold)
         found = result.objects + [result.everything] * (len(result.objects) > 1)
         assert result.smallest is not None and all(one.image is not None for one in found)

@@ -13,6 +13,7 @@ from src.config.validate import resolve
 from src.runs import needed as waiting
 from src.runs.run_lock import acquire
 from src.runs.state import State, state
+from src.training.patch_making import read_patch
 from src.utils.errors import UserError
 from tests.support.configurations import compose_sweep, make_config
 from tests.support.programs import call_run
@@ -49,7 +50,7 @@ def test_a_snapshot_is_the_run_that_differs_as_it_says_and_the_same_under_its_id
 
 
 def test_an_adversarial_patch_is_one_run_for_all_losses_unless_it_is_made_against_the_detector_itself():
-    attack = ["attack=adversarial_patch", "attack.steps=7"]
+    attack, other = ["attack=adversarial_patch", "attack.steps=7"], ["step=heaviside", "seed=4"]
 
     def patch_of(*overrides):
         needed = {one.key: one for one in needed_runs(resolve(make_config(*overrides), overrides))}
@@ -58,9 +59,9 @@ def test_an_adversarial_patch_is_one_run_for_all_losses_unless_it_is_made_agains
         return needed["patch"]
 
     patches = [patch_of(f"loss={loss}", "seed=3", *attack) for loss in ("ohem", "ap")]
-    assert {run_id(patch.config) for patch in patches} == {id_of("seed=4", "attack=patch_making", "attack.steps=7")}
+    assert {run_id(patch.config) for patch in patches} == {id_of(*other, "attack=patch_making", "attack.steps=7")}
     (detector,) = needed_runs(patches[0].config, patches[0].overrides)
-    assert run_id(detector.config) == id_of("seed=4") and detector.overrides == ["seed=4"]
+    assert run_id(detector.config) == id_of(*other) and detector.overrides == ["recipe=mini", *other]
     white_box = patch_of("loss=ohem", *attack, "attack.against=itself")
     assert run_id(white_box.config) == id_of("loss=ohem", "attack=patch_making", "attack.steps=7")
 
@@ -114,6 +115,18 @@ def test_an_attack_trains_what_it_needs_once_and_starts_from_its_weights(tiny, t
     run_here(*tiny, NOISE, *NOT_LOGGED, "workers=1")
     assert summary_of(attack)["metrics"] == summary["metrics"]
     assert (trained / "checkpoint.pt").stat().st_mtime_ns == before
+    # A patch is made by a run of its own, with the same detector.
+    patched = run_here(*tiny, "attack=adversarial_patch", "attack.against=itself", "attack.steps=3", *NOT_LOGGED)
+    making = tmp_path / "outputs" / summary_of(patched)["needs"]["patch"]
+    assert summary_of(making)["needs"] == {"attack": trained.name}
+    assert summary_of(patched)["needs"] == {"attack": trained.name, "patch": making.name}
+    patch = read_patch(making)
+    assert patch.shape == (3, 64, 64) and patch.float().std() > 10
+    for name in ("summary.json", "patch.png"):  # interrupted just before its end
+        (making / name).unlink()
+    run_here(*tiny, "attack=patch_making", "attack.steps=3", *NOT_LOGGED)
+    assert torch.equal(read_patch(making), patch)
+    assert (trained / "checkpoint.pt").stat().st_mtime_ns == before
     (trained / "checkpoint.pt").unlink()
     with pytest.raises(UserError, match=r"has finished, but its weights, checkpoint\.pt, are gone: delete"):
         run_here(*tiny, NOISE, *NOT_LOGGED, "attack.standard_deviation=0.2")
@@ -165,10 +178,12 @@ def test_a_run_waits_for_the_process_that_works_on_what_it_needs(tmp_path, monke
 
 
 @pytest.mark.slow
-def test_a_sweep_goes_on_after_a_needed_run_has_failed_and_names_what_it_took_along(tiny, tmp_path):
-    diverging = "schedule.learning_rate=1e18,0.01"
-    code, output = call_run("-m", *tiny, NOISE, diverging, "schedule.warmup_iterations=0", *NOT_LOGGED)
+def test_a_sweep_goes_on_after_a_needed_run_has_failed_and_names_what_it_took_along(tiny, tmp_path, finished):
+    usual = resolve(make_config(*tiny)).schedule.learning_rate
+    code, output = call_run("-m", *tiny, NOISE, f"schedule.learning_rate=1e18,{usual}", *NOT_LOGGED)
     assert code == 1 and "2 runs, and 2 runs that these need" in output
     assert "error: 2 of 4 runs failed" in output and "which has failed" in output and "Traceback" not in output
-    states = sorted(state(folder) for folder in run_folders(tmp_path / "outputs"))
-    assert states == sorted([State.FAILED, State.FINISHED, State.FINISHED]), output
+    folders = run_folders(tmp_path / "outputs")
+    assert len(folders) == 3 and sum(state(folder) == State.FAILED for folder in folders) == 1, output
+    (attack,) = (folder for folder in folders if (folder / "summary.json").exists() and folder != finished)
+    assert summary_of(attack)["needs"] == {"attack": finished.name}
