@@ -18,6 +18,13 @@ SETTINGS = [
 ]
 
 
+def trained_weights(directory):
+    """The weights of a run but for what its batch norms have seen."""
+    return {
+        key: value.tolist() for key, value in weights(directory).items() if "running" not in key and "num_" not in key
+    }
+
+
 def rpn_of(*words):
     needed = {run.key: run for run in needed_runs(resolve(make_config(*words), words))}
     return resolve(needed["proposals"].config, needed["proposals"].overrides)
@@ -61,6 +68,5 @@ def test_more_proposals_than_anchors_train_as_none_do_and_fewer_do_not(tiny, tmp
 def test_so_many_steps_without_a_loss_leave_the_weights_and_test_nothing(tiny):
     kept = ["loss=none", "schedule.box_loss_weight=0", "schedule.weight_decay=0", *NOT_LOGGED]
     one, two = (run_here(*tiny, *kept, f"schedule.steps={steps}") for steps in (1, 4))
-    assert same_weights(one, two) and summary_of(two)["metrics"] == {}
-    trained = run_here(*tiny, *NOT_LOGGED, "schedule.steps=4")
-    assert not same_weights(trained, two) and weights(trained).keys() == weights(two).keys()
+    assert trained_weights(one) == trained_weights(two) and summary_of(two)["metrics"] == {}
+    assert trained_weights(run_here(*tiny, *NOT_LOGGED, "schedule.steps=4")) != trained_weights(two)

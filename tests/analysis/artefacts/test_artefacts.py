@@ -42,7 +42,7 @@ def section_of(artefact, setting):
 
 
 def test_all_runs_count(runs):
-    assert len(runs.counting) == len(runs.all) == 4 * 7 + 1 + 9
+    assert len(runs.counting) == len(runs.all) == 4 * 7 + 1 + 10
 
 
 def test_table_2_has_the_papers_third_column(runs):
