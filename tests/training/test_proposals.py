@@ -20,9 +20,8 @@ SETTINGS = [
 
 def trained_weights(directory):
     """The weights of a run but for what its batch norms have seen."""
-    return {
-        key: value.tolist() for key, value in weights(directory).items() if "running" not in key and "num_" not in key
-    }
+    of_batch_norms = ("running_mean", "running_var", "num_batches_tracked")
+    return {key: value.tolist() for key, value in weights(directory).items() if not key.endswith(of_batch_norms)}
 
 
 def rpn_of(*words):
