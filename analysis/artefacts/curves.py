@@ -88,6 +88,11 @@ def listed(words: Iterable[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
 
 
+def machine(run: Run) -> str:
+    """Return what has to be the same for times and memory to compare."""
+    return f"{run.config.get('environment.device')} {run.config.get('environment.threads')}"
+
+
 def where_run(runs: Iterable[Run]) -> str:
     """Return a sentence that names the devices and the number of threads of runs."""
     devices = dict.fromkeys(

@@ -9,16 +9,19 @@ from analysis.artefacts.curves import draw_over_seeds, epochs_of, line_of, liste
 from analysis.artefacts.style import Axes, label
 from analysis.artefacts.table_cells import missing_runs, run_ids_of, sections_by_setting
 from analysis.reading.runs import Run, Runs
-from analysis.reading.settings import METHOD_TITLES, Setting, ablation_values
+from analysis.reading.settings import METHOD_TITLES, STANDARD, Setting, ablation_values
 
 TITLE = "Fig. 8: optimising AP-loss"
 CAPTION = (
     "AP-loss 1 − AP of the training batches, with the box loss off. (a) Over training, on all anchors, averaged over "
     "fiftieths of the steps. (b) At the end, the mean of the last tenth of the steps, by the number of an RPN's "
-    "proposals that are ranked in each image; dashed where training started from a snapshot trained with fewer "
-    "proposals. Shaded: the 95% interval over seeds, by Student's t."
+    "proposals that are ranked in each image beside all positive anchors, on an axis of their share of all anchors. A "
+    "training has converged if it ends at 0.9 or less of the AP-loss with which those without a snapshot begin. A "
+    "cross is where it has not; dashed is where it then does from a snapshot, trained with fewer proposals. Shaded: "
+    "the 95% interval over seeds, by Student's t."
 )
-PARTS, LAST = 50, 0.1
+PARTS, LAST, FIRST = 50, 0.1, 0.02
+CONVERGED = 0.9
 
 
 def build(runs: Runs) -> Artefact:
@@ -32,14 +35,40 @@ def final_ap_loss(run: Run) -> float:
     return float(values[values.index > (1 - LAST) * values.index.max()].mean()) if len(values) else float("nan")
 
 
+def first_ap_loss(run: Run) -> float:
+    """Return the mean AP-loss of the first fiftieth of the steps; NaN if none was logged."""
+    values = run.series("ap_loss")
+    start = values[values.index <= FIRST * values.index.max()] if len(values) else values
+    return float((start if len(start) else values.head(1)).mean()) if len(values) else float("nan")
+
+
+def share_of_anchors(run: Run) -> float:
+    """Return which share of an image's anchors a run's proposals are."""
+    proposals = ablation_values(run.config)["proposals"]
+    return 1.0 if proposals is None else min(1.0, proposals / run.config["anchors"])
+
+
+def on_proposals(setting: Setting) -> list[Run]:
+    """Return the runs of AP-loss without the loss of boxes, on any number of proposals and on all anchors."""
+    standard = STANDARD | {"box_loss": False}
+    varied = ("method", "proposals", "snapshot")
+    return [
+        run
+        for run in setting.runs
+        if all(standard[key] == value for key, value in ablation_values(run.config).items() if key not in varied)
+    ]
+
+
 def _section(setting: Setting) -> Section:
     groups = {method: setting.select(method=method, box_loss=False) for method in METHOD_TITLES}
-    with_proposals = [run for run in setting.runs if ablation_values(run.config)["proposals"] is not None]
-    panels = [panel for panel in (_training(groups), _imbalance(with_proposals)) if len(panel.data)]
+    by_proposals = on_proposals(setting)
+    if all(ablation_values(run.config)["proposals"] is None for run in by_proposals):
+        by_proposals = []
+    panels = [panel for panel in (_training(groups), _imbalance(by_proposals)) if len(panel.data)]
     missing = missing_runs(setting, "figure8", {METHOD_TITLES[method]: runs for method, runs in groups.items()})
-    if not with_proposals:
-        missing.append(Missing("panel (b), with an RPN's proposals", None))
-    return Section(setting.overrides, [], panels, missing, run_ids_of([*groups.values(), with_proposals]))
+    if not by_proposals and not missing:
+        missing.append(Missing("panel (b), on an RPN's proposals", setting.command("figure8", setting.seeds)))
+    return Section(setting.overrides, [], panels, missing, run_ids_of([*groups.values(), by_proposals]))
 
 
 def _training(groups: dict[str, list[Run]]) -> Panel:
@@ -65,27 +94,30 @@ def _draw_training(data: pd.DataFrame, ax: Axes) -> None:
 
 
 def _imbalance(runs: list[Run]) -> Panel:
-    rows = []
-    for run in runs:
-        values = ablation_values(run.config)
-        rows.append(
-            {
-                "method": values["method"],
-                "snapshot": values["snapshot"],
-                "proposals": int(values["proposals"]),
-                "seed": run.config["seed"],
-                "ap_loss": final_ap_loss(run),
-            }
-        )
-    frame = pd.DataFrame(rows, columns=["method", "snapshot", "proposals", "seed", "ap_loss"]).dropna()
-    parts = [
-        over_seeds(part, "method", "proposals", "ap_loss").assign(snapshot=snapshot)
-        for snapshot, part in frame.groupby("snapshot")
+    rows = [
+        {
+            "method": ablation_values(run.config)["method"],
+            "snapshot": ablation_values(run.config)["snapshot"],
+            "proposals": str(ablation_values(run.config)["proposals"] or "all"),
+            "share": share_of_anchors(run),
+            "seed": run.config["seed"],
+            "ap_loss": final_ap_loss(run),
+            "start": first_ap_loss(run),
+        }
+        for run in runs
     ]
-    data = pd.concat(parts, ignore_index=True) if parts else over_seeds(frame, "method", "proposals", "ap_loss")
+    frame = pd.DataFrame(rows, columns=["method", "snapshot", "proposals", "share", "seed", "ap_loss", "start"])
+    starts = frame[~frame.snapshot.astype(bool)].groupby("share").start.mean()
+    parts = [
+        over_seeds(part, "method", "share", "ap_loss").assign(proposals=proposals, snapshot=snapshot)
+        for (snapshot, proposals), part in frame.dropna().groupby(["snapshot", "proposals"])
+    ]
+    data = pd.concat(parts, ignore_index=True) if parts else over_seeds(frame, "method", "share", "ap_loss")
+    # Also of what started from a snapshot: its own first AP-loss is that of a trained detector.
+    data["converged"] = data["mean"] <= CONVERGED * data.share.map(starts)
     words = [
         f"{METHOD_TITLES[row.method]} {row.mean:.2f} with {row.proposals} proposals"
-        for row in data.sort_values("proposals").groupby("method").last().reset_index().itertuples()
+        for row in data.sort_values("share").groupby("method").last().reset_index().itertuples()
     ]
     alt = f"Final AP-loss against the number of proposals, a line for each method. {listed(words)}."
     return Panel("imbalance", "(b) by the number of proposals", partial(_draw_imbalance, data), data, alt)
@@ -93,19 +125,20 @@ def _imbalance(runs: list[Run]) -> Panel:
 
 def _draw_imbalance(data: pd.DataFrame, ax: Axes) -> None:
     for name in [name for name in METHOD_TITLES if (data.method == name).any()]:
-        points = data[data.method == name].sort_values("proposals")
+        points = data[data.method == name].sort_values("share")
         look = line_of(name)
-        from_scratch = points[~points.snapshot.astype(bool)]
-        ax.plot(from_scratch.proposals, from_scratch["mean"], label=METHOD_TITLES[name], **look | {"linestyle": "-"})
-        interval = from_scratch.low, from_scratch.high
-        ax.fill_between(from_scratch.proposals, *interval, color=look["color"], alpha=0.15, linewidth=0)
-        # The dashed line starts at the most proposals without a snapshot.
-        dashed = pd.concat([from_scratch.tail(1), points[points.snapshot.astype(bool)]])
-        if len(dashed) > 1:
-            ax.plot(dashed.proposals, dashed["mean"], **look | {"linestyle": (0, (3, 2))})
+        cold, warm = points[~points.snapshot.astype(bool)], points[points.snapshot.astype(bool)]
+        solid, stuck = cold[cold.converged], cold[~cold.converged]
+        ax.plot(solid.share, solid["mean"], label=METHOD_TITLES[name], **look | {"linestyle": "-"})
+        ax.fill_between(solid.share, solid.low, solid.high, color=look["color"], alpha=0.15, linewidth=0)
+        ax.plot(stuck.share, stuck["mean"], linestyle="", marker="x", markersize=4, color=look["color"])
+        rescued = warm[warm.converged & warm.share.isin(stuck.share)]
+        if len(rescued):
+            dashed = pd.concat([solid[solid.share < rescued.share.min()].tail(1), rescued])
+            ax.plot(dashed.share, dashed["mean"], **look | {"linestyle": (0, (3, 2)), "marker": "."})
     ax.set_xscale("log", base=2)
-    ticks = sorted(data.proposals.unique())
-    ax.set_xticks(ticks, [str(tick) for tick in ticks], rotation=45)
+    ticks = data.drop_duplicates("share").sort_values("share")
+    ax.set_xticks(ticks.share.tolist(), ticks.proposals.tolist(), rotation=45)
     ax.minorticks_off()
     label(ax, "proposals an image", "final AP-loss")
     ax.set_ylim(0, 1.02)

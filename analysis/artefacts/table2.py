@@ -9,7 +9,7 @@ from analysis.artefacts.table_cells import (
 )
 from analysis.paper.published import published_table
 from analysis.reading.runs import Runs
-from analysis.reading.settings import LOSS_TITLES, Setting, settings
+from analysis.reading.settings import LOSS_TITLES, Setting, is_whole_training, settings
 
 TITLE = "Table 2: training losses"
 CAPTION = (
@@ -28,7 +28,8 @@ NAMES = {"retinanet": "RetinaNet", "ssd": "SSD", "voc": "PASCAL VOC", "coco": "C
 
 def build(runs: Runs) -> Artefact:
     """Build Table 2 for each setting that has a run of it, and for those of the paper with or without runs."""
-    existing = [(setting, _section(setting)) for setting in settings(runs.counting)]
+    whole_trainings = [run for run in runs.counting if is_whole_training(run)]
+    existing = [(setting, _section(setting)) for setting in settings(whole_trainings)]
     existing = [(setting, section) for setting, section in existing if section.run_ids]
     sections = [section for _, section in existing]
     pairs = {(setting.detector, setting.data) for setting, _ in existing}

@@ -9,17 +9,26 @@ import pandas as pd
 from analysis.artefacts.artefact import Absent, Cell, Measured, Missing, Published, Section
 from analysis.artefacts.statistics import difference, estimate
 from analysis.reading.runs import Run, Runs
-from analysis.reading.settings import Setting, settings
+from analysis.reading.settings import Setting, is_whole_training, settings
 
 METRICS = ["AP", "AP50", "AP75"]
 Metric = str | Callable[[Run], float]  # a key of the log, of which the last value counts, or a function
 
 
 def sections_by_setting(
-    runs: Runs, section: Callable[[Setting], Section], detectors: Sequence[str] = ("retinanet", "ssd")
+    runs: Runs,
+    section: Callable[[Setting], Section],
+    detectors: Sequence[str] = ("retinanet", "ssd"),
+    *,
+    whole_trainings: bool = True,
 ) -> list[Section]:
-    """Return the sections of all settings with these detectors that have a run of it; an empty one if none has."""
-    sections = [section(setting) for setting in settings(runs.counting) if setting.detector in detectors]
+    """Return the sections of all settings with these detectors that have a run of it; an empty one if none has.
+
+    Args:
+        whole_trainings: whether trainings of so many steps, which test nothing, are left out.
+    """
+    counting = [run for run in runs.counting if is_whole_training(run) or not whole_trainings]
+    sections = [section(setting) for setting in settings(counting) if setting.detector in detectors]
     return [one for one in sections if one.run_ids] or [section(Setting(("recipe=mini",)))]
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from analysis.artefacts.artefact import Verdict
+from analysis.artefacts.curves import machine
 from analysis.artefacts.table_cells import Metric, values_of
 from analysis.claims.rules import Rule, RunGroup, decide
 from analysis.reading.runs import Run
@@ -86,11 +87,6 @@ def on_one_machine(groups: Sequence[RunGroup]) -> list[RunGroup]:
         return RunGroup(group.name, runs)
 
     return [on_best(group) for group in groups]
-
-
-def machine(run: Run) -> str:
-    """Return what has to be the same for times and memory to compare."""
-    return f"{run.config.get('environment.device')} {run.config.get('environment.threads')}"
 
 
 def _on_best_machine(groups: Mapping[int, list[Run]]) -> dict[int, list[Run]] | None:

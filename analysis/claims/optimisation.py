@@ -5,55 +5,69 @@ from collections.abc import Callable
 from functools import partial
 
 from analysis.artefacts.artefact import Verdict
-from analysis.artefacts.figure8 import final_ap_loss
+from analysis.artefacts.figure8 import CONVERGED, final_ap_loss, first_ap_loss, on_proposals, share_of_anchors
 from analysis.claims.rules import Rule, RunGroup, Statement, against_bound, compare, equal, selected
 from analysis.reading.runs import Run
 from analysis.reading.settings import METHOD_TITLES, Setting, ablation_values
 
-STUCK = 0.9  # of the AP-loss at the beginning: what stays above it has not converged
+STUCK = CONVERGED  # of the AP-loss at the beginning: what stays above it has not converged
 WELL = 0.1  # of AP-loss by which the structured hinge has to be above; 0.4 and more in the paper
 STEADY = 0.05  # of AP-loss by which steady values may differ
-FEW, MANY = 4000, 8000  # proposals: below FEW the paper's methods are alike, from MANY on they are not
-PROPOSALS = "an RPN's proposals"
+# Of the anchors of an image, as the paper has 4000 and 8000 proposals of RetinaNet's 32,736 anchors at 512 × 512: below
+# FEW its methods are alike, from MANY on they are not.
+FEW, MANY = 4000 / 32736, 8000 / 32736
 FIGURE_8A, FIGURE_8B = "Section 4.2.3, Fig. 8a", "Section 4.2.3, Fig. 8b"
 
 
 def share_left(run: Run) -> float:
     """Return the AP-loss of the last tenth of the steps over that of the first ones; NaN if none was logged."""
-    values = run.series("ap_loss")
-    start = values[values.index <= 0.02 * values.index.max()] if len(values) else values
-    return final_ap_loss(run) / float((start if len(start) else values.head(1)).mean()) if len(values) else float("nan")
+    return final_ap_loss(run) / first_ap_loss(run)
 
 
-def _with_proposals(
-    setting: Setting, method: str, accepted: Callable[[int], bool], snapshot: bool = False
-) -> list[Run]:
-    """Return a method's runs on proposals whose number is accepted, started from a snapshot or not."""
-    runs = []
-    for run in setting.runs:
-        values = ablation_values(run.config)
-        is_wanted = (values.get("method"), values["snapshot"]) == (method, snapshot)
-        if is_wanted and values["proposals"] is not None and accepted(int(values["proposals"])):
-            runs.append(run)
-    return runs
+def _proposals(name: str, method: str, accepted: Callable[[float], bool], snapshot: bool = False) -> RunGroup:
+    """Return the group of a method's runs whose proposals are an accepted share of the anchors."""
 
+    def runs(setting: Setting) -> list[Run]:
+        wanted = {"method": method, "snapshot": snapshot}
+        return [
+            run
+            for run in on_proposals(setting)
+            if wanted.items() <= ablation_values(run.config).items() and accepted(share_of_anchors(run))
+        ]
 
-def _proposals(name: str, method: str, accepted: Callable[[int], bool], snapshot: bool = False) -> RunGroup:
-    return RunGroup(name, partial(_with_proposals, method=method, accepted=accepted, snapshot=snapshot))
+    return RunGroup(name, runs)
 
 
 def _most_and_fewest_proposals(method: str, rule: Callable[[RunGroup, RunGroup], Rule]) -> Rule:
     """Return a rule for a method's runs with most and with fewest proposals, if these numbers differ."""
 
     def verdict(setting: Setting) -> Verdict | None:
-        runs = _with_proposals(setting, method, lambda count: True)
-        counts = sorted({int(ablation_values(run.config)["proposals"]) for run in runs})
-        if len(counts) < 2:
+        runs = _proposals("any", method, lambda share: True).runs(setting)
+        shares = sorted({share_of_anchors(run) for run in runs})
+        if len(shares) < 2:
             return None
-        most, fewest = (_proposals(f"{n} proposals", method, partial(operator.eq, n)) for n in (counts[-1], counts[0]))
+        most, fewest = (
+            _proposals(f"{share:.1%} of the anchors", method, partial(operator.eq, share))
+            for share in (shares[-1], shares[0])
+        )
         return rule(most, fewest)(setting)
 
     return verdict
+
+
+def from_a_snapshot(setting: Setting) -> Verdict | None:
+    """Decide by the final AP-loss of the approximate gradient on the most proposals, from a snapshot and without."""
+    method = "approximate_gradient"
+    shares = {share_of_anchors(run) for run in _proposals("any", method, MANY.__le__, snapshot=True).runs(setting)}
+    if not shares:
+        return None
+    # Not by each training's own beginning, as a snapshot begins with less AP-loss.
+    warm, cold = (
+        _proposals(name, method, partial(operator.eq, max(shares)), snapshot=snapshot)
+        for name, snapshot in (("a snapshot", True), ("no snapshot", False))
+    )
+    what = f"Final AP-loss, with {max(shares):.1%} of the anchors,"
+    return compare(what=what, metric=final_ap_loss, first=warm, others=[cold], least=True, digits=2)(setting)
 
 
 def _without_box_loss(method: str) -> RunGroup:
@@ -89,34 +103,25 @@ OPTIMISATION = [
     ),
     Statement(
         name="approximate-gradient-with-few-proposals",
-        text=f"With fewer than {FEW} proposals the approximate gradient converges: less than {STUCK:.0%} remains.",
+        text=f"With proposals of less than {FEW:.0%} of the anchors, 4000 in the paper, the approximate gradient "
+        f"converges: less than {STUCK:.0%} of the AP-loss remains.",
         where=FIGURE_8B,
         artefact="figure8",
         verdict=against_bound(
-            what=f"AP-loss at the end over that at the beginning, with fewer than {FEW} proposals,",
+            what=f"AP-loss at the end over that at the beginning, with less than {FEW:.0%} of the anchors,",
             metric=share_left,
-            group=_proposals("few proposals", "approximate_gradient", lambda count: 0 < count < FEW),
+            group=_proposals("few proposals", "approximate_gradient", lambda share: share < FEW),
             bound=STUCK,
             least=True,
         ),
-        missing_code=PROPOSALS,
     ),
     Statement(
         name="approximate-gradient-from-a-snapshot",
-        text=f"With at least {MANY} proposals the approximate gradient converges only from a snapshot trained with "
-        "fewer.",
+        text=f"With proposals of at least {MANY:.0%} of the anchors, 8000 in the paper, the approximate gradient "
+        "converges only from a snapshot trained with fewer.",
         where=FIGURE_8B,
         artefact="figure8",
-        # Against the same numbers of proposals without one, as a snapshot begins with less AP-loss.
-        verdict=compare(
-            what=f"Final AP-loss, with at least {MANY} proposals,",
-            metric=final_ap_loss,
-            first=_proposals("a snapshot", "approximate_gradient", lambda count: count >= MANY, snapshot=True),
-            others=[_proposals("no snapshot", "approximate_gradient", lambda count: count >= MANY)],
-            least=True,
-            digits=2,
-        ),
-        missing_code=PROPOSALS,
+        verdict=from_a_snapshot,
     ),
     Statement(
         name="hinge-grows-with-imbalance",
@@ -129,7 +134,6 @@ OPTIMISATION = [
                 what="Final AP-loss", metric=final_ap_loss, first=most, others=[fewest], digits=2
             ),
         ),
-        missing_code=PROPOSALS,
     ),
     Statement(
         name="error-driven-is-steady",
@@ -142,6 +146,5 @@ OPTIMISATION = [
                 what="Final AP-loss", metric=final_ap_loss, groups=(most, fewest), margin=STEADY
             ),
         ),
-        missing_code=PROPOSALS,
     ),
 ]

@@ -10,7 +10,19 @@ from src.config.registry import LOSSES
 
 # Keys, or groups of keys, of the identity in which the runs of one group may differ. Options of a loss or a method are
 # not among them if the command gives them: they are not the usual ones.
-VARIED = {"loss", "method", "step", "delta", "interpolated", "batch_size", "attack", "proposals", "snapshot", "seed"}
+VARIED = {
+    "loss",
+    "method",
+    "step",
+    "delta",
+    "interpolated",
+    "batch_size",
+    "attack",
+    "proposals",
+    "rpn_epochs",
+    "snapshot",
+    "seed",
+}
 BOX_LOSS_WEIGHT = "schedule.box_loss_weight"  # 0 is an ablation, any other value is not
 RANKING = "ranking"
 FINGERPRINT = "data.fingerprint"
@@ -81,7 +93,7 @@ def facts_of(run: Run) -> RunFacts | None:
     config = run.config
     identity = {key.removeprefix("identity."): value for key, value in config.items() if key.startswith("identity.")}
     loss = identity.get("loss.name")
-    if loss not in (*LOSSES, "none") or "command.canonical" not in config:
+    if loss not in LOSSES or "command.canonical" not in config:
         return None
     has_box_loss = identity.get(BOX_LOSS_WEIGHT) != 0
     words, processes = _words_of(config["command.canonical"], has_box_loss)

@@ -14,7 +14,7 @@ from analysis.reading.runs import Run
 from src.config.command import command_line, shell_quoted
 from src.config.registry import LOSS_OPTIONS, LOSSES, METHODS, used_options
 
-LOSS_TITLES = {name: loss.title for name, loss in LOSSES.items()}
+LOSS_TITLES = {name: loss.title for name, loss in LOSSES.items() if loss.trains}
 METHOD_TITLES = {name: method.title for name, method in METHODS.items()}
 # What the paper's experiments vary, at its usual values; `None` is none at all.
 STANDARD: dict[str, Any] = {
@@ -43,10 +43,15 @@ def ablation_values(config: dict[str, Any]) -> dict[str, Any]:
             "batch_size": int(config["batch_size"]),
             "box_loss": config.get("schedule.box_loss_weight") != 0,
             "attack": None if config.get("attack.name") == "none" else config.get("attack.name"),
-            "proposals": config.get("proposals"),
+            "proposals": None if config.get("proposals") == "all" else config.get("proposals"),
             "snapshot": config.get("snapshot") is not None,
         }
     )
+
+
+def is_whole_training(run: Run) -> bool:
+    """Return whether a run trained for whole epochs, and not for so many steps to measure time and memory."""
+    return run.config.get("schedule.steps") is None
 
 
 def _used(values: dict[str, Any]) -> dict[str, Any]:

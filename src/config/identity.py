@@ -10,7 +10,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from src.config.needs import RUN_ID, needed_runs
-from src.config.registry import LOSS_OPTIONS, LOSSES, METHODS, used_options
+from src.config.registry import LOSSES, METHODS, unused_options, used_options
 from src.config.schema import Config, model_schema
 
 
@@ -36,7 +36,7 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
         plain["snapshot"] = run_id(snapshot.config)  # the same run, however it was named
     # An unknown loss or method is for `resolve` to complain of.
     known = plain["loss"]["name"] in LOSSES and plain["method"]["name"] in METHODS
-    unused = set(LOSS_OPTIONS) - set(used_options(plain)) if known else set()
+    unused = unused_options(plain) if known else set()
     return {key: value for key, value in _identity_fields(plain, Config).items() if key not in unused}
 
 
@@ -82,6 +82,10 @@ def run_name(config: DictConfig) -> str:
             words.append(f"{option}={config.method.name if option == 'method' else config[option]}")
     if "ranking=per_process" in words:
         words.append(f"processes={config.processes}")
+    if config.proposals != "all":
+        words.append(f"proposals={config.proposals}")
+    if config.dataset.classes_as_one:
+        words.append("one class")
     if config.snapshot is not None:
         words.append(f"snapshot={identity(config)['snapshot']}")
     if config.attack.name != "none":

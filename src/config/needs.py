@@ -1,4 +1,4 @@
-"""The runs that a run needs: an attack the detector that it attacks, a warm start the run whose weights it starts from.
+"""The runs that a run needs: an attack the detector that it attacks, proposals an RPN, a warm start another's weights.
 
 An attack with an adversarial patch needs the run that makes the patch too.
 
@@ -31,11 +31,18 @@ OF_COMMAND = (
 )
 
 
+# The keys of a run with proposals on which its RPN does not depend.
+_NOT_OF_RPN = (
+    *("loss", "method", "step", "delta", "interpolated", "ranking", "seed", "proposals", "rpn_epochs", "test"),
+    *("snapshot", "schedule.epochs", "schedule.steps", "schedule.box_loss_weight"),
+)
+
+
 @dataclass(frozen=True)
 class NeededRun:
     """A run that must have finished before another one can start."""
 
-    key: str  # what for: "attack" for the detector under attack, "patch", "snapshot"
+    key: str  # what for: "attack" for the detector under attack, "patch", "proposals" for an RPN, "snapshot"
     config: Plain  # plain, without `command`
     overrides: list[str]  # that make it; empty if those of the other are not known
 
@@ -118,11 +125,39 @@ def _patch(config: Mapping[str, Any], overrides: list[str]) -> tuple[Plain, list
     return _changed(config, changes), [*words, "attack=patch_making", *given]
 
 
+def _rpn(config: Mapping[str, Any], overrides: list[str]) -> tuple[Plain, list[str]] | None:
+    """Return the run that trains the region proposal network of a run with proposals.
+
+    That is the same detector, trained for `rpn_epochs` by focal loss with all objects as one class and without the loss
+    of boxes, at the recipe's learning rate for focal loss where it has one. Runs on the same images, with the same
+    detector and batch size, have the same RPN.
+    """
+    if config["proposals"] == "all":
+        return None
+    epochs = config["rpn_epochs"]
+    changes: dict[str, Any] = {
+        "loss": {"name": "focal", "alpha": 0.25, "gamma": 2.0},
+        "method": {"name": "error_driven"},
+        "ranking": "global",
+        "seed": 0,
+        "proposals": "all",
+        "test": {"scales": None, "mirror": False},
+        "snapshot": None,
+        "dataset.classes_as_one": True,
+    }
+    changes |= {key: values["focal"] for key, values in config.get("by_loss", {}).items()}
+    changes |= {"schedule.epochs": epochs, "schedule.steps": None, "schedule.box_loss_weight": 0.0}
+    words = ["loss=focal", "loss.gamma=2.0", "seed=0", "dataset.classes_as_one=true"]
+    words += [f"schedule.epochs={epochs}", "schedule.box_loss_weight=0"]
+    return _changed(config, changes), [*_without(overrides, _NOT_OF_RPN), *words]
+
+
 # By key, in the order in which the runs are made: takes a plain configuration and its overrides, and returns those of
 # the needed run, None if none is needed.
 NEEDS: dict[str, Callable[[Mapping[str, Any], list[str]], tuple[Plain, list[str]] | None]] = {
     "attack": _attacked,
     "patch": _patch,
+    "proposals": _rpn,
     "snapshot": _snapshot,
 }
 OF_ATTACKS = ("attack", "patch")

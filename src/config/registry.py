@@ -40,6 +40,7 @@ class Loss:
     ranks: bool = False  # whether anchors are ranked against each other, so that `ranking` matters
     background_output: bool = False  # whether the detector needs K + 1 outputs, the first for the background
     logs_ap_loss: bool = False  # whether the true AP-loss of training batches is logged
+    trains: bool = True  # False: the network alone, run backward from a gradient of 0, to measure what it costs
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ LOSSES = {
     "focal": Loss("Focal loss", Objective("focal_loss", own_options={"alpha": float, "gamma": float})),
     "auc": Loss("AUC-loss", Objective("auc_loss", ("step", "delta")), ranks=True),
     "ap": Loss("AP-loss", objective=None, ranks=True, logs_ap_loss=True),
+    "none": Loss("no loss", Objective("no_loss"), trains=False),
 }
 DETECTORS = {
     "retinanet": DetectorEntry(
@@ -157,6 +159,15 @@ def used_options(config: Mapping[str, Any]) -> list[str]:
     if "step" in used and config["step"] == "heaviside":
         used.discard("delta")
     return [option for option in LOSS_OPTIONS if option in used]
+
+
+def unused_options(config: Mapping[str, Any]) -> set[str]:
+    """Return the top-level keys that the chosen loss, and a run without an RPN's proposals, do not use.
+
+    Args:
+        config: see :func:`used_options`, with the key `proposals` too.
+    """
+    return {*LOSS_OPTIONS} - {*used_options(config)} | ({"rpn_epochs"} if config["proposals"] == "all" else set())
 
 
 def loss_call(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

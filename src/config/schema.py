@@ -51,6 +51,7 @@ class Dataset:
     train: str = MISSING
     test: str = MISSING
     classes: list[str] | None = MISSING
+    classes_as_one: bool = with_identity_default(False, default=MISSING)
     train_size: int = MISSING
     test_shorter_side: int | None = MISSING
     test_longer_side: int = MISSING
@@ -66,6 +67,7 @@ class Test:
 @dataclass
 class Schedule:
     epochs: int = MISSING
+    steps: int | None = with_identity_default(None, default=MISSING)
     learning_rate: float = MISSING
     reference_batch_size: int = MISSING
     warmup_iterations: int = MISSING
@@ -96,6 +98,8 @@ class Config:
     batch_size: int = MISSING
     seed: int = MISSING
     precision: Precision = MISSING
+    proposals: int | str = with_identity_default("all", default=MISSING)
+    rpn_epochs: int = MISSING
     ranking: Ranking = with_identity_default("global", default=MISSING)
     processes: int = not_identity()
     model: Model = field(default_factory=Model)

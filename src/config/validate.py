@@ -11,7 +11,7 @@ from omegaconf.errors import InterpolationToMissingValueError
 from src.config.command import canonical_words, command_line
 from src.config.identity import flatten, keys_not_in_identity, run_id, to_plain
 from src.config.needs import RUN_ID, needed_runs, snapshot_changes
-from src.config.registry import ATTACKS, DETECTORS, LOSS_OPTIONS, LOSSES, METHODS, used_options
+from src.config.registry import ATTACKS, DETECTORS, LOSS_OPTIONS, LOSSES, METHODS, unused_options, used_options
 from src.config.value_ranges import check_ranges
 from src.utils import paths
 from src.utils.errors import UserError
@@ -137,7 +137,7 @@ def check_batch_norm(config: Mapping[str, Any], images: int) -> None:
 
 def _canonical_command(plain: Mapping[str, Any], overrides: Iterable[str]) -> str:
     """Return the command that makes exactly this run: what does not change its numbers is left out."""
-    unused = set(LOSS_OPTIONS) - set(used_options(plain))
+    unused = unused_options(plain)
     left_out = (keys_not_in_identity() - KEPT_IN_COMMANDS) | unused | {"sweeps", "slurm", "hydra"}
     recipe_fixes_processes = _processes_of_recipe(plain["recipe"]) is not None
     if recipe_fixes_processes:  # it refuses any other number of them
@@ -176,7 +176,7 @@ def _values_by_loss(config: DictConfig) -> dict[str, dict[str, Any]]:
 
 def _evaluate_by_loss(config: DictConfig, key: str) -> dict[str, Any]:
     values = {}
-    for loss in LOSSES:
+    for loss in (name for name, entry in LOSSES.items() if entry.trains):
         config.loss.name = loss
         values[loss] = OmegaConf.select(config, key)
     return values

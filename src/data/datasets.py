@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -49,7 +49,13 @@ READERS = {
 
 
 def read_data(
-    dataset_format: str, root: str, *, train: str, test: str, classes: Sequence[str] | None = None
+    dataset_format: str,
+    root: str,
+    *,
+    train: str,
+    test: str,
+    classes: Sequence[str] | None = None,
+    classes_as_one: bool = False,
 ) -> tuple[list[ImageRecord], list[ImageRecord], list[str]]:
     """Return the images to train on, those to test on, and the names of the classes.
 
@@ -62,6 +68,7 @@ def read_data(
         train: the split to train on; several are joined by +.
         test: the split to test on; several are joined by +.
         classes: their names in the order of the labels, or None for all that the annotations of both splits name.
+        classes_as_one: whether the objects of all these are then of one class, "object".
 
     Raises:
         DataError: something is wrong on disk; the message names the file.
@@ -102,7 +109,14 @@ def read_data(
         )
     if not with_boxes:
         raise DataError(f"{folder}: no image of the split {train} holds a box to train on")
-    return with_boxes, test_split.records(classes), list(classes)
+    test_records = test_split.records(classes)
+    if classes_as_one:
+        return _as_one_class(with_boxes), _as_one_class(test_records), ["object"]
+    return with_boxes, test_records, list(classes)
+
+
+def _as_one_class(records: Sequence[ImageRecord]) -> list[ImageRecord]:
+    return [replace(record, labels=record.labels * 0) for record in records]
 
 
 def format_of(dataset_format: str, root: str) -> str:

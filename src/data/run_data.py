@@ -178,12 +178,12 @@ def _read_now(
     from src.data.datasets import read_data
     from src.data.fingerprint import fingerprint_of_version_01
 
-    keys = {key: dataset[key] for key in ("format", "root", "train", "test", "classes")}
+    keys = {key: dataset[key] for key in ("format", "root", "train", "test", "classes", "classes_as_one")}
     key = json.dumps([keys, look])
     if key not in _last_read:
         _last_read.clear()
-        splits = {"train": keys["train"], "test": keys["test"]}
-        train, test, classes = read_data(keys["format"], keys["root"], **splits, classes=keys["classes"])
+        options = {key: value for key, value in keys.items() if key not in ("format", "root")}
+        train, test, classes = read_data(keys["format"], keys["root"], **options)
         now = describe_data(
             dataset, (train, test, classes), look, outputs=outputs, workers=workers, check_stop=check_stop
         )

@@ -77,4 +77,5 @@ def build_data(config: DictConfig, normalisation: Normalisation, world: World) -
 
 def _read(config: DictConfig) -> tuple[list[ImageRecord], list[ImageRecord], list[str]]:
     dataset = config.dataset
-    return read_data(dataset.format, dataset.root, train=dataset.train, test=dataset.test, classes=dataset.classes)
+    options = {key: dataset[key] for key in ("train", "test", "classes", "classes_as_one")}
+    return read_data(dataset.format, dataset.root, **options)

@@ -18,6 +18,7 @@ from src.data.fingerprint import fingerprint_of_version_01
 from src.data.loading import interrupted_with_loaders
 from src.data.run_data import DataChanged, check_same, describe_data, read_noted, take_look
 from src.detectors.detector import Detector, build_detector
+from src.detectors.proposals import propose
 from src.detectors.sync_batch_norm import synchronise_batch_norms
 from src.evaluation.coco_metrics import COCO_METRICS
 from src.evaluation.drawing import evenly_spaced
@@ -31,7 +32,7 @@ from src.training.data import Data, build_data
 from src.training.data_check import look_at_data
 from src.training.optimizer import build_optimizer
 from src.training.tester import Tester
-from src.training.trainer import RunContext, Trainer, TrainerOptions, train
+from src.training.trainer import Length, RunContext, Trainer, TrainerOptions, train
 from src.utils.device import choose_device
 from src.utils.distributed import World
 from src.utils.files import write_atomically, write_json
@@ -60,17 +61,20 @@ def train_and_test(
     trainer = build_trainer(config, detector, data, device, world)
     if "snapshot" in needed:
         load_weights(needed["snapshot"], trainer.model)
+    if "proposals" in needed:
+        trainer.propose = build_proposals(config, detector, needed["proposals"], device)
     tester = Tester(detector, trainer.model, data, config=config, world=world, guard=guard)
 
     lineage = Lineage(directory, [describe_attempt(guard.attempt)], data_facts["fingerprint"])
     facts = facts_of_run(config, directory, device, data=data_facts, needed=needed)
+    size = config.dataset.train_size
+    facts["anchors"] = sum(len(level) for level in detector.anchors(size, size))  # of a training image
     with open_log(config, directory, name, facts=facts, lineage=lineage, world=world) as tracker:
         context = RunContext(directory / "checkpoint.pt", config.checkpoint_minutes, tracker, guard, lineage, name)
-        schedule = config.schedule
-        metrics = train(
-            trainer, data.training_batches, schedule.epochs, tester.evaluate, schedule.evaluate_every, context
-        )
-        log_test(tester, directory, tracker)
+        length = Length(*(config.schedule[key] for key in ("epochs", "evaluate_every", "steps")))
+        metrics = train(trainer, data.training_batches, tester.evaluate, length, context)
+        if length.steps is None:
+            log_test(tester, directory, tracker)
     if world.is_main:
         summary = {"name": name, "metrics": metrics, **facts, "attempts": lineage.attempts}
         write_summary(config, directory, summary, guard=guard, start=start)
@@ -142,8 +146,8 @@ def write_summary(
     metrics = summary["metrics"]
     shown = [key for key in (*COCO_METRICS[:3], "minimal_perturbation", "patch_loss") if key in metrics]
     headline = ", ".join(f"{key} {metrics[key]:.1f}" for key in shown)
-    test = f"{config.dataset.test} of {config.dataset.name}"
-    logger.info("%s on %s (%s). Pictures, log, weights: %s", headline, test, summary["name"], directory)
+    done = f"{headline} on {config.dataset.test} of {config.dataset.name}" if metrics else "Trained without a test"
+    logger.info("%s (%s). Pictures, log, weights: %s", done, summary["name"], directory)
 
 
 def note_data(
@@ -207,6 +211,8 @@ def build_network(
 
 def build_loss(config: DictConfig, world: World) -> Callable[[Tensor, Tensor], Tensor]:
     """Build the loss of (logits, targets): its value is that of all processes, its gradients are to be added up."""
+    if not LOSSES[config.loss.name].trains:
+        return no_loss
     function, arguments = loss_call(config)
     loss = functools.partial(getattr(losses, function), **arguments)
     if not ("ranking" in used_options(config) and config.ranking == "per_process"):
@@ -220,11 +226,30 @@ def build_loss(config: DictConfig, world: World) -> Callable[[Tensor, Tensor], T
     return mean_over_processes
 
 
+def no_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return 0, whose gradient is 0 for each logit: from these the network runs backward as from a loss's."""
+    return logits.sum() * 0
+
+
+def build_proposals(
+    config: DictConfig, detector: Detector, directory: Path, device: torch.device
+) -> Callable[[Tensor], Tensor]:
+    """Build what chooses the anchors that are ranked, by the RPN of a finished run, which is frozen.
+
+    Args:
+        directory: of the RPN's run.
+    """
+    rpn = detector.build_network(1)
+    load_weights(directory, rpn)
+    rpn = rpn.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
+    return functools.partial(propose, rpn, count=config.proposals)
+
+
 def build_trainer(config: DictConfig, detector: Detector, data: Data, device: torch.device, world: World) -> Trainer:
     """Build what trains a detector: network, loss, optimizer, and the options of a step."""
     schedule = config.schedule
     network = build_network(config, detector, len(data.classes), device, world)
-    steps = schedule.epochs * len(data.training_batches(epoch=0))
+    steps = schedule.steps or schedule.epochs * len(data.training_batches(epoch=0))
     optimizer, scheduler = build_optimizer(network, schedule, config.batch_size, steps)
     options = TrainerOptions(
         classes=len(data.classes),

@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from src.data.loading import TrainingBatch
 from src.detectors.detector import Detector
-from src.detectors.targets import box_loss
+from src.detectors.proposals import ignore_others
+from src.detectors.targets import Targets, box_loss
 from src.losses import ap_loss
 from src.runs.attempt import RunGuard
 from src.runs.kept_rows import KeptRows
@@ -61,22 +62,30 @@ class TrainerOptions:
     log_ap_loss: bool = False  # at some steps, to compare methods that optimise AP-loss by AP-loss itself
 
 
+@dataclass(frozen=True)
+class Length:
+    """How long a training is, and how often it is interrupted by tests."""
+
+    epochs: int
+    evaluate_every: int  # epochs; the last one is always evaluated
+    steps: int | None = None  # None, or the steps of a training of no whole epochs and without any test
+
+
 def train(
     trainer: "Trainer",
     batches: Callable[..., DataLoader[TrainingBatch]],
-    epochs: int,
     evaluate: Callable[[], dict[str, float]],
-    evaluate_every: int,
+    length: Length,
     context: RunContext,
 ) -> dict[str, float]:
     """Train, evaluate and log from the last checkpoint to the end.
 
     Args:
         batches: takes the epoch, from 0, and how many of its batches to skip, and returns the others.
-        evaluate: returns the metrics of the model as it is; called every `evaluate_every` epochs and at the end.
+        evaluate: returns the metrics of the model as it is.
 
     Returns:
-        The metrics at the end.
+        The metrics at the end; none of a training of so many steps.
 
     Raises:
         NonFiniteLoss: naming the step.
@@ -86,16 +95,18 @@ def train(
     progress = _Progress(trainer, context)
     memory_is_known = reset_peak(trainer.device) is not None
     steps_in_epoch = len(batches(epoch=0, skip=0))
-    with _progress_bar(epochs * steps_in_epoch, tracker.step, context.name, trainer.world) as bar:
+    total = length.steps or length.epochs * steps_in_epoch
+    with _progress_bar(total, tracker.step, context.name, trainer.world) as bar:
         while True:
             epoch, done = divmod(tracker.step, steps_in_epoch)
-            evaluation_due = epoch and not done and (epoch % evaluate_every == 0 or epoch == epochs)
+            at_an_evaluation = not done and (epoch % length.evaluate_every == 0 or epoch == length.epochs)
+            evaluation_due = epoch and at_an_evaluation and length.steps is None
             if evaluation_due and progress.evaluated != tracker.step:
                 progress.evaluated, progress.metrics = tracker.step, evaluate()
                 tracker.log(progress.metrics)
                 progress.save()
                 bar.set_postfix(AP=_shown(progress.metrics))
-            if epoch == epochs:
+            if tracker.step == total:
                 return progress.metrics
             start = time.perf_counter()
             for batch in batches(epoch=epoch, skip=done):
@@ -118,6 +129,8 @@ def train(
                 except Interrupted:
                     progress.save()
                     raise
+                if tracker.step == total:
+                    break
                 if progress.minutes_since_save() > context.checkpoint_minutes:
                     progress.save()
             progress.save()
@@ -182,6 +195,7 @@ class Trainer:
         model: its network: images [B, 3, H, W] to logits [B, A, K] (or K + 1) and box offsets [B, A, 4].
         classification_loss: logits and targets [B, A, K] to a scalar. With several processes it returns the value of
             them all, and its gradient is this process's part of a sum.
+        propose: from images to which of their anchors are ranked beside the positive ones, bool [B, A]; None: all.
     """
 
     detector: Detector
@@ -191,6 +205,7 @@ class Trainer:
     scheduler: LambdaLR
     device: torch.device
     options: TrainerOptions
+    propose: Callable[[Tensor], Tensor] | None = None
     world: World = World()
 
     def __post_init__(self) -> None:
@@ -219,6 +234,8 @@ class Trainer:
         boxes = [b.to(self.device) for b in batch.boxes]
         labels = [x.to(self.device) for x in batch.labels]
         targets = self.detector.assign_targets(anchors, boxes, labels, classes=options.classes)
+        if self.propose is not None:
+            targets = ignore_others(targets, self.propose(images))
 
         positives = self.world.all_reduce_sum(torch.tensor(float(len(targets.boxes)), device=self.device))
         with autocast(self.device, options.precision):
@@ -246,10 +263,16 @@ class Trainer:
             "classification_loss": float(classification.detach()),
             "box_loss": float(box),
             "learning_rate": learning_rate,
-            "positives": int(positives),
+            **self._imbalance(targets, int(positives)),
             "loss_seconds": loss_time.seconds,
             **true_ap_loss,
         }
+
+    def _imbalance(self, targets: Targets, positives: int) -> dict[str, float]:
+        """Return how many logits of the batch are ranked, |P| and |N| of them, and |N| / |P|."""
+        ranked = int(self.world.all_reduce_sum((targets.classes >= 0).sum()))
+        counts = {"ranked_logits": ranked, "positives": positives, "negatives": ranked - positives}
+        return counts | ({"imbalance": (ranked - positives) / positives} if positives else {})
 
     @torch.no_grad()
     def _true_ap_loss(self, scores: Tensor, targets: Tensor) -> float:

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 from src.data.datasets import READERS, read_data
 from src.data.records import DataError
@@ -48,6 +49,14 @@ def test_labels_follow_the_given_classes(voc):
     train, _, classes = read_data("voc", str(voc), train="train", test="test", classes=["dog", "cat", "ant"])
     assert classes == ["dog", "cat", "ant"]
     assert [record.labels.tolist() for record in train] == [[1], [0, 1]]
+
+
+def test_all_objects_can_be_of_one_class_and_nothing_else_is_changed(voc):
+    several, one = (read_data("voc", str(voc), train="train", test="test", classes_as_one=x) for x in (False, True))
+    assert one[2] == ["object"]
+    for before, after in zip(several[0] + several[1], one[0] + one[1], strict=True):
+        assert after.labels.tolist() == [0] * len(before.labels) and after.labels.dtype == before.labels.dtype
+        assert torch.equal(before.boxes, after.boxes) and before.path == after.path
 
 
 def test_each_annotation_is_read_once(tmp_path, caplog):

@@ -17,7 +17,8 @@ from tests.data.voc_folder import object_xml
 
 
 def dataset_of(root):
-    return {"format": "voc", "root": str(root), "train": "train", "test": "test", "classes": None}
+    splits = {"train": "train", "test": "test"}
+    return {"format": "voc", "root": str(root), **splits, "classes": None, "classes_as_one": False}
 
 
 def note(root, directory):

@@ -7,7 +7,7 @@ import pytest
 from src import losses
 from src.config import registry
 
-OBJECTIVES = {f"loss={name}": loss.objective for name, loss in registry.LOSSES.items() if loss.objective}
+OBJECTIVES = {f"loss={name}": x.objective for name, x in registry.LOSSES.items() if x.objective and x.trains}
 OBJECTIVES |= {f"method={name}": method.objective for name, method in registry.METHODS.items()}
 
 

@@ -4,11 +4,12 @@ import matplotlib
 import pytest
 from matplotlib.figure import Figure
 
-from analysis.artefacts import figure6, figure7, figure8, figure9, figure10, figure11, table2, table3
+from analysis.artefacts import figure6, figure7, figure8, figure9, figure10, figure11, table1, table2, table3
 from analysis.artefacts.artefact import Absent
+from analysis.claims.costs import COSTS
 from analysis.reading.runs import Runs
-from analysis.reading.settings import METHOD_TITLES
-from tests.analysis.logged import every_kind_of_run, run_of
+from analysis.reading.settings import METHOD_TITLES, settings
+from tests.analysis.logged import config_of, every_kind_of_run, rows_of, run_of
 
 matplotlib.use("agg")
 pytestmark = pytest.mark.slow
@@ -41,7 +42,7 @@ def section_of(artefact, setting):
 
 
 def test_all_runs_count(runs):
-    assert len(runs.counting) == len(runs.all) == 4 * 7 + 1 + 9
+    assert len(runs.counting) == len(runs.all) == 4 * 7 + 1 + 10
 
 
 def test_table_2_has_the_papers_third_column(runs):
@@ -109,13 +110,17 @@ def test_figure_8_has_both_panels(runs):
     (line,) = [line for line in axes["training"].lines if line.get_label().startswith("error")]
     assert line.get_ydata().tolist() == pytest.approx([1 - step / 40 for step in range(1, 21)])
     imbalance = section.panels[1].data
-    approximate = imbalance[imbalance.method == "approximate_gradient"]
-    assert approximate.snapshot.tolist() == [False, True]
-    assert approximate["mean"].tolist() == pytest.approx([0.42, 0.48])
-    dashed = [
-        line for line in axes["imbalance"].lines if not line.get_label().startswith(tuple(METHOD_TITLES.values()))
-    ]
-    assert [line.get_xdata().tolist() for line in dashed] == [[2000, 8000]]
+    approximate = imbalance[imbalance.method == "approximate_gradient"].sort_values(["share", "snapshot"])
+    assert approximate.proposals.tolist() == ["2000", "8000", "8000", "all"]
+    assert approximate.snapshot.tolist() == [False, False, True, False]
+    assert approximate["mean"].tolist() == pytest.approx([0.42, 0.97, 0.48, 0.5125])
+    assert approximate.converged.tolist() == [True, False, True, True]
+    ax = axes["imbalance"]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["2000", "8000", "all"]
+    (dashed,) = [line for line in ax.lines if line.get_linestyle() == "--"]
+    assert dashed.get_xdata().tolist() == [2000 / 32736, 8000 / 32736]
+    crosses = [line.get_xdata().tolist() for line in ax.lines if line.get_marker() == "x" and len(line.get_xdata())]
+    assert crosses == [[8000 / 32736]]
     assert section.missing == []
 
 
@@ -126,6 +131,8 @@ def test_figures_9_to_11(runs):
     memory = section.panels[0].data.set_index(["loss", "batch_size"])["mean"]
     # Up to the first evaluation, after step 10
     assert memory["ap", 8] == 1034 / 1024 and memory["ap", 4] == 0.5 and memory["none", 8] == 900 / 1024
+    added = section.panels[1].data.set_index(["loss", "batch_size"])["mean"]
+    assert added["ap", 8] == 134 and ("ap", 4) not in added and "none" not in added.index.get_level_values(0)
     assert "at 1" in section.missing[0].what and "at 8" not in section.missing[0].what
     assert "x86_64 CPU (2 threads)" in section.notes[0]
 
@@ -136,6 +143,22 @@ def test_figures_9_to_11(runs):
     times = section.panels[0].data.set_index(["loss", "batch_size"])["mean"]
     assert times["ap", 8] == pytest.approx(10) and times["focal", 4] == pytest.approx(5)
     assert len(drawn(section)["time"].lines) == 4
+
+
+def test_a_training_of_so_many_steps_is_for_figures_9_and_11_alone():
+    words = ["model.small=false", "schedule.steps=20"]
+    rows = [(step, values | {"loss_seconds": 0.02 if step <= 10 else 0.01}) for step, values in rows_of(1.0)]
+    rows = [(step, values) for step, values in rows if "AP" not in values]
+    runs = Runs([run_of(config_of(*words, f"batch_size={size}"), rows) for size in (4, 8)])
+    for module in (table1, table2, figure6, figure10):
+        assert not any(section.run_ids for section in module.build(runs).sections)
+    (section,) = figure9.build(runs).sections
+    (panel,) = section.panels  # and none of what the loss adds, as there is no run without one
+    assert panel.data["mean"].tolist() == [1044 / 1024] * 2
+    (section,) = figure11.build(runs).sections
+    assert section.panels[0].data["mean"].tolist() == pytest.approx([10, 10])
+    verdicts = [statement.name for statement in COSTS if statement.verdict(settings(runs.counting)[0]) is not None]
+    assert "time-falls-early" not in verdicts and "a-third-of-the-iteration" in verdicts
 
 
 def test_without_runs_each_artefact_names_its_sweep():

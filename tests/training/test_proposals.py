@@ -1,0 +1,71 @@
+"""Trainings on an RPN's proposals, and without a loss."""
+
+import shlex
+
+import pytest
+
+from src.config.identity import run_id
+from src.config.needs import needed_runs
+from src.config.validate import resolve
+from tests.support.configurations import make_config
+from tests.support.runs import NOT_LOGGED, run_folders, run_here, same_weights, summary_of, weights
+
+SETTINGS = [
+    ["proposals=500"],
+    ["recipe=bccd", "dataset.root='a b'", "model=ssd", "proposals=500"],
+    ["schedule.learning_rate=0.5", "seed=3", "method=approximate_gradient", "test.mirror=true", "proposals=500"],
+    ["proposals=500", "snapshot='proposals:70 schedule.epochs:2'"],
+]
+
+
+def trained_weights(directory):
+    """The weights of a run but for what its batch norms have seen."""
+    of_batch_norms = ("running_mean", "running_var", "num_batches_tracked")
+    return {key: value.tolist() for key, value in weights(directory).items() if not key.endswith(of_batch_norms)}
+
+
+def rpn_of(*words):
+    needed = {run.key: run for run in needed_runs(resolve(make_config(*words), words))}
+    return resolve(needed["proposals"].config, needed["proposals"].overrides)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", SETTINGS)
+def test_the_command_of_an_rpns_run_makes_it_and_other_methods_seeds_and_numbers_have_the_same(words):
+    rpn = rpn_of(*words)
+    command = shlex.split(rpn.command.canonical)
+    assert run_id(rpn) == run_id(make_config(*command[command.index("-m") + 2 :]))
+    assert (rpn.schedule.epochs, rpn.schedule.box_loss_weight, rpn.loss.name) == (3, 0, "focal")
+    assert rpn.schedule.learning_rate in (0.01, 0.006, 0.5) and needed_runs(rpn) == []
+    others = [*words, "proposals=7", "seed=4", "method=structured_hinge", "delta=2", "schedule.epochs=1"]
+    assert run_id(rpn_of(*others)) == run_id(rpn)
+    assert run_id(rpn_of(*words, "rpn_epochs=5")) != run_id(rpn)
+
+
+def test_all_anchors_are_the_default_and_change_no_id():
+    usual = make_config()
+    assert run_id(make_config("proposals=all")) == run_id(usual) == run_id(make_config("rpn_epochs=7"))
+    assert len({run_id(make_config(f"proposals={count}")) for count in (500, 1000, "all")}) == 3
+    assert run_id(make_config("proposals=9")) != run_id(make_config("proposals=9", "rpn_epochs=7"))
+    assert "rpn_epochs" not in resolve(make_config("rpn_epochs=5"), ["rpn_epochs=5"]).command.canonical
+
+
+@pytest.mark.slow
+def test_more_proposals_than_anchors_train_as_none_do_and_fewer_do_not(tiny, tmp_path):
+    words = [*tiny, *NOT_LOGGED, "schedule.epochs=1", "rpn_epochs=1"]
+    everything = run_here(*words)
+    rpn = tmp_path / "outputs" / run_id(rpn_of(*words, "proposals=30"))
+    assert not rpn.exists()
+    few = run_here(*words, "proposals=30")
+    trained = summary_of(rpn)["metrics"], (rpn / "checkpoint.pt").stat().st_mtime_ns
+    assert same_weights(run_here(*words, "proposals=100000"), everything) and not same_weights(few, everything)
+    assert (summary_of(rpn)["metrics"], (rpn / "checkpoint.pt").stat().st_mtime_ns) == trained
+    assert len(run_folders(tmp_path / "outputs")) == 4 and summary_of(few)["needs"] == {"proposals": rpn.name}
+
+
+@pytest.mark.slow
+def test_so_many_steps_without_a_loss_leave_the_weights_and_test_nothing(tiny):
+    kept = ["loss=none", "schedule.box_loss_weight=0", "schedule.weight_decay=0", *NOT_LOGGED]
+    one, two = (run_here(*tiny, *kept, f"schedule.steps={steps}") for steps in (1, 4))
+    assert trained_weights(one) == trained_weights(two) and summary_of(two)["metrics"] == {}
+    assert trained_weights(run_here(*tiny, *NOT_LOGGED, "schedule.steps=4")) != trained_weights(two)
