@@ -50,8 +50,8 @@ def voc_ap(
     if not 0 < iou <= 1:
         raise ValueError(f"iou={iou}: expected a threshold in (0, 1]")
     check_detections(records, detections, classes)
-    object_labels, ignored = _objects(records)
-    labels, scores, nearest, overlap = _nearest_objects(records, detections)
+    object_labels, ignored = objects_of(records)
+    labels, scores, nearest, overlap = nearest_objects(records, detections)
     per_class = {}
     for label, name in enumerate(classes):
         count = int(np.sum((object_labels == label) & ~ignored))
@@ -67,14 +67,14 @@ def _numpy(values: Tensor) -> np.ndarray:
     return values.detach().cpu().double().numpy()
 
 
-def _objects(records: Sequence[ImageRecord]) -> tuple[np.ndarray, np.ndarray]:
+def objects_of(records: Sequence[ImageRecord]) -> tuple[np.ndarray, np.ndarray]:
     """Return the labels [N] of the ground truths of all images in turn, and which to ignore [N]."""
     labels = [np.empty(0)] + [_numpy(record.labels) for record in records]
     ignored = [np.empty(0)] + [_numpy(record.difficult | record.crowd) for record in records]
     return np.concatenate(labels), np.concatenate(ignored).astype(bool)
 
 
-def _nearest_objects(
+def nearest_objects(
     records: Sequence[ImageRecord], detections: Sequence[Detections]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return the label, score, nearest ground truth and IoU with it of the detections of all images in turn, [M] each.

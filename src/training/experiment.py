@@ -20,7 +20,6 @@ from src.data.run_data import DataChanged, check_same, describe_data, read_noted
 from src.detectors.detector import Detector, build_detector
 from src.detectors.sync_batch_norm import synchronise_batch_norms
 from src.evaluation.coco_metrics import COCO_METRICS
-from src.evaluation.drawing import evenly_spaced
 from src.runs.attempt import RunGuard
 from src.runs.lineage import Lineage, describe_attempt
 from src.runs.log_parts import ATTEMPT, note_parts
@@ -28,6 +27,7 @@ from src.runs.set_aside import set_aside
 from src.runs.tracking import Tracker, environment
 from src.training.data import Data, build_data
 from src.training.data_check import look_at_data
+from src.training.gallery import log_detections
 from src.training.optimizer import build_optimizer
 from src.training.tester import Tester
 from src.training.trainer import RunContext, Trainer, TrainerOptions, train
@@ -74,10 +74,8 @@ def train_and_test(config: DictConfig, directory: Path, name: str, world: World,
         counts = tester.count_anchor_scores()
         if counts is not None:
             tracker.log({"anchor_scores": counts.tolist()})
-        sample = evenly_spaced(data.test, config.images_logged)
-        if sample and world.is_main:
-            tester.draw(directory / "detections.png", sample)
-            tracker.log_image("detections", directory / "detections.png")
+        if config.images_logged and world.is_main:
+            log_detections(tester, tracker, directory, config.images_logged)
     if world.is_main:
         summary = {"name": name, "metrics": metrics, **facts, "command": to_plain(config.command)}
         summary |= {"attempts": lineage.attempts, "log": note_parts(directory), "seconds": time.time() - start}
