@@ -110,7 +110,7 @@ def rows_of(ap: float, **others: float) -> Rows:
             rows.append((step, {"AP": reached, "AP50": 2 * reached, "AP75": reached / 2}))
     counts = [[0] * 50 for _ in range(50)]
     counts[0][10], counts[5][40], counts[30][45] = 1000, 7, 20
-    return [*rows, (EPOCHS * STEPS, {"anchor_scores": counts, **gallery_rows()})]
+    return [*rows, (EPOCHS * STEPS, {"anchor_scores": counts})]
 
 
 @functools.cache
@@ -125,7 +125,7 @@ def _gallery_picture() -> str:
     return str(Path(folder, "gallery.png"))
 
 
-def gallery_rows(score: float = 0.9) -> dict[str, Any]:
+def gallery_values(score: float = 0.9) -> dict[str, Any]:
     """Return what a run logs of two test images: an object and a detection on the first, an object on the second."""
     images = [
         {"id": "red", "size": [320, 240], "cell": [0, 0, 32, 24], "objects": [["cat", 10.0, 20.0, 110.0, 220.0]]},
