@@ -87,7 +87,7 @@ def test_a_published_ap50_is_the_mean_of_its_classes(name):
         classes = list(row[4:])
         assert len(classes) == 20
         if classes[0] == classes[0] and not (name == "table4" and (row.method, row.group) in NOT_THE_MEAN):
-            assert sum(classes) / 20 == pytest.approx(row.AP50, abs=0.0501), row.method
+            assert sum(classes) / 20 == pytest.approx(row.AP50, abs=0.1), row.method  # both are rounded
 
 
 def test_the_papers_own_rows_are_those_of_its_text():
@@ -98,48 +98,47 @@ def test_the_papers_own_rows_are_those_of_its_text():
     assert own["table6"].AP.tolist() == [37.4, 40.8, 42.1] and own["table6"].APsmall.tolist() == [17.3, 25.4, 25.6]
 
 
-def run(run_id, loss, values, *words, **changes):
-    return run_of(named(run_id, f"loss={loss}", *words, **changes), [(20, values)])
+def run(run_id, loss, values, **changes):
+    return run_of(named(run_id, f"loss={loss}", **changes), [(20, values)])
 
 
-VOC = ("recipe=voc", "dataset.root=VOC", "model.backbone=resnet101")
+VOC = {"recipe": "voc", "dataset.name": "voc", "dataset.test": "2007_test", "model.backbone": "resnet101"}
+COCO = {"recipe": "coco", "dataset.name": "coco", "dataset.test": "val2017"}
 
 
 def test_ours_by_class_stand_above_the_papers():
     values = {"VOC07_AP50": 50.0, "VOC07_AP50/aeroplane": 40.0, "VOC12_AP50": 55.0, "VOC12_AP50/aeroplane": 45.0}
-    small = {"VOC07_AP50": 70.0, "VOC07_AP50/a": 60.0, "VOC07_AP50/b/c": 80.0}
     runs = Runs(
         [
-            run("one", "ap", values, *VOC),
-            run("two", "focal", {**values, "VOC07_AP50": 49.0}, *VOC),
-            run("scales", "ap", values, *VOC, "test.scales=[400,500]"),
-            run("mini", "ap", small),
-            run("2012", "ap", values, *VOC, "dataset.test=2012_val"),
+            run("one", "ap", values, **VOC),
+            run("two", "focal", {**values, "VOC07_AP50": 49.0}, **VOC),
+            run("scales", "ap", values, **VOC, **{"test.scales": [400, 500]}),
+            run("mini", "ap", {"VOC07_AP50": 70.0, "VOC07_AP50/a": 60.0, "VOC07_AP50/b/c": 80.0}),
+            run("2012", "ap", values, **VOC | {"dataset.test": "2012_val"}),
         ]
     )
-    sections = table4.build(runs).sections
-    assert [section.run_ids for section in sections] == [["two", "one"], ["scales"], ["mini"]]
-    (table,) = sections[0].tables
+    sections = {section.run_ids[-1]: section for section in table4.build(runs).sections}
+    assert sections.keys() == {"one", "scales", "mini"} and sections["one"].run_ids == ["two", "one"]
+    (table,) = sections["one"].tables
     assert [name for _, name in table.columns][:5] == ["Method", "Kind", "Backbone", "AP50", "aeroplane"]
     assert len(table.columns) == 24 and len(table.rows) == 4 + 19
     focal, ap = table.rows[1], table.rows[3]
     assert ap[:3] == ["ours, AP-loss", "one-stage", "ResNet-101"] and ap[3].estimate.mean == 50 and ap[3].best
-    assert (
-        ap[4].estimate.mean == 40 and isinstance(ap[5], Absent) and focal[3].estimate.mean == 49 and not focal[3].best
-    )
+    assert ap[4].estimate.mean == 40 and isinstance(ap[5], Absent)
+    assert focal[3].estimate.mean == 49 and not focal[3].best
     own = table.rows[-4]
     assert own[:3] == ["AP-loss500", "one-stage", "ResNet-101"]
     assert own[3] == Published(83.9, "Table 4", best=True) and table.rows[10][4] == Absent("–")
     assert table.rows[-1][0] == "AP-loss500+" and table.rows[-1][3].best
-    assert sections[1].tables[0].rows[3][1] == "multi-scale"
-    (small_table,) = sections[2].tables
-    assert [name for _, name in small_table.columns] == ["Method", "Kind", "Backbone", "AP50", "a", "b/c"]
-    assert len(small_table.rows) == 4 and small_table.rows[3][5].estimate.mean == 80
+    assert sections["scales"].tables[0].rows[3][1] == "multi-scale"
+    (small,) = sections["mini"].tables
+    assert [name for _, name in small.columns] == ["Method", "Kind", "Backbone", "AP50", "a", "b/c"]
+    assert len(small.rows) == 4 and small.rows[3][5].estimate.mean == 80
+    (missing,) = sections["one"].missing
+    assert missing.what == "CE-loss + OHEM, AUC-loss" and "sweeps=table4 recipe=" in missing.command
 
-    in_2012 = [section for section in table5.build(runs).sections if "2012_val" in section.setting]
-    assert in_2012[0].tables[0].rows[3][3].estimate.mean == 55 and len(in_2012[0].tables[0].rows) == 4 + 18
-    (missing,) = sections[0].missing
-    assert missing.what == "CE-loss + OHEM, AUC-loss" and "sweeps=table4 recipe=voc" in missing.command
+    (in_2012,) = [section for section in table5.build(runs).sections if "2012_val" in section.setting]
+    assert in_2012.tables[0].rows[3][3].estimate.mean == 55 and len(in_2012.tables[0].rows) == 4 + 18
 
 
 def test_by_size_the_papers_rows_stand_beside_coco_alone():
@@ -151,7 +150,7 @@ def test_by_size_the_papers_rows_stand_beside_coco_alone():
     assert coco.missing[0].command == (
         "python -m src.run -m sweeps=table6 recipe=coco dataset.root=coco model.backbone=resnet101 seed=0"
     )
-    (found,) = table6.build(Runs([run("coco", "ap", values, "recipe=coco", "dataset.root=coco")])).sections
+    (found,) = table6.build(Runs([run("coco", "ap", values, **COCO)])).sections
     assert len(found.tables[0].rows) == 32 and found.tables[0].rows[3][3].estimate.mean == 30
 
 
