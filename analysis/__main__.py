@@ -24,6 +24,7 @@ ARTEFACTS = [
     "proposition1",
     "table1",
     "table2",
+    "figure5",
     "figure6",
     "figure7",
     "table3",
@@ -31,6 +32,10 @@ ARTEFACTS = [
     "figure9",
     "figure10",
     "figure11",
+    "table4",
+    "table5",
+    "table6",
+    "figure12",
 ]
 WITHOUT_RUNS = {"figure4"}
 

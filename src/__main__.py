@@ -4,6 +4,7 @@ PROGRAMS = {
     "src.run": "train and test a detector, or with -m a sweep of them, here or on SLURM",
     "src.inspect": "look at the data of a run before it trains",
     "src.status": "show the state of runs and sweeps, and the commands for what is missing",
+    "src.submit": "write the file that an evaluation server takes, from a finished run",
     "src.sync": "upload runs that were logged offline to Weights & Biases",
     "src.linear": "test Proposition 1 on a linear model",
     "src.costs": "measure the time and memory of the losses",

@@ -16,7 +16,7 @@ LEVELS = {
         {"detectors"},
         {"evaluation", "robustness"},
         {"training", "launch"},
-        {"costs", "run", "inspect", "status", "sync", "linear", "__main__"},
+        {"costs", "run", "inspect", "status", "submit", "sync", "linear", "__main__"},
     ],
     "analysis": [{"paper"}, {"reading"}, {"artefacts"}, {"claims", "report"}, {"__main__"}],
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from analysis.artefacts.galleries import gallery_of
 from analysis.reading.local import read_local
 from src.data.voc import read_voc, voc_classes
 from src.runs.state import State, state
@@ -57,6 +58,10 @@ def test_a_run_leaves_its_results_and_is_not_repeated(tiny, tmp_path):
         assert logged.history[key].notna().all(), key
     assert logged.history["AP"].notna().sum() == 2
     assert logged.last("AP50") == pytest.approx(summary["metrics"]["AP50"])
+    # Two of the four test images are shown, the others decide the threshold.
+    shown = gallery_of(logged)
+    assert len(shown) == 2 and logged.last("gallery_threshold_images") == 2 and 0 <= logged.last("gallery_f1") <= 100
+    assert all(picture.pixels.ndim == 3 and (picture.boxes.kind == "object").any() for picture in shown.values())
 
     before = (directory / "checkpoint.pt").stat().st_mtime
     code, output = call_run(*tiny, "workers=1")

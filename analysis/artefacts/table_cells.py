@@ -45,6 +45,12 @@ def by_seed(runs: Sequence[Run], metric: Metric) -> dict[int, float]:
     return {run.config["seed"]: values[run.run_id] for run in runs if run.run_id in values}
 
 
+def logged_by_class(runs: Iterable[Run], metric: str) -> list[str]:
+    """Return the classes for which runs have logged a metric, as `metric/class`, in the order of the first run's."""
+    keys = dict.fromkeys(key for run in runs for key in run.keys if key.startswith(f"{metric}/"))
+    return [key.partition("/")[2] for key in keys]
+
+
 def run_ids_of(groups: Iterable[Iterable[Run]]) -> list[str]:
     """Return the ids of the runs in several groups, each once."""
     return list(dict.fromkeys(run.run_id for runs in groups for run in runs))

@@ -2,13 +2,14 @@
 
 from analysis.artefacts.artefact import UNDECIDED, Claim, Missing
 from analysis.claims.accuracy import ACCURACY
+from analysis.claims.benchmarks import BENCHMARKS
 from analysis.claims.costs import COSTS
 from analysis.claims.optimisation import OPTIMISATION
 from analysis.claims.rules import Statement
 from analysis.reading.runs import Runs
 from analysis.reading.settings import Setting, settings
 
-STATEMENTS: list[Statement] = [*ACCURACY, *OPTIMISATION, *COSTS]
+STATEMENTS: list[Statement] = [*ACCURACY, *BENCHMARKS, *OPTIMISATION, *COSTS]
 
 
 def judge_claims(runs: Runs) -> list[Claim]:

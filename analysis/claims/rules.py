@@ -31,13 +31,15 @@ class Statement:
     verdict: Rule
     detector: str | None = None  # the only one that the claim is about
     data: str | None = None  # the only data set that the claim is about
+    condition: Callable[[Setting], bool] = lambda setting: True  # further ones on the settings that it is about
     words: tuple[str, ...] = ("recipe=mini",)  # of a setting in which its runs can be made
     missing_code: str = ""  # without which there can be no runs
     seeds: int = 2  # how many it takes at least
 
     def is_about(self, setting: Setting) -> bool:
-        """Return whether the claim is about a setting's detector and data."""
-        return self.detector in (None, setting.detector) and self.data in (None, setting.data)
+        """Return whether the claim is about a setting's detector, data and other options."""
+        fits = self.detector in (None, setting.detector) and self.data in (None, setting.data)
+        return fits and self.condition(setting)
 
 
 @dataclass(frozen=True)

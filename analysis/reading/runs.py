@@ -44,6 +44,11 @@ class Run:
     def _row_numbers(self) -> dict[str, np.ndarray]:
         return dict(self.values.groupby("key", observed=True, sort=False).indices)
 
+    @property
+    def keys(self) -> list[str]:
+        """The keys under which numbers were logged, in the order of their first."""
+        return list(self._row_numbers)
+
     def series(self, key: str) -> pd.Series:
         """Return the values logged under this key, by global step; empty if there are none."""
         rows = self.values.iloc[self._row_numbers.get(key, [])]

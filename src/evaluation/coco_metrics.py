@@ -117,7 +117,7 @@ def _run_coco_eval(
     for image, (record, of_image) in enumerate(zip(records, detections, strict=True)):
         flags = {"area": record.area, "iscrowd": record.crowd, "difficult": record.difficult}
         ground_truth += _annotations(image, record.boxes, record.labels, columns=flags)
-        best = _best(of_image, max_detections)
+        best = best_detections(of_image, max_detections)
         results += _annotations(image, best.boxes, best.labels, columns={"score": best.scores})
     with contextlib.redirect_stdout(io.StringIO()):
         images, categories = range(len(records)), range(len(classes))
@@ -132,7 +132,7 @@ def _run_coco_eval(
     return evaluator
 
 
-def _best(detections: Detections, count: int) -> Detections:
+def best_detections(detections: Detections, count: int) -> Detections:
     """Return the best detections of an image in the order given; of equal scores the first."""
     if len(detections.scores) <= count:
         return detections

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader
+from torchvision.transforms import v2
 
 from src.data.datasets import read_data
 from src.data.images import ReadImage, read_image
@@ -61,18 +62,38 @@ def build_data(config: DictConfig, normalisation: Normalisation, world: World) -
     dataset = config.dataset
     train_records, test_records, classes = _read(config)
     augment = training_transform(dataset.train_size, dataset.augmentation, normalisation)
-    test_size = dataset.train_size, dataset.test_shorter_side, dataset.test_longer_side
-    views = inference_views(test_size, normalisation, scales=config.test.scales, mirror=config.test.mirror)
     return Data(
         TrainingSet(train_records, augment),
         test_records,
         classes,
-        views=views,
+        views=_views(config, normalisation),
         batch_size=config.batch_size,
         seed=config.seed,
         workers=config.workers,
         world=world,
     )
+
+
+def build_test_data(
+    config: DictConfig, records: list[ImageRecord], classes: list[str], *, normalisation: Normalisation
+) -> Data:
+    """Return images to test a trained detector on, for this process alone, and none to train on."""
+    return Data(
+        TrainingSet([], v2.Identity()),
+        records,
+        classes,
+        views=_views(config, normalisation),
+        batch_size=config.batch_size,
+        seed=config.seed,
+        workers=config.workers,
+        world=World(),
+    )
+
+
+def _views(config: DictConfig, normalisation: Normalisation) -> list[View]:
+    dataset = config.dataset
+    test_size = dataset.train_size, dataset.test_shorter_side, dataset.test_longer_side
+    return inference_views(test_size, normalisation, scales=config.test.scales, mirror=config.test.mirror)
 
 
 def _read(config: DictConfig) -> tuple[list[ImageRecord], list[ImageRecord], list[str]]:

@@ -12,12 +12,13 @@ from tqdm import tqdm
 from src.config.registry import LOSSES
 from src.data.run_data import read_noted
 from src.data.transforms import inference_resize
-from src.evaluation.f1 import best_f1_threshold
+from src.evaluation.f1 import best_f1
 from src.robustness.attacked_detector import AttackedDetector
 from src.robustness.deepfool import DeepFoolResult, Perturbation
 from src.robustness.deepfool_images import choose_images, deepfool_images, summarise
 from src.training.run_log import RunLog
 from src.training.tester import Tester
+from src.utils.errors import UserError
 from src.utils.files import write_json
 from src.utils.progress import refresh_interval
 
@@ -31,7 +32,12 @@ def deepfool_and_log(tester: Tester, log: RunLog) -> dict[str, float]:
     """
     world, data = tester.world, tester.data
     detections = tester.all_detections()
-    threshold, f1 = world.on_main(lambda _: best_f1_threshold(data.test, detections, data.classes))
+    threshold, f1 = world.on_main(lambda _: best_f1(data.test, detections, data.classes))
+    if math.isnan(threshold):
+        raise UserError(
+            f"none of the detections on {len(data.test)} test images is right, so that no score threshold can be "
+            "chosen: the detector needs more training"
+        )
     results = _attack_each(tester, log.directory / "deepfool.json", threshold)
     summary = summarise(results)
     metrics = {"minimal_perturbation": summary["l2"], "score_threshold": threshold, "f1": f1}

@@ -21,7 +21,6 @@ from src.detectors.detector import Detector, build_detector
 from src.detectors.proposals import propose
 from src.detectors.sync_batch_norm import synchronise_batch_norms
 from src.evaluation.coco_metrics import COCO_METRICS
-from src.evaluation.drawing import evenly_spaced
 from src.runs.attempt import RunGuard
 from src.runs.lineage import Lineage, describe_attempt
 from src.runs.log_parts import ATTEMPT, note_parts
@@ -30,6 +29,7 @@ from src.runs.tracking import Tracker, environment
 from src.training.checkpoint import load_weights
 from src.training.data import Data, build_data
 from src.training.data_check import look_at_data
+from src.training.gallery import log_detections
 from src.training.optimizer import build_optimizer
 from src.training.tester import Tester
 from src.training.trainer import Length, RunContext, Trainer, TrainerOptions, train
@@ -121,14 +121,12 @@ def open_log(
 
 
 def log_test(tester: Tester, directory: Path, tracker: Tracker) -> None:
-    """Log the scores of the test images' anchors, and a picture of detections."""
+    """Log the scores of the test images' anchors, and detections on some images."""
     counts = tester.count_anchor_scores()
     if counts is not None:
         tracker.log({"anchor_scores": counts.tolist()})
-    sample = evenly_spaced(tester.data.test, tester.config.images_logged)
-    if sample and tester.world.is_main:
-        tester.draw(directory / "detections.png", sample)
-        tracker.log_image("detections", directory / "detections.png")
+    if tester.config.images_logged and tester.world.is_main:
+        log_detections(tester, tracker, directory, tester.config.images_logged)
 
 
 def write_summary(

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
 from omegaconf import DictConfig
@@ -20,7 +19,6 @@ from src.detectors.inference import image_outputs, merge_views, mirror, predict
 from src.detectors.postprocess import ImageOutputs
 from src.evaluation.anchor_scores import anchor_scores
 from src.evaluation.coco_metrics import evaluate_detections
-from src.evaluation.drawing import draw_detections, write_png
 from src.runs.attempt import RunGuard
 from src.training.data import Data
 from src.utils.distributed import World
@@ -97,9 +95,3 @@ class Tester:
     def detections(self, records: list[ImageRecord]) -> list[Detections]:
         """Return the detections on these images, found by this process alone."""
         return self._merged(self._by_view(records, shared=False))
-
-    def draw(self, file: Path, records: list[ImageRecord]) -> None:
-        """Draw the detections on these images, on this process alone."""
-        detections = self.detections(records)
-        read = self.data.read_test_image
-        write_png(file, lambda: draw_detections(records, detections, self.data.classes, read=read))

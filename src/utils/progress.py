@@ -1,7 +1,7 @@
 """Progress bars, on a terminal and in a log."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -14,6 +14,6 @@ def refresh_interval() -> float:
     return 0.1 if sys.stderr.isatty() else 30.0
 
 
-def progress_bar(items: Sequence[T], description: str) -> "tqdm[T]":
-    """Return an iterator over items that shows, from half a second on, how many are done."""
+def progress_bar(items: Iterable[T], description: str) -> "tqdm[T]":
+    """Return an iterator over items that shows, from half a second on, how many are done and the time left."""
     return tqdm(items, desc=description, delay=0.5, leave=False, mininterval=refresh_interval())

@@ -1,13 +1,17 @@
 """Real W&B logs and runs to test the analysis on."""
 
+import atexit
 import functools
 import json
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 
 from analysis.reading.runs import Run, make_run
 from src.config.command import command_line
@@ -107,6 +111,29 @@ def rows_of(ap: float, **others: float) -> Rows:
     counts = [[0] * 50 for _ in range(50)]
     counts[0][10], counts[5][40], counts[30][45] = 1000, 7, 20
     return [*rows, (EPOCHS * STEPS, {"anchor_scores": counts})]
+
+
+@functools.cache
+def _gallery_picture() -> str:
+    """Return the path of a picture of two images of 32 × 24 pixels, red and blue, that is removed at the end."""
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder)
+    sheet = Image.new("RGB", (640, 240))
+    sheet.paste((255, 0, 0), (0, 0, 32, 24))
+    sheet.paste((0, 0, 255), (320, 0, 352, 24))
+    sheet.save(Path(folder, "gallery.png"))
+    return str(Path(folder, "gallery.png"))
+
+
+def gallery_values(score: float = 0.9) -> dict[str, Any]:
+    """Return what a run logs of two test images: an object and a detection on the first, an object on the second."""
+    images = [
+        {"id": "red", "size": [320, 240], "cell": [0, 0, 32, 24], "objects": [["cat", 10.0, 20.0, 110.0, 220.0]]},
+        {"id": "blue", "size": [64, 48], "cell": [320, 0, 32, 24], "objects": [["$dog$", 0.0, 0.0, 64.0, 48.0]]},
+    ]
+    images[0]["detections"], images[1]["detections"] = [["cat", score, 12.0, 20.0, 112.0, 222.0]], []
+    chosen = {"gallery_threshold": 0.25, "gallery_f1": 61.2, "gallery_threshold_images": 292}
+    return {"gallery": images, "gallery_picture": {"_type": "image-file", "path": _gallery_picture()}, **chosen}
 
 
 def run_of(config: dict[str, Any], rows: Rows, state: str = "finished") -> Run:

@@ -43,15 +43,19 @@ class CocoFile:
     notes: Notes  # on what was repaired or left out
 
 
-def read_json(path: Path) -> CocoFile:
+def read_json(path: Path, *, needs_annotations: bool = True) -> CocoFile:
     """Read a JSON file in COCO's format.
 
     Numbers may be text, and an annotation may give the ids of its image and category in another type ("12" for 12).
 
+    Args:
+        path: of the file.
+        needs_annotations: whether the list `annotations` must be there, as it is not in `image_info_*.json`.
+
     Raises:
         DataError: the file is not of that format, or an entry of it cannot be used; the message names the entry.
     """
-    content = _load(path)
+    content = _load(path, needs_annotations)
     notes: Notes = {}
     images = _parse_images(path, content["images"], notes)
     categories = _parse_categories(path, content["categories"])
@@ -65,7 +69,7 @@ def read_json(path: Path) -> CocoFile:
     return CocoFile(path, images=images, categories=categories, objects=objects, notes=notes)
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path, needs_annotations: bool) -> dict[str, Any]:
     """Return the JSON object of a file, which has the three lists of COCO's format."""
     try:
         text = path.read_bytes()
@@ -85,6 +89,8 @@ def _load(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise DataError(f"{path} is not complete JSON ({error}); fetch it again") from error
     _refuse_other_tasks(path, content)
+    if not needs_annotations and isinstance(content, dict):
+        content.setdefault("annotations", [])
     for key in ("images", "annotations", "categories"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise DataError(f"{path} has no list {key!r}; {_kind(content)}")

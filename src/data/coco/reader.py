@@ -20,6 +20,8 @@ from src.data.splits import dealt_to, is_dealt, joins_train_and_val, resolve_spl
 
 logger = logging.getLogger(__name__)
 
+IMAGE_INFO = "image_info_"  # begins the name of a file that lists images without annotations
+
 
 def read_coco(root: str | Path, split: str, classes: Sequence[str] | None = None) -> list[ImageRecord]:
     """Return the images of a split of a folder in COCO's format, in the order of their JSON files.
@@ -110,6 +112,30 @@ class CocoSplit:
             if not joined:
                 raise DataError(f"{self.root}: none of its images is dealt to {self.split}; add images or make sets")
         return joined
+
+
+def read_images(root: Path, split: str, classes: Sequence[str]) -> tuple[list[ImageRecord], list[int | str]]:
+    """Return the images of one set that may lack annotations, and the category id of each class.
+
+    The list of images of a set without annotations is `root/annotations/image_info_<set>.json`. COCO's test-dev2017 is
+    a part of the images in `test2017`.
+
+    Raises:
+        DataError: as `read_coco`; or the split names several sets, or the file lacks one of the classes.
+    """
+    image_info = root / "annotations" / f"{IMAGE_INFO}{split}.json"
+    if image_info.is_file():
+        folder = split.replace("-dev", "")
+        parsed = CocoSplit(root, split, {folder: read_json(image_info, needs_annotations=False)})
+    else:
+        parsed = parse_coco(root, split)
+    if len(parsed.files) > 1:
+        raise DataError(f"dataset.test={split} names several sets, whose images may share ids; name one")
+    (file,) = parsed.files.values()
+    id_of = {category.name: category.category_id for category in file.categories}
+    if lacking := [name for name in classes if name not in id_of]:
+        raise DataError(f"{file.path} has no category {first_names(lacking)}, which the detector was trained for")
+    return parsed.records(classes), [id_of[name] for name in classes]
 
 
 def parse_coco(root: Path, split: str) -> CocoSplit:

@@ -35,18 +35,20 @@ class Listing:
         return next((SET_OF[part.casefold()] for part in parts if part.casefold() in SET_OF), None)
 
 
-def list_voc(folder: Path) -> Listing:
+def list_voc(folder: Path, *, needs_xml: bool = True) -> Listing:
     """Return the files of a folder with JPEGImages and Annotations.
 
     Raises:
-        DataError: one of these is missing or cannot be read, or two images have one name.
+        DataError: one of these cannot be read or is missing, Annotations only with `needs_xml`; or two images have one
+            name.
     """
-    for subfolder in ("JPEGImages", "Annotations"):
+    for subfolder in ("JPEGImages", "Annotations") if needs_xml else ("JPEGImages",):
         if not (folder / subfolder).is_dir():
             raise DataError(f"{folder} has no folder {subfolder}; is it in PASCAL VOC's layout?")
     beside_images = _by_name(folder / "JPEGImages", drop=())
-    xmls = _by_name(folder / "Annotations", drop=())
-    return Listing(folder, beside_images["image"], xmls["xml"], beside_images["other"], _lists(folder))
+    annotations = folder / "Annotations"
+    xmls = _by_name(annotations, drop=())["xml"] if needs_xml or annotations.is_dir() else {}
+    return Listing(folder, beside_images["image"], xmls, beside_images["other"], _lists(folder))
 
 
 def list_flat(folder: Path) -> Listing:

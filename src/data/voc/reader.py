@@ -11,7 +11,8 @@ from src.data.images import read_header
 from src.data.messages import first_names, look_alike
 from src.data.records import Box, DataError, ImageRecord, make_record
 from src.data.voc.annotation import VocObject, read_annotation
-from src.data.voc.sets import VocFiles, list_files
+from src.data.voc.sets import VocFiles, list_files, list_images
+from src.utils.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +100,24 @@ def parse_voc(root: Path, split: str) -> VocSplit:
 def parse_flat(root: Path, split: str) -> VocSplit:
     """Read the XML files of a split of a flat folder, each once; see `read_voc` for splits."""
     return _parse(root, split, list_files(root, split, flat=True))
+
+
+def read_images(
+    root: Path, split: str, classes: Sequence[str], *, flat: bool = False
+) -> tuple[list[ImageRecord], bool]:
+    """Return the images of a split that may lack annotations, and whether it has them.
+
+    It has them if each image has an XML file. Otherwise the records have no objects: VOC2012's test images come with
+    XML files of other tasks for some.
+
+    Raises:
+        DataError: as `read_voc`, but for missing XML files.
+    """
+    images, annotated = list_images(root, split, flat=flat)
+    if annotated:
+        return read_voc(root, split, classes, flat=flat), True
+    files = progress_bar(list(images.items()), "sizes of images")
+    return [make_record(stem, path, read_header(path).upright, boxes=[], labels=[]) for stem, path in files], False
 
 
 def _parse(root: Path, split: str, files: list[VocFiles]) -> VocSplit:

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from zlib import crc32
 
@@ -39,11 +40,27 @@ def list_files(root: Path, split: str, *, flat: bool = False) -> list[VocFiles]:
     Raises:
         DataError: a folder, list or file is missing, or an image is listed twice; the message names it.
     """
+    chosen = _choose(root, split, flat=flat, needs_xml=True)
+    return [VocFiles(stem, listing.images[stem], listing.xmls[stem]) for listing, stem in chosen]
+
+
+def list_images(root: Path, split: str, *, flat: bool = False) -> tuple[dict[str, Path], bool]:
+    """Return the images of a split by name, in the order of their set lists, and whether each has an XML file.
+
+    Arguments and errors are those of :func:`list_files`, but for XML files, which may be missing.
+    """
+    chosen = _choose(root, split, flat=flat, needs_xml=False)
+    annotated = all(stem in listing.xmls for listing, stem in chosen)
+    return {stem: listing.images[stem] for listing, stem in chosen}, annotated
+
+
+def _choose(root: Path, split: str, *, flat: bool, needs_xml: bool) -> list[tuple[Listing, str]]:
+    """Return the names of a split's images, each with the listing that has its files."""
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; dataset.root must name the folder of the data set")
-    files: list[VocFiles] = []
+    chosen: list[tuple[Listing, str]] = []
     source_of: dict[str, str] = {}
-    list_folder: Callable[[Path], Listing] = list_flat if flat else list_voc
+    list_folder: Callable[[Path], Listing] = list_flat if flat else partial(list_voc, needs_xml=needs_xml)
     listings: dict[Path, Listing] = {}
     warned: set[Path] = set()
     for item in split.split("+"):
@@ -51,7 +68,7 @@ def list_files(root: Path, split: str, *, flat: bool = False) -> list[VocFiles]:
         if folder not in listings:
             listings[folder] = list_folder(folder)
         listing = listings[folder]
-        stems, source, kind = _stems(listing, set_name)
+        stems, source, kind = _stems(listing, set_name, needs_xml)
         if kind != "list" and folder not in warned:
             warned.add(folder)
             _warn_without_list(listing, kind)
@@ -64,8 +81,8 @@ def list_files(root: Path, split: str, *, flat: bool = False) -> list[VocFiles]:
                     "delete one of the two lines, or give the images different names"
                 )
             source_of[stem] = source
-            files.append(VocFiles(stem, listing.images[stem], listing.xmls[stem]))
-    return files
+            chosen.append((listing, stem))
+    return chosen
 
 
 def _folder_of(root: Path, item: str) -> tuple[Path, str]:
@@ -86,14 +103,14 @@ def _folder_of(root: Path, item: str) -> tuple[Path, str]:
     return root, item
 
 
-def _stems(listing: Listing, set_name: str) -> tuple[list[str], str, str]:
+def _stems(listing: Listing, set_name: str, needs_xml: bool) -> tuple[list[str], str, str]:
     """Return the names of a set's images, what lists them, for messages, and its kind: list, all, folder or hash."""
     folder, lists = listing.folder, listing.lists
     if set_name in lists:
-        return _listed(listing, lists[set_name]), str(lists[set_name]), "list"
+        return _listed(listing, lists[set_name], needs_xml), str(lists[set_name]), "list"
     if set_name == "trainval" and "train" in lists:
         paths = [lists[name] for name in ("train", "val", "valid", "validation") if name in lists][:2]
-        stems = [stem for path in paths for stem in _listed(listing, path)]
+        stems = [stem for path in paths for stem in _listed(listing, path, needs_xml)]
         return _sorted(stems, listing), " and ".join(map(str, paths)), "list"
     if set_name == "all":
         return _annotated(listing), f"{folder} (all)", "all"
@@ -158,14 +175,14 @@ def _warn_without_list(listing: Listing, kind: str) -> None:
             logger.warning("%s: %d %s and are left out: %s", folder, len(names), reason, first_names(names))
 
 
-def _listed(listing: Listing, path: Path) -> list[str]:
+def _listed(listing: Listing, path: Path, needs_xml: bool) -> list[str]:
     """Return the names of the images on a list.
 
     A line is an image's name, or its path with or without suffix and folders. In VOC's lists of one class a flag
     follows, 1, 0 (only difficult objects) or -1; images with -1, which do not hold the class, are left out.
 
     Raises:
-        DataError: a listed image or its XML file is missing.
+        DataError: a listed image is missing, or with `needs_xml` its XML file.
     """
     # Not splitlines(), which also ends lines at characters that names may hold.
     lines = [line.strip() for line in re.split(r"[\r\n]", read_text(path)) if line.strip()]
@@ -194,7 +211,7 @@ def _listed(listing: Listing, path: Path) -> list[str]:
         )
     for kind, paths in (("image", listing.images), ("XML file", listing.xmls)):
         missing = [stem for stem in stems if stem not in paths]
-        if missing:
+        if missing and (kind == "image" or needs_xml):
             subfolder = {"image": "JPEGImages", "XML file": "Annotations"}[kind]
             folder = listing.folder / subfolder if (listing.folder / subfolder).is_dir() else listing.folder
             raise DataError(

@@ -1,6 +1,7 @@
 """Claims in two invented worlds: one in which everything is as the paper claims, and one in which nothing is."""
 
 import copy
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from analysis.artefacts.artefact import CONTRADICTED, SUPPORTED, UNDECIDED
 from analysis.artefacts.statistics import PAIRED, WELCH, difference, p_values_of_bound
 from analysis.artefacts.table3 import PERTURBATIONS
 from analysis.claims import STATEMENTS, judge_claims
+from analysis.claims.benchmarks import BENCHMARKS
 from analysis.claims.cost_rules import exponent, residual
 from analysis.paper.published import published_table
 from analysis.reading.runs import Runs
@@ -24,6 +26,7 @@ PAPER = {
     "plain": 29.5,
     "delta": {0.25: 25.0, 0.5: 27.0, 2.0: 29.0, 4.0: 26.0},
     "losses": {"ap": 30.0, "focal": 27.0, "ohem": 25.0, "auc": 20.0},
+    "resnet101": {"ap": 85.0, "focal": 82.0, "ohem": 81.0, "auc": 79.0},
     "ssd": {"ap": 30.0, "focal": 25.0, "ohem": 27.0, "auc": 20.0},
     "AP50": {"ap": 60.0, "focal": 50.0, "ohem": 51.0, "auc": 40.0},
     "high": {"ap": 1, "focal": 50, "ohem": 90, "auc": 70},
@@ -46,6 +49,7 @@ OPPOSITE = {
     "plain": 33.0,
     "delta": {0.25: 33.0, 0.5: 34.0, 2.0: 35.0, 4.0: 36.0},
     "losses": {"ap": 20.0, "focal": 25.0, "ohem": 27.0, "auc": 30.0},
+    "resnet101": {"ap": 30.0, "focal": 31.0, "ohem": 32.0, "auc": 39.0},
     "ssd": {"ap": 20.0, "focal": 27.0, "ohem": 25.0, "auc": 30.0},
     "AP50": {"ap": 40.0, "focal": 60.0, "ohem": 51.0, "auc": 50.0},
     "high": {"ap": 90, "focal": 50, "ohem": 20, "auc": 70},
@@ -69,6 +73,14 @@ SETTINGS = {
     "coco": {"recipe": "coco", "dataset.name": "coco"},
     "ssd": {"recipe": "voc", "dataset.name": "voc", "model.name": "ssd"},
 }
+# With ResNet-101, as in Tables 4 to 6; of these the losses alone are compared.
+VOC_101 = {"recipe": "voc", "dataset.name": "voc", "dataset.train_size": 512, "model.backbone": "resnet101"}
+COCO_101 = VOC_101 | {"recipe": "coco", "dataset.name": "coco"}
+BENCHMARK_SETTINGS = [
+    own | {"dataset.test": test} | scales
+    for own, test in ((VOC_101, "2007_test"), (VOC_101, "2012_val"), (COCO_101, "val2017"))
+    for scales in ({}, {"test.scales": [400, 500]})
+] + [COCO_101 | {"dataset.test": "val2017", "dataset.train_size": 800}]
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +109,7 @@ def rows(values, seed):
             row["peak_memory"] = values["memory"] * by
         if "end" in values:
             row["ap_loss"] = 1 if step <= 5 else values["end"] * by
-        for key in ("AP", "AP50", "minimal_perturbation"):
+        for key in ("AP", "AP50", "VOC07_AP50", "VOC12_AP50", "minimal_perturbation"):
             if key in values and step % (STEPS // 2) == 0:
                 row[key] = values[key] * by
         logged.append((step, row))
@@ -151,14 +163,36 @@ def world(base, of, seeds=3):
     return Runs(runs)
 
 
+def world_of_benchmarks(base, of, seeds=3):
+    """Runs of each loss in the settings of Tables 4 to 6."""
+    runs = []
+    for own in BENCHMARK_SETTINGS:
+        for seed, (loss, ap) in itertools.product(range(seeds), of["resnet101"].items()):
+            values = dict.fromkeys(("AP", "VOC07_AP50", "VOC12_AP50"), ap)
+            runs.append(make(base, values, seed, **own, **{"loss.name": loss}))
+    return Runs(runs)
+
+
+WORLDS = {"paper": (PAPER, 3), "opposite": (OPPOSITE, 3), "single": (PAPER, 1)}
+
+
 @pytest.fixture(scope="module")
 def worlds(base):
-    return {"paper": world(base, PAPER), "opposite": world(base, OPPOSITE), "single": world(base, PAPER, seeds=1)}
+    return {name: world(base, of, seeds) for name, (of, seeds) in WORLDS.items()}
 
 
 @pytest.fixture(scope="module")
-def judged(worlds):
-    return {name: {claim.name: claim for claim in judge_claims(runs)} for name, runs in worlds.items()}
+def worlds_of_benchmarks(base):
+    return {name: world_of_benchmarks(base, of, seeds) for name, (of, seeds) in WORLDS.items()}
+
+
+@pytest.fixture(scope="module")
+def judged(worlds, worlds_of_benchmarks):
+    claims = {name: {claim.name: claim for claim in judge_claims(runs)} for name, runs in worlds.items()}
+    about = {statement.name for statement in BENCHMARKS}
+    for name, runs in worlds_of_benchmarks.items():
+        claims[name] |= {claim.name: claim for claim in judge_claims(runs) if claim.name in about}
+    return claims
 
 
 def test_claims_have_distinct_names_and_texts():
@@ -168,13 +202,16 @@ def test_claims_have_distinct_names_and_texts():
 
 @pytest.mark.parametrize("name", [statement.name for statement in STATEMENTS])
 @pytest.mark.parametrize(("where", "outcome"), [("paper", SUPPORTED), ("opposite", CONTRADICTED)])
-def test_each_claim_holds_in_the_papers_world_and_fails_in_the_opposite_one(judged, worlds, name, where, outcome):
+def test_each_claim_holds_in_the_papers_world_and_fails_in_the_opposite_one(
+    judged, worlds, worlds_of_benchmarks, name, where, outcome
+):
     claim = judged[where][name]
+    run_ids = {run.run_id for runs in (worlds, worlds_of_benchmarks) for run in runs[where].all}
     assert claim.verdicts and claim.missing == []
     for verdict in claim.verdicts:
         assert verdict.outcome == outcome, verdict
         assert verdict.numbers and verdict.test and verdict.run_ids
-        assert set(verdict.run_ids) <= {run.run_id for run in worlds[where].all}
+        assert set(verdict.run_ids) <= run_ids
 
 
 @pytest.mark.parametrize("statement", STATEMENTS, ids=lambda statement: statement.name)
@@ -196,7 +233,11 @@ def test_without_runs_each_claim_names_the_command_that_makes_them():
 
 def test_claims_about_one_detector_or_data_set_are_decided_only_there(judged):
     of = {name: [verdict.setting for verdict in claim.verdicts] for name, claim in judged["paper"].items()}
-    assert len(of["first-retinanet"]) == 3 and len(of["first-ssd-voc"]) == len(of["first-retinanet-coco"]) == 1
+    assert (
+        len(of["first-retinanet"]) == 3 + len(BENCHMARKS)
+        and len(of["first-ssd-voc"]) == len(of["first-retinanet-coco"]) == 1
+    )
+    assert len(of["first-ssd"]) == 1 and len(of["first-resnet101-voc2007"]) == len(of["before-multi-scale-coco"]) == 1
     assert "model=ssd" in of["focal-behind-ohem-on-ssd"][0] and "recipe=coco" in of["focal-before-ohem-on-coco"][0]
 
 

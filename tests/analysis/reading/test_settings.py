@@ -14,7 +14,7 @@ from src.config.identity import run_id
 from src.config.validate import resolve
 from src.launch.sweep_runs import expand_sweep
 from src.utils import paths
-from tests.analysis.logged import config_of, config_of_job, rows_of, run_of
+from tests.analysis.logged import config_of, config_of_job, gallery_values, rows_of, run_of
 from tests.support.configurations import compose_sweep, make_config
 from tests.support.exhaustive import EXHAUSTIVE
 
@@ -63,7 +63,7 @@ def of_this_detector(section):
 def test_an_artefact_consists_of_its_sweeps_runs_and_names_a_missing_one(sweep, overrides):
     _, _, jobs = compose_sweep(f"sweeps={sweep}", *overrides, "seed=0,1")
     jobs = [job for job in jobs if job.is_asked_for]
-    runs = [run_of(config_of_job(job), rows_of(30.0)) for job in jobs]
+    runs = [run_of(config_of_job(job), [*rows_of(30.0), (20, gallery_values())]) for job in jobs]
     assert [run.run_id for run in runs] == [job.directory.name for job in jobs]
     (artefact,) = build([sweep], Runs(runs))
     section = artefact.sections[0]

@@ -1,0 +1,91 @@
+"""What Tables 4 to 6 have in common: a detector trained with each loss beside the published detectors."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.artefacts.artefact import Absent, Artefact, Cell, Published, Section, Table
+from analysis.artefacts.table_cells import mark_best, measured, missing_runs, run_ids_of
+from analysis.paper.published import published_table
+from analysis.reading.runs import Run, Runs
+from analysis.reading.settings import LOSS_TITLES, Setting, settings
+
+ONE_STAGE, MULTI_SCALE = "one-stage", "multi-scale"  # groups of the paper's rows
+NOT_PUBLISHED = Absent("–")
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One of the tables."""
+
+    name: str  # "table4", also that of its sweep and of the paper's numbers
+    title: str
+    caption: str
+    words: tuple[str, ...]  # that make its runs in the paper's setting
+    data: str  # the name of its data set
+    metrics: Callable[[list[Run]], Mapping[str, str]]  # the keys of the log that a setting has, by the paper's columns
+    includes: Callable[[Setting], bool] = lambda setting: True  # whether it shows a setting
+    note: str = ""  # on the paper's setting
+
+
+def build_benchmark(benchmark: Benchmark, runs: Runs) -> Artefact:
+    """Build a table for each setting that has a run of it, and for the paper's with or without runs.
+
+    The published numbers stand in those of the paper's data set alone: on others they compare with nothing.
+    """
+    known = [setting for setting in settings(runs.counting) if benchmark.includes(setting)]
+    of_paper = {setting.overrides for setting in known if setting.data == benchmark.data}
+    sections = [_section(benchmark, setting) for setting in known]
+    sections = [section for section in sections if section.run_ids]
+    if not any(section.setting in of_paper for section in sections):
+        sections.append(_section(benchmark, Setting(benchmark.words, {"dataset.name": benchmark.data})))
+    return Artefact(benchmark.name, benchmark.title, benchmark.caption, sections)
+
+
+def _section(benchmark: Benchmark, setting: Setting) -> Section:
+    groups = {loss: setting.select(loss=loss) for loss in LOSS_TITLES}
+    of_paper = setting.data == benchmark.data
+    paper = published_table(benchmark.name) if of_paper else pd.DataFrame()
+    found = benchmark.metrics([run for runs in groups.values() for run in runs])
+    metrics = {column: found.get(column, column) for column in paper.columns[3:]} if of_paper else dict(found)
+    columns: list[list[Cell]] = []
+    for column, metric in metrics.items():
+        ours = mark_best([measured(runs, metric) for runs in groups.values()])
+        columns.append([*ours, *_published(paper, column, benchmark.title.partition(":")[0])])
+    names: list[list[Cell]] = [[f"ours, {loss}", kind_of(setting), _backbone(setting)] for loss in LOSS_TITLES.values()]
+    names += _names(paper)
+    rows = [[*name, *(column[number] for column in columns)] for number, name in enumerate(names)]
+    headings = [("", name) for name in ("Method", "Kind", "Backbone", *metrics)]
+    title = f"Tested on {setting.config.get('dataset.test', 'the paper’s test split')} of {setting.data}"
+    table = Table("detectors", title, headings, rows, [benchmark.note] if of_paper and benchmark.note else [])
+    missing = missing_runs(setting, benchmark.name, {LOSS_TITLES[loss]: runs for loss, runs in groups.items()})
+    return Section(setting.overrides, [table], [], missing, run_ids_of(groups.values()))
+
+
+def kind_of(setting: Setting) -> str:
+    """Return the group of the paper's rows that a setting's are of: MULTI_SCALE, or ONE_STAGE tested at one scale."""
+    several = setting.config.get("test.scales") is not None or setting.config.get("test.mirror")
+    return MULTI_SCALE if several else ONE_STAGE
+
+
+def _backbone(setting: Setting) -> str:
+    backbone = "VGG-16" if setting.detector == "ssd" else str(setting.config.get("model.backbone", "resnet101"))
+    return backbone.replace("resnet", "ResNet-")
+
+
+def _names(paper: pd.DataFrame) -> list[list[Cell]]:
+    """Return method, kind and backbone of each row of the paper; + marks multi-scale testing, as in the paper."""
+    return [
+        [f"{row.method}{'+' * (row.group == MULTI_SCALE)}", row.group, row.backbone]
+        for row in paper.itertuples(index=False)
+    ]
+
+
+def _published(paper: pd.DataFrame, column: str, where: str) -> list[Cell]:
+    """Return a column of the paper's, the best of each kind marked."""
+    cells: list[Cell] = []
+    if len(paper):
+        for _, values in paper.groupby("group", sort=False)[column]:
+            cells += mark_best([NOT_PUBLISHED if pd.isna(value) else Published(value, where) for value in values])
+    return cells

@@ -1,0 +1,79 @@
+"""Write the file that an evaluation server takes, from a finished run, without training.
+
+python -m src.submit 6028a9a63d                                                      the run's own test split
+python -m src.submit 6028a9a63d dataset.test=2012_test                               PASCAL VOC's server
+python -m src.submit 6028a9a63d dataset.test=test-dev2017 test.scales=[400,500,600]  COCO's, at several scales
+
+The detector is the one of the run's last checkpoint. VOC's file is a .tar.gz with results/VOC2012/Main/comp4_det_test_
+<class>.txt, COCO's a .zip with a JSON file; both are named after the run, and written into its folder. The split may
+lack annotations: a VOC list of images without XML files, or COCO's image_info_test-dev2017.json. If it has them, the
+file is read back and its AP printed.
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+from src.launch.cli import exit_on_wrong_configuration
+from src.utils.errors import exit_on_user_error
+
+
+def submit(directory: Path, changes: list[str], folder: Path | None) -> Path:
+    """Write the server's file of a finished run, print what it holds, and return its path.
+
+    Args:
+        directory: the run's folder.
+        changes: other options of the test than the run's own, such as "dataset.test=2012_test".
+        folder: to write into; None for the run's.
+
+    Raises:
+        UserError: the run has not finished, its data cannot be read, or the file cannot be written.
+    """
+    # What needs torch is imported only here: that takes seconds, which --help spares.
+    from src.data.server_splits import read_server_split
+    from src.evaluation.coco_metrics import COCO_METRICS, evaluate_detections
+    from src.evaluation.server_files import read_server_file, write_server_file
+    from src.training.retest import detect_on, read_finished_run
+
+    run = read_finished_run(directory, changes)
+    dataset = run.config.dataset
+    split = read_server_split(dataset.format, dataset.root, split=dataset.test, classes=run.classes)
+    detections = detect_on(run, split.records)
+    name = directory.resolve().name
+    path = write_server_file(folder or directory, split, detections, classes=run.classes, name=name)
+    written = read_server_file(path, split, run.classes)
+    print(f"{path}: {sum(len(one.scores) for one in written)} detections on {len(split.records)} images")
+    if split.annotated:
+        metrics = evaluate_detections(
+            split.records, written, run.classes, max_detections=run.config.model.max_detections
+        )
+        headline = [*COCO_METRICS[:3], "VOC07_AP50", "VOC12_AP50"]
+        print("As read back from it: " + ", ".join(f"{key} {metrics[key]:.2f}" for key in headline))
+    else:
+        print(f"The images of {dataset.test} have no annotations here, so no AP is computed: the server does that")
+    return path
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m src.submit", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", help="id of a finished run, or its folder")
+    parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="options of the test other than the run's own")
+    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="where runs are (default: outputs)")
+    parser.add_argument("--folder", type=Path, help="where the file goes (default: the run's folder)")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    directory = options.outputs / options.run
+    if not directory.is_dir() and Path(options.run).is_dir():
+        directory = Path(options.run)
+    try:
+        with exit_on_wrong_configuration(), exit_on_user_error():
+            submit(directory, options.changes, options.folder)
+    except KeyboardInterrupt:
+        raise SystemExit("stopped; no file was written") from None
+
+
+if __name__ == "__main__":
+    main()

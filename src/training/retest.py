@@ -1,0 +1,116 @@
+"""Tests of a finished run's detector on other images, or in another way, without training."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from src.config.identity import to_plain
+from src.config.schema import Dataset, Test, model_schema
+from src.config.validate import resolve
+from src.data.loading import interrupted_with_loaders
+from src.data.records import ImageRecord
+from src.detectors.detections import Detections
+from src.detectors.detector import build_detector
+from src.runs.attempt import RunGuard
+from src.runs.state import read_run
+from src.training.data import build_test_data
+from src.training.experiment import build_network
+from src.training.tester import Tester
+from src.utils.device import choose_device
+from src.utils.distributed import World
+from src.utils.errors import UserError
+from src.utils.signals import Interruption
+
+# What may differ from the run's own configuration, as it changes no weight.
+CHANGEABLE = (
+    *(f"dataset.{key}" for key in ("root", "test", "format", "test_shorter_side", "test_longer_side")),
+    *("test.scales", "test.mirror"),
+    *(f"model.{key}" for key in ("score_threshold", "nms_iou", "max_detections")),
+    *("model.candidates_per_level", "model.candidates_per_class"),
+    *("batch_size", "device", "workers"),
+)
+
+
+@dataclass
+class _Options:
+    """The options of a test, with their types."""
+
+    model: Any = MISSING
+    dataset: Dataset = field(default_factory=Dataset)
+    test: Test = field(default_factory=Test)
+    batch_size: int = MISSING
+    device: str = MISSING
+    workers: int = MISSING
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that has finished, as it is to be tested."""
+
+    directory: Path
+    config: DictConfig
+    classes: list[str]  # that its detector was trained for
+
+
+def read_finished_run(directory: Path, changes: Sequence[str] = ()) -> FinishedRun:
+    """Read the configuration of a finished run, with changes such as "test.scales=[400,500]".
+
+    Raises:
+        UserError: the run has not finished; or a change is not one of `CHANGEABLE`, or has an impossible value.
+    """
+    found = read_run(directory)
+    if found.summary is None:
+        reason = f" ({found.reason})" if found.reason else ""
+        raise UserError(f"{directory} is {found.state}{reason}; finish the run first, with its own command")
+    file = directory / "config.yaml"
+    try:
+        config, classes = DictConfig(OmegaConf.load(file)), list(found.summary["data"]["classes"])
+    except (OSError, ValueError, KeyError, OmegaConfBaseException) as error:
+        raise UserError(f"{file} or the data in summary.json cannot be read: {error!r}") from error
+    return FinishedRun(directory, change_test(config, changes), classes)
+
+
+def change_test(config: DictConfig, changes: Sequence[str]) -> DictConfig:
+    """Return a resolved configuration with other values, "key=value", of keys in `CHANGEABLE`."""
+    words = [word.partition("=") for word in changes]
+    for key, equals, _ in words:
+        if not equals or key not in CHANGEABLE:
+            raise UserError(f"{key}: not an option of a test of a finished run; these are {', '.join(CHANGEABLE)}")
+        if OmegaConf.select(config, key, default=MISSING) == MISSING:
+            raise UserError(f"{key}: not an option of this run's {config.model.name}")
+    options = OmegaConf.structured(_Options)
+    options.model = OmegaConf.structured(model_schema(config.model.name))
+    options = OmegaConf.merge(options, {key: config[key] for key in options}, OmegaConf.from_dotlist(list(changes)))
+    return resolve({**to_plain(config), **to_plain(options), "processes": 1})
+
+
+def detect_on(run: FinishedRun, records: list[ImageRecord]) -> list[Detections]:
+    """Return the detections of a finished run's detector on each image, with a bar of progress.
+
+    Raises:
+        DataError: an image cannot be read.
+        UserError: the run's weights cannot be read.
+    """
+    config = run.config
+    detector = build_detector(config.model, config.dataset.train_size)
+    network = build_network(config, detector, len(run.classes), choose_device(config.device), World())
+    network.load_state_dict(_read_weights(run.directory / "checkpoint.pt"))
+    data = build_test_data(config, records, run.classes, normalisation=detector.normalisation)
+    guard = RunGuard(None, Interruption())
+    tester = Tester(detector, network, data, config=config, world=World(), guard=guard, shows_progress=True)
+    with interrupted_with_loaders():
+        return tester.detections(records)
+
+
+def _read_weights(checkpoint: Path) -> Mapping[str, Any]:
+    try:
+        return torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["model"]
+    except FileNotFoundError:
+        raise UserError(f"{checkpoint} is not there: a test needs the weights of the run") from None
+    except Exception as error:  # unpickling what is damaged may raise anything
+        raise UserError(f"{checkpoint} cannot be read: {' '.join(str(error).split())[:300]}") from error

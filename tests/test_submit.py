@@ -1,0 +1,58 @@
+"""Files for evaluation servers, written from finished runs by `python -m src.submit`."""
+
+import shutil
+
+import pytest
+
+from src.config.validate import resolve
+from src.submit import main, submit
+from src.training.retest import change_test, read_finished_run
+from src.utils.errors import UserError
+from tests.support.configurations import make_config
+from tests.support.runs import summary_of
+
+
+@pytest.mark.slow
+def test_a_finished_run_writes_its_file_and_one_of_a_split_without_annotations(finished, tiny_data, tmp_path, capsys):
+    path = submit(finished, ["workers=0"], None)
+    metrics, printed = summary_of(finished)["metrics"], capsys.readouterr().out
+    assert all(f"{key} {metrics[key]:.2f}" in printed for key in ("AP", "AP50", "VOC07_AP50", "VOC12_AP50"))
+    assert path == finished / f"comp4_tiny_test_{finished.name}.tar.gz" and "800 detections on 4 images" in printed
+    bytes_before = path.read_bytes()
+
+    root = shutil.copytree(tiny_data, tmp_path / "tiny")
+    stem = (root / "ImageSets/Main/test.txt").read_text().split()[0]
+    (root / "Annotations" / f"{stem}.xml").unlink()
+    outputs = ["--outputs", str(finished.parent), "--folder", str(tmp_path)]
+    main([finished.name, "workers=0", "dataset.format=voc", f"dataset.root={root}", *outputs])
+    printed = capsys.readouterr().out
+    assert "no annotations" in printed and "AP5" not in printed
+    assert (tmp_path / path.name).read_bytes() == bytes_before  # the same images, and detections
+
+    (finished / "checkpoint.pt").write_bytes(b"damaged")
+    with pytest.raises(SystemExit, match="checkpoint.pt cannot be read"):
+        main([str(finished), "workers=0"])
+    (finished / "summary.json").unlink()
+    with pytest.raises(SystemExit, match="finish the run first"):
+        main([str(finished)])
+
+
+def test_only_options_of_the_test_can_be_changed():
+    config = resolve(make_config())
+    changed = change_test(config, ["test.scales=[96,128]", "dataset.test=val", "batch_size=2"])
+    assert changed.test.scales == [96, 128] and changed.dataset.test == "val" and changed.batch_size == 2
+    assert changed.dataset.train == config.dataset.train and changed.loss == config.loss
+    for word, named in (
+        ("loss=focal", "loss: not an option of a test"),
+        ("dataset.test", "dataset.test: not"),
+        ("model.candidates_per_class=3", "not an option of this run's retinanet"),
+        ("test.scales=[0]", "test.scales"),
+        ("batch_size=0", "batch_size=0"),
+    ):
+        with pytest.raises(UserError, match=named):
+            change_test(config, [word])
+
+
+def test_a_run_that_is_missing_is_named(tmp_path):
+    with pytest.raises(UserError, match="nowhere is missing"):
+        read_finished_run(tmp_path / "nowhere")
