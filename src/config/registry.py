@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 STEPS = ("piecewise", "heaviside", "sigmoid")  # those of src.losses.STEPS
-BACKBONES = ("resnet18", "resnet50", "resnet101")  # of RetinaNet
+# Of RetinaNet: the keys of src.detectors.backbones.BUILDERS.
+BACKBONES = ("resnet18", "resnet50", "resnet101", "mobilenet_v3_large", "efficientnet_lite0")
 
 
 @dataclass(frozen=True)

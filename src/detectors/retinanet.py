@@ -12,7 +12,7 @@ from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from src.detectors.anchors import AnchorGrid
-from src.detectors.backbones import build_backbone
+from src.detectors.backbones import build_backbone, normalisation_of
 from src.detectors.detector import Detector
 from src.detectors.heads import PRIOR_BIAS, convolution, group_norm, per_anchor
 from src.detectors.postprocess import detect
@@ -36,6 +36,7 @@ def build_retinanet(options: Mapping[str, Any], image_size: int) -> Detector:
         build_network=network,
         grids=partial(anchor_grids, scale=options["anchor_scale"]),
         detect=partial(detect, **{name: options[name] for name in detection}),
+        normalisation=normalisation_of(options["backbone"]),
         size_option=f"model.anchor_scale={options['anchor_scale']:g}",
     )
 
@@ -61,7 +62,7 @@ class RetinaNet(nn.Module):
 
     Args:
         classes: number of outputs per anchor K.
-        backbone: the name of a residual network in torchvision.
+        backbone: its name, see :func:`build_backbone`.
         weights: "imagenet", the path of a state dict of that network, or None for random weights; see
             `build_backbone` for what is frozen. With None, the pyramid and the heads have group norms.
         channels: of the pyramid and the heads.
