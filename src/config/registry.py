@@ -79,10 +79,11 @@ DETECTORS = {
             "backbone": BACKBONES,
             "weights": str | None,
             "channels": int,
+            "norms": bool | None,
             "anchor_scale": float,
             "candidates_per_level": int,
         },
-        identity_defaults={"candidates_per_level": 1000},
+        identity_defaults={"candidates_per_level": 1000, "norms": None},
         batch_norm_stride=32,
     ),
     "ssd": DetectorEntry(
