@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 STEPS = ("piecewise", "heaviside", "sigmoid")  # those of src.losses.STEPS
-BACKBONES = ("resnet18", "resnet50", "resnet101")  # of RetinaNet
+# Of RetinaNet: the keys of src.detectors.backbones.BUILDERS.
+BACKBONES = ("resnet18", "resnet50", "resnet101", "mobilenet_v3_large", "efficientnet_lite0")
 
 
 @dataclass(frozen=True)
@@ -92,10 +93,11 @@ DETECTORS = {
             "backbone": BACKBONES,
             "weights": str | None,
             "channels": int,
+            "norms": bool | None,
             "anchor_scale": float,
             "candidates_per_level": int,
         },
-        identity_defaults={"candidates_per_level": 1000},
+        identity_defaults={"candidates_per_level": 1000, "norms": None},
         batch_norm_stride=32,
     ),
     "ssd": DetectorEntry(

@@ -1,25 +1,29 @@
-"""Backbones: torchvision's residual networks, with random or pretrained weights."""
+"""Backbones: residual networks and two for small machines, with random or pretrained weights."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from torchvision.models import ResNet, WeightsEnum, get_model, get_model_weights
+from torchvision.models import WeightsEnum, get_model, get_model_weights
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.ops import FrozenBatchNorm2d
 
+from src.data.transforms import IMAGENET, Normalisation
+from src.detectors import efficientnet_lite
 from src.utils.errors import UserError
 
 
 def build_backbone(name: str, weights: str | None) -> tuple[nn.Module, list[int]]:
-    """Build a residual network without its classifier.
+    """Build a network without its classifier.
 
-    With weights, the first convolution, the first stage and all batch norms are frozen. Without, everything is trained.
+    With weights, the layers up to stride 4 (of a residual network the first convolution and the first stage) and all
+    batch norms are frozen. Without, everything is trained.
 
     Args:
-        name: of the network in torchvision.
+        name: a key of :data:`BUILDERS`.
         weights: "imagenet", the path of a state dict of that network, or None for random weights.
 
     Returns:
@@ -29,19 +33,64 @@ def build_backbone(name: str, weights: str | None) -> tuple[nn.Module, list[int]
     Raises:
         UserError: the weights are not available, or do not fit the network.
     """
-    network = _build_network(name, weights)
+    return BUILDERS[name](name, weights)
+
+
+def normalisation_of(name: str) -> Normalisation:
+    """Return the normalisation of images with which a backbone's published weights were trained."""
+    return efficientnet_lite.NORMALISATION if name == "efficientnet_lite0" else IMAGENET
+
+
+def _build_resnet(name: str, weights: str | None) -> tuple[nn.Module, list[int]]:
+    network = _of_torchvision(name, weights, FrozenBatchNorm2d)
     if weights is not None:
-        for part in (network.conv1, network.layer1):
-            part.requires_grad_(False)
+        _freeze([network.conv1, network.layer1])
     channels = network.fc.in_features
     layers = IntermediateLayerGetter(network, {"layer2": "c3", "layer3": "c4", "layer4": "c5"})
     return layers, [channels // 4, channels // 2, channels]
 
 
-def _build_network(name: str, weights: str | None) -> ResNet:
+def _build_mobilenet(name: str, weights: str | None) -> tuple[nn.Module, list[int]]:
+    features = _of_torchvision(name, weights, partial(FrozenBatchNorm2d, eps=1e-3)).features
+    if weights is not None:
+        _freeze(list(features[:4]))
+    # The last block of strides 8 and 16, and the convolution after all blocks.
+    return IntermediateLayerGetter(features, {"6": "c3", "12": "c4", "16": "c5"}), [40, 112, 960]
+
+
+def _build_efficientnet_lite(name: str, weights: str | None) -> tuple[nn.Module, list[int]]:
+    kind = nn.BatchNorm2d if weights is None else FrozenBatchNorm2d
+    network = efficientnet_lite.EfficientNetLite0(partial(kind, eps=efficientnet_lite.NORM_EPSILON))
+    if weights is not None:
+        file = efficientnet_lite.weights_of_package() if weights == "imagenet" else weights
+        state = _read_file(file, name)
+        try:
+            network.load_state_dict(efficientnet_lite.rename(state))
+        except Exception as error:  # what a file holds instead of a state dict can raise almost anything
+            raise UserError(misfit(file, name, error)) from error
+        _freeze(network.parts_to_freeze())
+    return network, network.out_channels
+
+
+BUILDERS: dict[str, Callable[[str, str | None], tuple[nn.Module, list[int]]]] = {
+    "resnet18": _build_resnet,
+    "resnet50": _build_resnet,
+    "resnet101": _build_resnet,
+    "mobilenet_v3_large": _build_mobilenet,
+    "efficientnet_lite0": _build_efficientnet_lite,
+}
+
+
+def _freeze(parts: list[nn.Module]) -> None:
+    for part in parts:
+        part.requires_grad_(False)
+
+
+def _of_torchvision(name: str, weights: str | None, frozen_norm: Callable[[int], nn.Module]) -> Any:
+    """Build a network of torchvision's; with weights its batch norms are `frozen_norm`."""
     if weights is None:
         return get_model(name, weights=None)
-    network = get_model(name, weights=None, norm_layer=FrozenBatchNorm2d)
+    network = get_model(name, weights=None, norm_layer=frozen_norm)
     state = read_weights(weights, get_model_weights(name).IMAGENET1K_V1, name)
     try:
         network.load_state_dict(state)
@@ -61,16 +110,20 @@ def read_weights(weights: str, published: WeightsEnum, name: str) -> Mapping[str
     Raises:
         UserError: the weights cannot be read.
     """
-    if weights == "imagenet":
-        try:
-            return published.get_state_dict(progress=True, check_hash=True)
-        except Exception as error:  # no network, or a file that was not downloaded whole
-            reason = " ".join(str(error).split())[:300]
-            raise UserError(
-                f"model.weights=imagenet: {published.url} cannot be loaded ({reason}). Put that file into "
-                f"{Path(torch.hub.get_dir(), 'checkpoints')}, give its path as model.weights=FILE, or take "
-                "model.weights=null for random weights"
-            ) from error
+    if weights != "imagenet":
+        return _read_file(weights, name)
+    try:
+        return published.get_state_dict(progress=True, check_hash=True)
+    except Exception as error:  # no network, or a file that was not downloaded whole
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"model.weights=imagenet: {published.url} cannot be loaded ({reason}). Put that file into "
+            f"{Path(torch.hub.get_dir(), 'checkpoints')}, give its path as model.weights=FILE, or take "
+            "model.weights=null for random weights"
+        ) from error
+
+
+def _read_file(weights: str, name: str) -> Mapping[str, Any]:
     if not Path(weights).is_file():
         raise UserError(f"model.weights={weights}: no such file; give imagenet, a state dict's path, or null")
     try:
@@ -81,5 +134,6 @@ def read_weights(weights: str, published: WeightsEnum, name: str) -> Mapping[str
 
 def misfit(weights: str, name: str, error: Exception) -> str:
     """Return the message about weights that are of another network, or none."""
+    source = efficientnet_lite.PACKAGE if name == "efficientnet_lite0" else "torchvision"
     reason = " ".join(str(error).split())[:300]
-    return f"model.weights={weights} is not a state dict of torchvision's {name}: {reason}"
+    return f"model.weights={weights} is not a state dict of {source}'s {name}: {reason}"

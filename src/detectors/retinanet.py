@@ -12,7 +12,7 @@ from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from src.detectors.anchors import AnchorGrid
-from src.detectors.backbones import build_backbone
+from src.detectors.backbones import build_backbone, normalisation_of
 from src.detectors.detector import Detector
 from src.detectors.heads import PRIOR_BIAS, convolution, group_norm, per_anchor
 from src.detectors.postprocess import detect
@@ -30,12 +30,13 @@ def build_retinanet(options: Mapping[str, Any], image_size: int) -> Detector:
         options: the configuration's `model`.
         image_size: side of the training images; anchors do not depend on it.
     """
-    network = partial(RetinaNet, backbone=options["backbone"], weights=options["weights"], channels=options["channels"])
+    network = partial(RetinaNet, **{name: options[name] for name in ("backbone", "weights", "channels", "norms")})
     detection = ("score_threshold", "candidates_per_level", "nms_iou", "max_detections")
     return Detector(
         build_network=network,
         grids=partial(anchor_grids, scale=options["anchor_scale"]),
         detect=partial(detect, **{name: options[name] for name in detection}),
+        normalisation=normalisation_of(options["backbone"]),
         size_option=f"model.anchor_scale={options['anchor_scale']:g}",
     )
 
@@ -61,23 +62,30 @@ class RetinaNet(nn.Module):
 
     Args:
         classes: number of outputs per anchor K.
-        backbone: the name of a residual network in torchvision.
+        backbone: its name, see :func:`build_backbone`.
         weights: "imagenet", the path of a state dict of that network, or None for random weights; see
-            `build_backbone` for what is frozen. With None, the pyramid and the heads have group norms.
+            `build_backbone` for what is frozen.
         channels: of the pyramid and the heads.
+        norms: whether the pyramid and the heads have group norms; None: where weights are random.
 
     Raises:
         UserError: the weights are not available, or do not fit the backbone.
     """
 
     def __init__(
-        self, classes: int, backbone: str = "resnet50", weights: str | None = None, channels: int = 256
+        self,
+        classes: int,
+        backbone: str = "resnet50",
+        weights: str | None = None,
+        channels: int = 256,
+        *,
+        norms: bool | None = None,
     ) -> None:
         super().__init__()
         self.body, widths = build_backbone(backbone, weights)
         # From random weights, RetinaNet as published hardly begins to learn within hundreds of steps. Pyramid and heads
         # then get normalisation, as is usual for detectors trained from scratch.
-        norm = None if weights else group_norm
+        norm = group_norm if (weights is None if norms is None else norms) else None
         self.pyramid = FeaturePyramidNetwork(widths, channels, LastLevelP6P7(widths[-1], channels), norm)
         self.classification = _head(channels, classes, norm, std=0.01, bias=PRIOR_BIAS)
         self.regression = _head(channels, 4, norm, std=0.001, bias=0.0)

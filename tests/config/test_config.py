@@ -14,7 +14,7 @@ from tests.support.configurations import make_config
 from tests.support.programs import call_run, run_python
 
 RECIPES = sorted(path.stem for path in (paths.CONF / "recipe").glob("*.yaml"))
-NEED_ROOT = {"bccd", "folder", "voc", "coco", "voc_paper", "coco_paper", "voc_ssd"}
+NEED_ROOT = {"bccd", "folder", "voc", "voc_small", "coco", "voc_paper", "coco_paper", "voc_ssd"}
 
 
 @pytest.mark.slow

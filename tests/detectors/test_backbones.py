@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from torchvision.models import resnet18
+from torchvision.models import mobilenet_v3_large, resnet18
 from torchvision.ops import FrozenBatchNorm2d
 
-from src.detectors.backbones import build_backbone
+from src.config.registry import BACKBONES
+from src.detectors.backbones import BUILDERS, build_backbone
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +62,36 @@ def test_imagenet_weights_that_cannot_be_loaded_name_their_address_and_place(tmp
     (checkpoints / "resnet18-f37072fd.pth").write_bytes(b"half of a download")
     with pytest.raises(ValueError, match=f"resnet18-f37072fd.pth cannot be loaded .*{checkpoints}.*model.weights=null"):
         build_backbone("resnet18", "imagenet")
+
+
+def test_configurations_may_choose_every_backbone():
+    assert set(BACKBONES) == set(BUILDERS)
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"), [("mobilenet_v3_large", [40, 112, 960]), ("efficientnet_lite0", [40, 112, 1280])]
+)
+def test_maps_of_the_small_backbones_have_their_strides_and_channels(name, channels):
+    torch.manual_seed(0)
+    backbone, widths = build_backbone(name, None)
+    with torch.no_grad():
+        maps = backbone.eval()(torch.randn(1, 3, 64, 96))
+    assert widths == channels
+    shapes = {name: tuple(value.shape[1:]) for name, value in maps.items()}
+    assert shapes == {"c3": (channels[0], 8, 12), "c4": (channels[1], 4, 6), "c5": (channels[2], 2, 3)}
+    assert all(p.requires_grad for p in backbone.parameters())
+
+
+def test_mobilenets_pretrained_maps_are_those_of_torchvision(tmp_path):
+    torch.manual_seed(2)
+    published = mobilenet_v3_large(weights=None)
+    for norm in (m for m in published.modules() if isinstance(m, torch.nn.BatchNorm2d)):
+        torch.nn.init.uniform_(norm.running_var, 0.01, 0.1)  # small, so that a wrong epsilon shows
+    torch.save(published.state_dict(), tmp_path / "mobilenet.pth")
+    backbone, _ = build_backbone("mobilenet_v3_large", str(tmp_path / "mobilenet.pth"))
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(backbone.train()(images)["c5"], published.eval().features(images))
+    frozen = {name.split(".")[0] for name, p in backbone.named_parameters() if not p.requires_grad}
+    assert frozen == {"0", "1", "2", "3"}
+    assert all(p.requires_grad for p in backbone["4"].parameters())

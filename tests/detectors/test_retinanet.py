@@ -50,3 +50,10 @@ def test_pretrained_weights_need_no_normalisation_of_pyramid_and_heads(tmp_path)
     assert {n for n, p in model.named_parameters() if not p.requires_grad} == {
         n for n, _ in model.named_parameters() if n.startswith(("body.conv1", "body.layer1"))
     }
+
+
+@pytest.mark.parametrize("norms", [True, False])
+def test_norms_are_chosen_whatever_the_weights(norms):
+    model = RetinaNet(2, "resnet18", weights=None, channels=16, norms=norms)
+    for part in (model.pyramid, model.classification, model.regression):
+        assert any(isinstance(m, nn.GroupNorm) for m in part.modules()) == norms

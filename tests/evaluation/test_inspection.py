@@ -17,6 +17,7 @@ OPTIONS = {
     "backbone": "resnet18",
     "weights": None,
     "channels": 8,
+    "norms": None,
     "anchor_scale": 4.0,
     "score_threshold": 0.01,
     "candidates_per_level": 1000,
