@@ -4,8 +4,10 @@ from analysis.artefacts.artefact import Artefact
 from analysis.artefacts.benchmark_tables import Benchmark, build_benchmark
 from analysis.reading.runs import Runs
 
-COLUMNS = ("AP", "AP50", "AP75", "APsmall", "APmedium", "APlarge")
-COLUMNS += ("AR1", "AR10", "AR100", "ARsmall", "ARmedium", "ARlarge")
+COLUMNS = (
+    *("AP", "AP50", "AP75", "APsmall", "APmedium", "APlarge"),
+    *("AR1", "AR10", "AR100", "ARsmall", "ARmedium", "ARlarge"),
+)
 CAPTION = (
     "COCO's twelve metrics in percent: AP over all IoU thresholds, at 0.5 and at 0.75, and of objects by size; AR with "
     "1, 10 and 100 detections an image, and by size. Of ours each loss has a row, for each setting. The paper's rows "

@@ -1,11 +1,10 @@
 """Tests of a finished run's detector on other images, or in another way, without training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -18,6 +17,7 @@ from src.detectors.detections import Detections
 from src.detectors.detector import build_detector
 from src.runs.attempt import RunGuard
 from src.runs.state import read_run
+from src.training.checkpoint import load_weights
 from src.training.data import build_test_data
 from src.training.experiment import build_network
 from src.training.tester import Tester
@@ -99,18 +99,9 @@ def detect_on(run: FinishedRun, records: list[ImageRecord]) -> list[Detections]:
     config = run.config
     detector = build_detector(config.model, config.dataset.train_size)
     network = build_network(config, detector, len(run.classes), choose_device(config.device), World())
-    network.load_state_dict(_read_weights(run.directory / "checkpoint.pt"))
+    load_weights(run.directory, network)
     data = build_test_data(config, records, run.classes, normalisation=detector.normalisation)
     guard = RunGuard(None, Interruption())
     tester = Tester(detector, network, data, config=config, world=World(), guard=guard, shows_progress=True)
     with interrupted_with_loaders():
         return tester.detections(records)
-
-
-def _read_weights(checkpoint: Path) -> Mapping[str, Any]:
-    try:
-        return torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["model"]
-    except FileNotFoundError:
-        raise UserError(f"{checkpoint} is not there: a test needs the weights of the run") from None
-    except Exception as error:  # unpickling what is damaged may raise anything
-        raise UserError(f"{checkpoint} cannot be read: {' '.join(str(error).split())[:300]}") from error

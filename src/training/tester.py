@@ -1,12 +1,13 @@
 """Testing a detector."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from src import losses
 from src.config.registry import LOSSES
@@ -22,6 +23,7 @@ from src.evaluation.coco_metrics import evaluate_detections
 from src.runs.attempt import RunGuard
 from src.training.data import Data
 from src.utils.distributed import World
+from src.utils.progress import progress_bar
 
 NO_LIMIT = 2**31  # of the detections of one of several views
 
@@ -36,6 +38,7 @@ class Tester:
     config: DictConfig
     world: World
     guard: RunGuard
+    shows_progress: bool = False
 
     def outputs(self, records: list[ImageRecord], view: View, shared: bool) -> Iterator[ImageOutputs]:
         """Yield the detector's outputs on a view of images; raise Interrupted when a signal asks to stop."""
@@ -45,8 +48,8 @@ class Tester:
         device = next(self.network.parameters()).device
         return image_outputs(self.network, self.detector, batches, device, activation)
 
-    def _until_stopped(self, batches: Iterable[InferenceBatch]) -> Iterator[InferenceBatch]:
-        for batch in batches:
+    def _until_stopped(self, batches: DataLoader[InferenceBatch]) -> Iterator[InferenceBatch]:
+        for batch in progress_bar(batches, "test") if self.shows_progress else batches:
             self.guard.check_stop()
             yield batch
 
