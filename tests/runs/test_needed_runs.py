@@ -104,9 +104,11 @@ def test_in_a_sweep_needed_runs_come_first_and_once_and_are_added_if_they_are_mi
 
 
 @pytest.mark.slow
-def test_an_attack_trains_what_it_needs_once_and_starts_from_its_weights(tiny, tmp_path, undisturbed):
+def test_an_attack_finishes_the_training_that_it_needs_and_takes_its_weights(tiny, tmp_path, finished, undisturbed):
+    trained = finished
+    (trained / "summary.json").unlink()  # interrupted
     attack = run_here(*tiny, NOISE, *NOT_LOGGED)
-    trained = tmp_path / "outputs" / undisturbed().name
+    assert len(summary_of(trained)["attempts"]) == len(summary_of(undisturbed())["attempts"]) + 1
     assert sorted(run_folders(tmp_path / "outputs")) == sorted([attack, trained])
     assert same_weights(trained, undisturbed()) and not (attack / "checkpoint.pt").exists()
     before, summary = (trained / "checkpoint.pt").stat().st_mtime_ns, summary_of(attack)
@@ -114,7 +116,7 @@ def test_an_attack_trains_what_it_needs_once_and_starts_from_its_weights(tiny, t
         summary["needs"] == {"attack": trained.name}
         and summary["metrics"].keys() == summary_of(trained)["metrics"].keys()
     )
-    # Interrupted and asked again, with other workers and another batch size of the loader.
+    # Interrupted and asked again, with another number of workers.
     (attack / "summary.json").unlink()
     run_here(*tiny, NOISE, *NOT_LOGGED, "workers=1")
     assert summary_of(attack)["metrics"] == summary["metrics"]
