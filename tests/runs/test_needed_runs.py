@@ -27,6 +27,7 @@ def id_of(*overrides):
     return run_id(make_config(*overrides))
 
 
+@pytest.mark.slow
 def test_an_attack_needs_the_same_run_without_it():
     config = resolve(make_config("loss=auc", NOISE, "attack.standard_deviation=0.2"), ["loss=auc", NOISE])
     (needed,) = needed_runs(config)
@@ -36,6 +37,7 @@ def test_an_attack_needs_the_same_run_without_it():
     assert len(ids) == 3 and id_of("loss=auc", "attack=none") in ids
 
 
+@pytest.mark.slow
 def test_a_snapshot_is_the_run_that_differs_as_it_says_and_the_same_under_its_id(tmp_path):
     changed = ["schedule.epochs=3", "schedule.clip_gradient=10"]
     config = make_config("delta=2", "snapshot=schedule.epochs:3 schedule.clip_gradient:10")
@@ -49,6 +51,7 @@ def test_a_snapshot_is_the_run_that_differs_as_it_says_and_the_same_under_its_id
     assert [run_id(one.config) for one in needed_runs(resolve(attacked))] == [run_id(config)]
 
 
+@pytest.mark.slow
 def test_an_adversarial_patch_is_one_run_for_all_losses_unless_it_is_made_against_the_detector_itself():
     attack, other = ["attack=adversarial_patch", "attack.steps=7"], ["step=heaviside", "seed=4"]
 
@@ -85,6 +88,7 @@ def test_a_snapshot_that_names_no_other_run_is_an_error(snapshot, message, tmp_p
         resolve(make_config(f"snapshot={snapshot}", f"outputs={tmp_path}"))
 
 
+@pytest.mark.slow
 def test_in_a_sweep_needed_runs_come_first_and_once_and_are_added_if_they_are_missing():
     _, combinations, jobs = compose_sweep("loss=focal,auc", "attack=gaussian_noise,none")
     assert combinations == len(jobs) == 4 and all(job.is_asked_for for job in jobs)
@@ -150,6 +154,7 @@ def fail(directory, error):
     (directory / "failed.json").write_text(json.dumps(note))
 
 
+@pytest.mark.slow
 def test_a_run_that_needs_a_failed_one_fails_with_a_line_that_names_it(tiny, tmp_path):
     needed = tmp_path / "outputs" / id_of(*tiny)
     fail(needed, "no luck")
