@@ -1,11 +1,16 @@
 """Show the state of the paper's tables and figures, of the sweeps that were launched, or of one run."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from src.config.command import hydra_quoted
 from src.launch.cli import exit_on_wrong_configuration
 from src.launch.program import PROGRAMS, program_of_sweep
 from src.launch.status_text import describe_run, describe_sweeps
+from src.launch.sweep_records import SweepRecord
 from src.launch.sweep_runs import expand_sweep, labelled_sweeps
 from src.utils import paths
 from src.utils.errors import exit_on_user_error
@@ -33,9 +38,9 @@ def main(arguments: list[str] | None = None) -> None:
     outputs = options.outputs
     for override in overrides:
         if override.startswith("outputs="):
-            outputs = Path(override.removeprefix("outputs="))
+            outputs = Path(str(OverridesParser.create().parse_override(override).value()))
     if ids or not overrides:
-        sweeps = labelled_sweeps(outputs)
+        sweeps = [(label, _with_outputs(record, outputs)) for label, record in labelled_sweeps(outputs)]
         for run_id in ids:
             print(describe_run(run_id, outputs, [record for _, record in sweeps]))
         if not ids:
@@ -43,7 +48,16 @@ def main(arguments: list[str] | None = None) -> None:
     if overrides:
         sweep = next((word.removeprefix("sweeps=") for word in overrides if word.startswith("sweeps=")), None)
         record = expand_sweep(options.program or program_of_sweep(sweep), overrides, outputs)
-        print(describe_sweeps([(sweep or "as given", record)], outputs))
+        print(describe_sweeps([(sweep or "as given", _with_outputs(record, outputs))], outputs))
+
+
+def _with_outputs(record: SweepRecord, outputs: Path) -> SweepRecord:
+    """Return a sweep whose commands name the folder of outputs, unless they do or it is the usual one."""
+    if outputs == Path("outputs") or any(word.startswith("outputs=") for word in record.arguments):
+        return record
+    word = f"outputs={hydra_quoted(str(outputs))}"
+    runs = {name: [*overrides, word] for name, overrides in record.runs.items()}
+    return replace(record, arguments=[*record.arguments, word], runs=runs)
 
 
 if __name__ == "__main__":

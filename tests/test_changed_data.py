@@ -14,6 +14,7 @@ from tests.support.configurations import make_config
 from tests.support.runs import NOT_LOGGED, run_folders, run_here, saved_step, summary_of
 
 
+@pytest.mark.slow
 def test_other_data_of_the_same_name_is_refused(tiny, tmp_path, finished):
     moved = tmp_path / "moved" / "tiny"
     moved.parent.mkdir()

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from analysis.reading.local import read_local
+from src.config.command import hydra_quoted
 from tests.data.voc_folder import add_image, add_list, object_xml
-from tests.support.configurations import hydra_quoted, make_config
+from tests.support.configurations import make_config
 from tests.support.runs import TINY, run_here, summary_of
 
 NAMES = [

@@ -1,10 +1,12 @@
 import dataclasses
 import json
 import os
+import shlex
 import time
 
 import pytest
 
+from src.config.command import hydra_quoted
 from src.launch.sweep_records import save_record
 from src.launch.sweep_runs import expand_sweep
 from src.runs.run_lock import acquire
@@ -63,7 +65,7 @@ def test_states_are_counted_and_commands_given(outputs, capsys):
     states = ["finished", "running", "submitted", "interrupted", "failed", "missing"]
     assert output.splitlines()[0].split() == ["runs", *states]
     assert output.splitlines()[1].split() == ["as", "given", "7", "1", "1", "1", "1", "1", "2"]
-    assert "python -m src.run -m loss=ap,focal,auc delta=1,2,4 retry=true" in output
+    assert f"python -m src.run -m loss=ap,focal,auc delta=1,2,4 outputs={folder} retry=true" in output
     assert f"{names[4]}  no luck" in output
 
 
@@ -94,7 +96,7 @@ def test_one_run_is_explained(index, words, outputs, with_records, capsys):
     save_record(dataclasses.replace(record, launched=True), folder)
     main([f"--outputs={folder}", names[index]])
     output = capsys.readouterr().out
-    for word in [names[index], record.command, *words]:
+    for word in [names[index], f"{record.command} outputs={folder}", *words]:
         assert word in output, (word, output)
 
 
@@ -115,3 +117,14 @@ def test_an_impossible_key_is_an_error_without_a_traceback(tmp_path):
 def test_what_only_composes_needs_no_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert run_python(["-c", code], fresh=True).returncode == 0
+
+
+def test_printed_commands_name_the_folder_whatever_it_is_called(outputs, tmp_path, capsys):
+    folder = tmp_path / "a, b='c'"
+    folder.mkdir()
+    asked = f"outputs={hydra_quoted(str(folder))}"
+    main([f"--outputs={folder}", *ARGUMENTS])
+    command = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("  python"))
+    assert shlex.split(command)[-1] == asked
+    main([*ARGUMENTS, asked])
+    assert command in capsys.readouterr().out

@@ -26,6 +26,15 @@ def shell_quoted(word: str) -> str:
     return shlex.quote(f'{key}{equals}"{inner[1]}"' if inner else word)
 
 
+def hydra_quoted(value: str) -> str:
+    """Quote a text value for Hydra, unless it can stand as it is."""
+    if re.fullmatch(r"[\w./~@:+%-]+", value, re.ASCII):
+        return value
+    # Hydra takes a backslash for an escape only where a quote follows.
+    escaped = re.sub(r'(\\*)("|$)', lambda match: 2 * match[1] + match[2].replace('"', '\\"'), value)
+    return f'"{escaped}"'
+
+
 def canonical_words(overrides: Iterable[str], left_out: Collection[str]) -> list[str]:
     """Return the overrides that make a run, in a fixed order; of several of one key the last.
 

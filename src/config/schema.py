@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from src.config.registry import ATTACKS, DETECTORS, LOSSES, METHODS, STEPS
+from src.config.registry import ATTACKS, DETECTORS, LOSSES, METHODS, STEPS, DetectorEntry
 
 Precision = Enum("Precision", ["fp32", "bf16", "fp16"])
 WandbMode = Enum("WandbMode", ["offline", "online", "disabled"])
@@ -149,6 +149,15 @@ def model_schema(name: str) -> type:
     if name not in DETECTORS:
         return Model
     entry = DETECTORS[name]
+    if name not in _model_schemas or _model_schemas[name][0] is not entry:  # making a class takes a millisecond
+        _model_schemas[name] = entry, _make_model_schema(name, entry)
+    return _model_schemas[name][1]
+
+
+_model_schemas: dict[str, tuple[DetectorEntry, type]] = {}
+
+
+def _make_model_schema(name: str, entry: DetectorEntry) -> type:
     options: list[tuple[str, Any, Any]] = []
     for option, kind in entry.own_options.items():
         kind = _type_of(option, kind)

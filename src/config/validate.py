@@ -156,7 +156,8 @@ def _processes_of_recipe(name: str) -> int | None:
     return OmegaConf.select(OmegaConf.load(file), "processes") if file.is_file() else None
 
 
-_evaluated: dict[tuple[str, str], dict[str, Any]] = {}  # by key and text, as evaluating takes long
+# By key, text and detector, as evaluating takes long.
+_evaluated: dict[tuple[str, str, str], dict[str, Any]] = {}
 
 
 def _values_by_loss(config: DictConfig) -> dict[str, dict[str, Any]]:
@@ -165,10 +166,11 @@ def _values_by_loss(config: DictConfig) -> dict[str, dict[str, Any]]:
     tables = {}
     for key, text in raw.items():
         if isinstance(text, str) and "${by_loss:" in text:
-            refers_to_others = text.count("${") > 1
-            if refers_to_others or (key, text) not in _evaluated:
-                _evaluated[key, text] = _evaluate_by_loss(copy.deepcopy(config), key)
-            tables[key] = dict(_evaluated[key, text])
+            place = key, text, config.model.name
+            refers_to_others = text.count("${") > text.count("${by_loss:") + text.count("${by_model:")
+            if refers_to_others or place not in _evaluated:
+                _evaluated[place] = _evaluate_by_loss(copy.deepcopy(config), key)
+            tables[key] = dict(_evaluated[place])
     return tables
 
 

@@ -67,6 +67,7 @@ def test_the_layers_are_torchvisions(published, pretrained):
     assert not any(isinstance(m, nn.BatchNorm2d) for m in pretrained.modules())
 
 
+@pytest.mark.slow
 def test_the_classifier_becomes_conv6_and_conv7(published, pretrained):
     fc6, fc7 = published["classifier.0.weight"], published["classifier.3.weight"]
     conv6, conv7 = pretrained.conv6[0], pretrained.conv7[0]
@@ -77,6 +78,7 @@ def test_the_classifier_becomes_conv6_and_conv7(published, pretrained):
     assert conv6.bias[5] == published["classifier.0.bias"][20]
 
 
+@pytest.mark.slow
 def test_caffes_weights_have_no_classifier_and_other_pixels(caffe_file):
     network = build_vgg(caffe_file, "caffe", 64)
     assert all(p.isfinite().all() and p.requires_grad for p in network.parameters())
@@ -90,6 +92,7 @@ def test_caffes_weights_have_no_classifier_and_other_pixels(caffe_file):
     assert build_detector(OPTIONS, 512).normalisation == IMAGENET
 
 
+@pytest.mark.slow
 def test_weights_with_other_pixels_than_theirs_are_refused(imagenet_file, caffe_file):
     with pytest.raises(UserError, match=r"other pixels than model.normalisation=caffe .*take .*normalisation=imagenet"):
         build_vgg(imagenet_file, "caffe", 64)
@@ -97,12 +100,14 @@ def test_weights_with_other_pixels_than_theirs_are_refused(imagenet_file, caffe_
         build_vgg(caffe_file, "imagenet", 64)
 
 
+@pytest.mark.slow
 def test_features_alone_are_taken(published, tmp_path):
     torch.save({k: v for k, v in published.items() if k.startswith("features")}, tmp_path / "features.pth")
     network = build_vgg(str(tmp_path / "features.pth"), "imagenet", 64)
     assert torch.equal(network.convolutions()[3].weight, published["features.7.weight"])
 
 
+@pytest.mark.slow
 def test_errors_of_weights_name_the_key(published, tmp_path):
     with pytest.raises(UserError, match="model.weights=nowhere.pth: no such file"):
         build_vgg("nowhere.pth", "imagenet", 64)

@@ -201,7 +201,7 @@ LOCAL = [
     Kind("SIGKILL of W&B's service", kill_service, 3),
     Kind("two processes at once", two_at_once),
     Kind("two processes at once after a SIGKILL", two_at_once_after_a_kill),
-    Kind("a second process", start_second_midway),
+    Kind("a second process", start_second_midway, epochs=60),  # the first one must still be at work when it has begun
     Kind("SIGSTOP, a second process, SIGCONT", stop_and_continue, 2),
     *(
         Kind(name, strike, count, "torchrun", processes=2, epochs=3)

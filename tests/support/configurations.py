@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import re
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -45,12 +44,3 @@ def compose_sweep(*arguments: str, module: str = "src.run") -> tuple[DictConfig,
         loader = GlobalHydra.instance().config_loader()
         master = loader.load_configuration(PROGRAMS[module].config_name, list(arguments), RunMode.MULTIRUN)
         return master, *sweep_jobs(loader, master, list(master.hydra.overrides.task))
-
-
-def hydra_quoted(value: str) -> str:
-    """Quote a text value for Hydra, unless it can stand as it is."""
-    if re.fullmatch(r"[\w./~@:+%-]+", value, re.ASCII):
-        return value
-    # Hydra takes a backslash for an escape only where a quote follows.
-    escaped = re.sub(r'(\\*)("|$)', lambda match: 2 * match[1] + match[2].replace('"', '\\"'), value)
-    return f'"{escaped}"'
