@@ -3,10 +3,12 @@
 import shlex
 
 import pytest
+import torch
 
 from src.config.identity import run_id
 from src.config.needs import needed_runs
 from src.config.validate import resolve
+from src.runs.kept_rows import KeptRows
 from tests.support.configurations import make_config
 from tests.support.runs import NOT_LOGGED, run_folders, run_here, same_weights, summary_of, weights
 
@@ -22,6 +24,12 @@ def trained_weights(directory):
     """The weights of a run but for what its batch norms have seen."""
     of_batch_norms = ("running_mean", "running_var", "num_batches_tracked")
     return {key: value.tolist() for key, value in weights(directory).items() if not key.endswith(of_batch_norms)}
+
+
+def imbalances(directory):
+    """What a run has logged of each step, from its checkpoint."""
+    rows = KeptRows.from_plain(torch.load(directory / "checkpoint.pt", weights_only=True)["progress"]["rows"])
+    return [row for row in rows if "imbalance" in row]
 
 
 def rpn_of(*words):
@@ -60,6 +68,14 @@ def test_more_proposals_than_anchors_train_as_none_do_and_fewer_do_not(tiny, tmp
     trained = summary_of(rpn)["metrics"], (rpn / "checkpoint.pt").stat().st_mtime_ns
     assert same_weights(run_here(*words, "proposals=100000"), everything) and not same_weights(few, everything)
     assert (summary_of(rpn)["metrics"], (rpn / "checkpoint.pt").stat().st_mtime_ns) == trained
+    classes = len(summary_of(few)["data"]["classes"])
+    for of_all, of_few in zip(imbalances(everything), imbalances(few), strict=True):
+        assert of_few["positives"] == of_all["positives"] > 0
+        assert of_all["ranked_logits"] == 4 * summary_of(few)["anchors"] * classes  # SSD ignores none
+        assert 0 <= of_few["ranked_logits"] / classes - 4 * 30 <= of_few["positives"]
+        for of_one in (of_all, of_few):
+            assert of_one["ranked_logits"] == of_one["positives"] + of_one["negatives"]
+            assert of_one["imbalance"] == of_one["negatives"] / of_one["positives"]
     assert len(run_folders(tmp_path / "outputs")) == 4 and summary_of(few)["needs"] == {"proposals": rpn.name}
 
 
