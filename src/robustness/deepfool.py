@@ -14,13 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.ops import box_iou, clip_boxes_to_image
+from torchvision.ops import box_iou
 
 from src.detectors.detections import Detections
-from src.detectors.targets import BOX_CODER
-from src.robustness.attacked_detector import AttackedDetector
+from src.robustness.attacked_detector import IOU, AttackedDetector
 
-IOU = 0.5  # of a detection with the object that it is on
 PIXELS_AT_ONCE = 1_000_000  # in a batch of perturbed copies of an image
 LEAST_MARGIN = 1e-5  # of logits: a step that must lead beyond a boundary is longer than rounding errors
 
@@ -161,7 +159,7 @@ class _Scene:
         margins: list[list[Tensor]] = []
         for row, (_, index) in enumerate(rows):
             lost = self._is_lost(self._detections(logits[row].detach(), offsets[row].detach()), index)
-            margins.append([] if lost else self._margins(logits[row], offsets[row].detach(), index))
+            margins.append([] if lost else self._margins(logits[row], offsets[row], index))
         # A network in evaluation treats each image of a batch alone, so the gradient of a sum has each margin's.
         candidates: list[list[_Boundary]] = [[] for _ in rows]
         for kind in range(2):
@@ -190,9 +188,8 @@ class _Scene:
             index: of the object.
         """
         size = self.image.shape[1], self.image.shape[2]
-        boxes = clip_boxes_to_image(BOX_CODER.decode_single(offsets, torch.cat(self.attacked.anchors(size))), size)
-        near = box_iou(boxes, self.boxes[index].to(boxes)[None]).squeeze(1) >= IOU
-        best = self.attacked.log_odds(logits[near]).amax(0)  # [K]
+        (on_object,) = self.attacked.anchors_on(self.boxes[index][None], offsets, size)
+        best = self.attacked.log_odds(logits[on_object]).amax(0)  # [K]
         label = int(self.labels[index])
         margins = [best[label] - math.log(self.threshold / (1 - self.threshold))]
         others = torch.cat([best[:label], best[label + 1 :]])
