@@ -8,7 +8,7 @@ higher.
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,7 +83,7 @@ def deepfool(
     if not 0 < threshold < 1:
         raise ValueError(f"threshold={threshold}: expected a score in (0, 1)")
     scene = _Scene(attacked, image, *objects, threshold)
-    detected = [index for index in range(len(scene.boxes)) if not scene.lost(image, [index])]
+    detected = scene.detected(image, range(len(scene.boxes)))
     sets = [[index] for index in detected]
     if len(detected) > 1:
         sets.append(detected)
@@ -145,11 +145,11 @@ class _Scene:
     threshold: float
 
     @torch.no_grad()
-    def lost(self, image: Tensor, objects: Sequence[int]) -> bool:
-        """Return whether these objects are all lost when the network gets an image, and no other with it."""
+    def detected(self, image: Tensor, objects: Iterable[int]) -> list[int]:
+        """Return which of these objects are detected when the network gets an image, and no other with it."""
         logits, offsets = self.attacked.outputs(image[None])
         detections = self._detections(logits[0], offsets[0])
-        return all(self._is_lost(detections, index) for index in objects)
+        return [index for index in objects if not self._is_lost(detections, index)]
 
     @torch.enable_grad()
     def boundaries(self, rows: Sequence[tuple[Tensor, int]]) -> list[_Boundary | None]:
@@ -227,7 +227,7 @@ def _search(scene: _Scene, sets: list[list[int]], *, iterations: int, overshoot:
             boundaries = [one for one in itertools.islice(of_rows, len(search.objects)) if one is not None]
             if iteration == 0:
                 search.margin = min((one.margin_to_none for one in boundaries), default=math.nan)
-            if not boundaries and scene.lost(search.candidate, search.objects):
+            if not boundaries and not scene.detected(search.candidate, search.objects):
                 search.state = "found"
             elif iteration == iterations or not all(math.isfinite(one.distance) for one in boundaries):
                 search.state = "failed"

@@ -68,12 +68,11 @@ def ap50(attacked, patch=None):
     return evaluate_detections(records, detections, [str(number) for number in range(CLASSES)])["AP50"]
 
 
-def test_a_patch_made_against_a_detector_costs_it_more_than_a_transferred_one_and_that_more_than_noise():
+def test_white_box_patches_cost_more_than_transferred_ones_and_these_more_than_noise():
     attacked, other = trained_detector(0), trained_detector(0, loss="ohem")
     noise = torch.randint(256, (3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(derive_seed(0)))
     clean, with_noise = ap50(attacked), ap50(attacked, noise)
     white_box, transferred = (ap50(attacked, make_patch(one, 40).patch) for one in (attacked, other))
-    print(clean, with_noise, transferred, white_box)
     assert clean > 80 and white_box < transferred < with_noise
 
 
