@@ -1,60 +1,87 @@
-"""The threshold of the greatest F1."""
+"""The score threshold of best F1 against a plain loop over thresholds."""
 
 import math
 
 import pytest
 import torch
 
-from src.data.records import make_record
-from src.detectors.detections import Detections
 from src.evaluation.f1 import best_f1
-from tests.support.exhaustive import EXHAUSTIVE
+from src.evaluation.voc_ap import match_detections
+from tests.evaluation.metric_inputs import AWAY, BOX, SIDE_BY_SIDE, detected, truth
 
-BOXES = [[0, 0, 10, 10], [20, 20, 40, 40], [50, 50, 90, 90]]
-
-
-def test_by_hand():
-    record = make_record("a", "a.jpg", (100, 100), BOXES, [0, 1, 1], difficult=[False, False, True])
-    # By falling score: hit, difficult (not counted), miss, second hit on the same object, hit of another, miss.
-    rows = [(0, 0, 0.9), (2, 1, 0.8), (1, 0, 0.7), (0, 0, 0.6), (1, 1, 0.5), (0, 1, 0.4)]
-    boxes = torch.tensor([BOXES[box] for box, _, _ in rows], dtype=torch.float32)
-    found = Detections(boxes, torch.tensor([s for *_, s in rows]), torch.tensor([label for _, label, _ in rows]))
-    # F1 = 2 TP / (detections + 2 objects): 2/3, 2/4, 2/5, 4/6, 4/7; the first of equal ones, midway to the next score.
-    assert best_f1([record], [found], ["x", "y"]) == pytest.approx((0.8, 200 / 3))
-    tied = Detections(boxes, torch.tensor([0.9, 0.8, 0.7, 0.7, 0.7, 0.4]), found.labels)
-    assert best_f1([record], [tied], ["x", "y"]) == pytest.approx((0.8, 200 / 3))
-    all_tied = Detections(boxes[[0, 2, 4]], torch.full((3,), 0.5), found.labels[[0, 2, 4]])
-    assert best_f1([record], [all_tied], ["x", "y"]) == pytest.approx((0.5, 100 * 4 / 5))
+CLASSES = ["a", "b"]
 
 
-def test_without_a_true_positive_there_is_no_threshold():
-    record = make_record("a", "a.jpg", (100, 100), BOXES, [0, 0, 0])
-    for boxes in (torch.zeros(0, 4), torch.tensor([[60.0, 0, 70, 10]])):
-        found = Detections(boxes, torch.ones(len(boxes)), torch.zeros(len(boxes)).long())
-        threshold, f1 = best_f1([record], [found], ["x"])
-        assert math.isnan(threshold) and f1 == 0
+def f1_at(threshold, records, detections):
+    """F1 in percent: of each image, class and object, one detection that reaches the threshold is right."""
+    right = reach = 0
+    for record, of_image in zip(records, detections, strict=True):
+        boxes = [tuple(box) for box in record.boxes.tolist()]
+        found = set()
+        rows = zip(of_image.boxes.tolist(), of_image.scores.tolist(), of_image.labels.tolist(), strict=True)
+        for box, score, label in rows:
+            if score < threshold:
+                continue
+            same = [i for i, one in enumerate(boxes) if one == tuple(box) and int(record.labels[i]) == label]
+            if same and record.difficult[same[0]]:
+                continue
+            reach += 1
+            if same and same[0] not in found:
+                right += 1
+                found.add(same[0])
+    return 200 * right / (reach + sum(int((~record.difficult).sum()) for record in records))
 
 
-@pytest.mark.parametrize("seed", range(30 if EXHAUSTIVE else 5))
-def test_no_other_threshold_has_a_greater_f1(seed):
-    random = torch.Generator().manual_seed(seed)
+def random_problem(seed):
+    """Images with objects side by side; detections are exact or elsewhere, with scores of which some are equal."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(limit):
+        return int(torch.randint(limit, (), generator=generator))
+
     records, detections = [], []
-    for number in range(6):
-        records.append(make_record(number, "a.jpg", (100, 100), BOXES, [0, 1, 0], [False, number == 0, False]))
-        boxes = torch.tensor(BOXES, dtype=torch.float32).repeat(3, 1) + 4 * torch.randn(9, 4, generator=random)
-        boxes[:, 2:] = torch.maximum(boxes[:, 2:], boxes[:, :2])
-        scores = torch.randint(0, 12, (9,), generator=random) / 12  # with ties
-        detections.append(Detections(boxes, scores, torch.randint(0, 2, (9,), generator=random)))
-
-    def f1_from(threshold):
-        """The F1 of all detections from a threshold on, which then have one score."""
-        kept = [one.scores >= threshold for one in detections]
-        equal = [
-            Detections(one.boxes[keep], torch.ones(int(keep.sum())), one.labels[keep])
-            for one, keep in zip(detections, kept, strict=True)
+    for _ in range(4):
+        boxes = SIDE_BY_SIDE[: draw(6)]
+        labels = [draw(2) for _ in boxes]
+        records.append(truth(boxes, labels, difficult=[draw(5) == 0 for _ in boxes]))
+        hits = [
+            (box, draw(20) / 20 + 0.05, label if draw(5) else 1 - label)
+            for box, label in zip(boxes, labels, strict=True)
         ]
-        return best_f1(records, equal, ["x", "y"])[1]
+        hits += [(boxes[draw(len(boxes))] if boxes else AWAY, draw(15) / 20 + 0.05, draw(2)) for _ in range(draw(4))]
+        hits.sort(key=lambda hit: -hit[1])
+        columns = list(zip(*hits, strict=True)) if hits else [(), (), ()]
+        detections.append(detected(*(list(column) for column in columns)))
+    return records, detections
 
-    threshold, f1 = best_f1(records, detections, ["x", "y"])
-    assert f1 == pytest.approx(f1_from(threshold)) and f1 > 0
-    assert f1 >= max(f1_from(value / 12) for value in range(12)) - 1e-9
+
+def test_no_threshold_has_a_better_f1():
+    thresholds = set()
+    for seed in range(40):
+        records, detections = random_problem(seed)
+        threshold, f1 = best_f1(records, detections, CLASSES)
+        if math.isnan(threshold):
+            assert f1 == 0 and all(f1_at(t / 100, records, detections) == 0 for t in range(0, 110, 5))
+            continue
+        scores = torch.cat([of_image.scores for of_image in detections]).unique().tolist()
+        values = [f1_at(score, records, detections) for score in scores]
+        assert f1 == pytest.approx(max(values)) and f1_at(threshold, records, detections) == pytest.approx(f1)
+        best = max(score for score, value in zip(scores, values, strict=True) if value > max(values) - 1e-9)
+        assert threshold <= best and not any(threshold <= score < best for score in scores)  # the highest of the best
+        thresholds.add(threshold)
+    assert len(thresholds) > 10
+
+
+def test_the_threshold_is_midway_and_difficult_objects_count_nowhere():
+    records = [truth([BOX, AWAY], difficult=[False, True])]
+    detections = [detected([BOX, AWAY, (200, 200, 300, 300)], [0.75, 0.5, 0.25])]
+    assert best_f1(records, detections, CLASSES) == (0.5, 100.0)
+    assert best_f1(records, [detected([BOX], [0.75])], CLASSES) == (0.75, 100.0)
+    scores, right, objects = match_detections(records, detections, 2)
+    assert (scores.tolist(), right.tolist(), objects) == ([0.75, 0.25], [True, False], 1)
+
+
+def test_a_detector_that_finds_nothing_has_no_threshold():
+    for detections in ([detected()], [detected([AWAY], [0.9])]):
+        threshold, f1 = best_f1([truth([BOX])], detections, CLASSES)
+        assert math.isnan(threshold) and f1 == 0
