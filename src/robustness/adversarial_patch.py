@@ -1,7 +1,8 @@
 """The universal adversarial patch of Brown et al. (2017), made against a detector.
 
-One patch for all images and objects, optimised over random places, sizes, rotations and brightness. Under the patch,
-the anchors that are positive for an object are to score higher for any other class than for the object's.
+One patch for all images and objects, optimised over random places, sizes, rotations and brightness. Brown et al. raise
+the score of one class of a classifier. Here, on each object, the scores of all other classes rise above that of the
+object's own.
 
 By default a patch is made against another detector than the one under test, as the paper's figures suggest: its patch
 costs less AP than a black one. Made against the detector under test itself it is a white-box attack.
@@ -13,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
@@ -59,28 +59,14 @@ class PatchMaker:
         return (self._values.detach() * 255).round().to(torch.uint8).cpu()
 
     def step(self, batch: TrainingBatch) -> float:
-        """Improve the patch on the images of a batch, and return the loss; NaN if no anchor is positive on them."""
+        """Improve the patch on the images of a batch, and return the loss; NaN if no predicted box is on an object."""
         generator = torch.Generator().manual_seed(derive_seed(self.seed, self.steps))
         self.steps += 1
-        attacked, device = self.attacked, self.attacked.device
-        boxes, labels = [b.to(device) for b in batch.boxes], [one.to(device) for one in batch.labels]
-        images = torch.stack(
-            [
-                self._paste(image, of_image, generator)
-                for image, of_image in zip(self._grey_levels(batch.images.to(device)), batch.boxes, strict=True)
-            ]
-        )
-        logits, _ = attacked.outputs(images)
-        classes = logits.shape[-1] - int(attacked.background_output)
-        size = images.shape[2], images.shape[3]
-        anchors = torch.cat(attacked.anchors(size))
-        targets = attacked.detector.assign_targets(anchors, boxes, labels, classes=classes)
-        if not targets.positive.any():
+        grey_levels = self._grey_levels(batch.images.to(self.attacked.device))
+        images = [self._paste(*one, generator) for one in zip(grey_levels, batch.boxes, strict=True)]
+        loss = self._mean_margin(torch.stack(images), batch)
+        if loss is None:
             return float("nan")
-        odds = attacked.log_odds(logits[targets.positive])
-        is_class = targets.classes[targets.positive] == 1
-        others = odds.masked_fill(is_class, -torch.inf).amax(1) if classes > 1 else 0.0
-        loss = softplus(odds.masked_fill(~is_class, -torch.inf).amax(1) - others).mean()
         (self._values.grad,) = torch.autograd.grad(loss, [self._values])
         self._optimizer.step()
         with torch.no_grad():
@@ -98,6 +84,27 @@ class PatchMaker:
         self._optimizer.load_state_dict(state["optimizer"])
         with torch.no_grad():
             self._values.copy_(state["values"])
+
+    def _mean_margin(self, images: Tensor, batch: TrainingBatch) -> Tensor | None:
+        """Return by how much the log-odds of an object's class exceed those of others on it, a mean over objects.
+
+        A soft maximum is taken over the predicted boxes on an object; objects without any do not count. Log-odds keep
+        their slope where scores are almost 0 or 1.
+
+        Args:
+            images: in grey levels [B, 3, H, W], with patches.
+            batch: of the same images without.
+        """
+        logits, offsets = self.attacked.outputs(images)
+        margins = []
+        for row, (boxes, labels) in enumerate(zip(batch.boxes, batch.labels, strict=True)):
+            on_objects = self.attacked.anchors_on(boxes, offsets[row], (images.shape[2], images.shape[3]))
+            for anchors, label in zip(on_objects, labels.tolist(), strict=True):
+                if anchors.any():
+                    by_class = self.attacked.log_odds(logits[row][anchors]).logsumexp(0)
+                    others = torch.cat([by_class[:label], by_class[label + 1 :]])
+                    margins.append(by_class[label] - (others.logsumexp(0) if len(others) else 0))
+        return torch.stack(margins).mean() if margins else None
 
     def _grey_levels(self, images: Tensor) -> Tensor:
         """Return normalised images [B, 3, H, W] as they were, in grey levels from 0 to 255."""

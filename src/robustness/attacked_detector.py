@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torchvision.ops import box_iou, clip_boxes_to_image
 from torchvision.transforms.v2.functional import normalize
 
 from src import losses
@@ -11,6 +12,9 @@ from src.data.transforms import pad_image
 from src.detectors.detections import Detections
 from src.detectors.detector import Detector
 from src.detectors.postprocess import ImageOutputs
+from src.detectors.targets import BOX_CODER
+
+IOU = 0.5  # of a predicted box with the object that it is on
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,17 @@ class AttackedDetector:
         """
         scores = losses.softmax_scores(logits) if self.background_output else logits.sigmoid()
         return self.detector.detect(ImageOutputs(0, size, scores, offsets, self.anchors(size)))
+
+    def anchors_on(self, boxes: Tensor, offsets: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return which anchors' predicted boxes have an IoU of at least 0.5 with each box, bool [N, A].
+
+        Args:
+            boxes: [N, 4] in pixels of the network's input.
+            offsets: [A, 4] of an image.
+            size: (height, width) of the image before its padding.
+        """
+        predicted = BOX_CODER.decode_single(offsets.detach(), torch.cat(self.anchors(size)))
+        return box_iou(boxes.to(predicted), clip_boxes_to_image(predicted, size)) >= IOU
 
     def log_odds(self, logits: Tensor) -> Tensor:
         """Return log(p / (1 − p)) [n, K] of the scores p of n anchors, from their logits [n, outputs]."""

@@ -8,19 +8,17 @@ higher.
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.ops import box_iou, clip_boxes_to_image
+from torchvision.ops import box_iou
 
 from src.detectors.detections import Detections
-from src.detectors.targets import BOX_CODER
-from src.robustness.attacked_detector import AttackedDetector
+from src.robustness.attacked_detector import IOU, AttackedDetector
 
-IOU = 0.5  # of a detection with the object that it is on
 PIXELS_AT_ONCE = 1_000_000  # in a batch of perturbed copies of an image
 LEAST_MARGIN = 1e-5  # of logits: a step that must lead beyond a boundary is longer than rounding errors
 
@@ -85,7 +83,7 @@ def deepfool(
     if not 0 < threshold < 1:
         raise ValueError(f"threshold={threshold}: expected a score in (0, 1)")
     scene = _Scene(attacked, image, *objects, threshold)
-    detected = [index for index in range(len(scene.boxes)) if not scene.lost(image, [index])]
+    detected = scene.detected(image, range(len(scene.boxes)))
     sets = [[index] for index in detected]
     if len(detected) > 1:
         sets.append(detected)
@@ -147,11 +145,11 @@ class _Scene:
     threshold: float
 
     @torch.no_grad()
-    def lost(self, image: Tensor, objects: Sequence[int]) -> bool:
-        """Return whether these objects are all lost when the network gets an image, and no other with it."""
+    def detected(self, image: Tensor, objects: Iterable[int]) -> list[int]:
+        """Return which of these objects are detected when the network gets an image, and no other with it."""
         logits, offsets = self.attacked.outputs(image[None])
         detections = self._detections(logits[0], offsets[0])
-        return all(self._is_lost(detections, index) for index in objects)
+        return [index for index in objects if not self._is_lost(detections, index)]
 
     @torch.enable_grad()
     def boundaries(self, rows: Sequence[tuple[Tensor, int]]) -> list[_Boundary | None]:
@@ -161,7 +159,7 @@ class _Scene:
         margins: list[list[Tensor]] = []
         for row, (_, index) in enumerate(rows):
             lost = self._is_lost(self._detections(logits[row].detach(), offsets[row].detach()), index)
-            margins.append([] if lost else self._margins(logits[row], offsets[row].detach(), index))
+            margins.append([] if lost else self._margins(logits[row], offsets[row], index))
         # A network in evaluation treats each image of a batch alone, so the gradient of a sum has each margin's.
         candidates: list[list[_Boundary]] = [[] for _ in rows]
         for kind in range(2):
@@ -190,9 +188,8 @@ class _Scene:
             index: of the object.
         """
         size = self.image.shape[1], self.image.shape[2]
-        boxes = clip_boxes_to_image(BOX_CODER.decode_single(offsets, torch.cat(self.attacked.anchors(size))), size)
-        near = box_iou(boxes, self.boxes[index].to(boxes)[None]).squeeze(1) >= IOU
-        best = self.attacked.log_odds(logits[near]).amax(0)  # [K]
+        (on_object,) = self.attacked.anchors_on(self.boxes[index][None], offsets, size)
+        best = self.attacked.log_odds(logits[on_object]).amax(0)  # [K]
         label = int(self.labels[index])
         margins = [best[label] - math.log(self.threshold / (1 - self.threshold))]
         others = torch.cat([best[:label], best[label + 1 :]])
@@ -230,7 +227,7 @@ def _search(scene: _Scene, sets: list[list[int]], *, iterations: int, overshoot:
             boundaries = [one for one in itertools.islice(of_rows, len(search.objects)) if one is not None]
             if iteration == 0:
                 search.margin = min((one.margin_to_none for one in boundaries), default=math.nan)
-            if not boundaries and scene.lost(search.candidate, search.objects):
+            if not boundaries and not scene.detected(search.candidate, search.objects):
                 search.state = "found"
             elif iteration == iterations or not all(math.isfinite(one.distance) for one in boundaries):
                 search.state = "failed"

@@ -68,7 +68,7 @@ def training_batch(images, boxes, labels, normalisation):
 
 
 @functools.cache
-def trained_detector(seed, *, loss="focal", steps=150):
+def trained_detector(seed, *, loss="focal", steps=100):
     """A detector after some steps of training."""
     torch.manual_seed(seed)
     detector = small_detector()

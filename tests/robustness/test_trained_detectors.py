@@ -28,7 +28,7 @@ def detect(attacked, image) -> Detections:
 def test_each_perturbation_does_what_it_says_and_shrunk_it_mostly_does_not(loss):
     attacked, threshold = trained_detector(0, loss=loss), 0.3
     does = still_does = 0
-    for image, boxes, labels in zip(*make_images(6, seed=99), strict=True):
+    for image, boxes, labels in zip(*make_images(5, seed=99), strict=True):
         result = deepfool(attacked, image, (boxes, labels), threshold=threshold)
         found = result.objects + [result.everything] * (len(result.objects) > 1)
         assert result.smallest is not None and all(one.image is not None for one in found)
@@ -47,7 +47,7 @@ def test_each_perturbation_does_what_it_says_and_shrunk_it_mostly_does_not(loss)
 
 
 def make_patch(attacked, steps, *, maker=None):
-    maker = maker or PatchMaker(attacked, PatchOptions(side=16, learning_rate=0.1), seed=0)
+    maker = maker or PatchMaker(attacked, PatchOptions(side=16), seed=0)
     data = make_images(32, seed=7)
     while maker.steps < steps:
         chosen = torch.arange(8) + 8 * (maker.steps % 4)
@@ -68,12 +68,11 @@ def ap50(attacked, patch=None):
     return evaluate_detections(records, detections, [str(number) for number in range(CLASSES)])["AP50"]
 
 
-def test_a_patch_made_against_a_detector_costs_it_more_than_a_transferred_one_and_that_more_than_noise():
-    attacked, other = trained_detector(0), trained_detector(1)
+def test_white_box_patches_cost_more_than_transferred_ones_and_these_more_than_noise():
+    attacked, other = trained_detector(0), trained_detector(0, loss="ohem")
     noise = torch.randint(256, (3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(derive_seed(0)))
     clean, with_noise = ap50(attacked), ap50(attacked, noise)
-    white_box, transferred = (ap50(attacked, make_patch(one, 25).patch) for one in (attacked, other))
-    print(clean, with_noise, transferred, white_box)
+    white_box, transferred = (ap50(attacked, make_patch(one, 40).patch) for one in (attacked, other))
     assert clean > 80 and white_box < transferred < with_noise
 
 
@@ -81,7 +80,7 @@ def test_an_interrupted_patch_goes_on_as_if_nothing_had_happened(tmp_path):
     attacked = trained_detector(0)
     whole = make_patch(attacked, 4)
     torch.save(make_patch(attacked, 2).state_dict(), tmp_path / "state.pt")
-    again = PatchMaker(attacked, PatchOptions(side=16, learning_rate=0.1), seed=0)
+    again = PatchMaker(attacked, PatchOptions(side=16), seed=0)
     again.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     assert torch.equal(make_patch(attacked, 4, maker=again).patch, whole.patch)
     assert whole.steps == again.steps == 4 and not torch.equal(whole.patch, make_patch(attacked, 2).patch)
