@@ -8,21 +8,13 @@ from typing import Any
 from analysis.reading.runs import Run
 from src.config.registry import LOSSES
 
-# Keys, or groups of keys, of the identity in which the runs of one group may differ. Options of a loss or a method are
-# not among them if the command gives them: they are not the usual ones.
+# Keys, or groups of keys, of the identity in which the runs of one group may differ. OPTIONS are not among them if the
+# command gives them: they are not the usual ones.
 VARIED = {
-    "loss",
-    "method",
-    "step",
-    "delta",
-    "interpolated",
-    "batch_size",
-    "attack",
-    "proposals",
-    "rpn_epochs",
-    "snapshot",
-    "seed",
+    *("loss", "method", "step", "delta", "interpolated", "batch_size", "seed"),
+    *("attack", "proposals", "rpn_epochs", "snapshot"),
 }
+OPTIONS = ("loss.", "method.", "attack.")  # what the keys of options of a choice begin with
 BOX_LOSS_WEIGHT = "schedule.box_loss_weight"  # 0 is an ablation, any other value is not
 RANKING = "ranking"
 FINGERPRINT = "data.fingerprint"
@@ -98,7 +90,7 @@ def facts_of(run: Run) -> RunFacts | None:
     has_box_loss = identity.get(BOX_LOSS_WEIGHT) != 0
     words, processes = _words_of(config["command.canonical"], has_box_loss)
     fixed = {key: value for key, value in identity.items() if not _is_varied(key)}
-    options = {key for key in map(_key, words) if key.startswith(("loss.", "method.")) and key in identity}
+    options = {key for key in map(_key, words) if key.startswith(OPTIONS) and key in identity}
     fixed |= {key: identity[key] for key in options}
     if not has_box_loss:
         del fixed[BOX_LOSS_WEIGHT]
@@ -130,7 +122,7 @@ def _words_of(command: str, has_box_loss: bool) -> tuple[tuple[str, ...], int]:
     kept = []
     for word in parts[start:]:
         key = _key(word)
-        is_option = key.startswith(("loss.", "method.")) and not key.endswith(".name")
+        is_option = key.startswith(OPTIONS) and not key.endswith(".name")
         if is_option or not (_is_varied(key) or (key == BOX_LOSS_WEIGHT and not has_box_loss)):
             kept.append(word)
     return tuple(kept), processes
@@ -168,7 +160,7 @@ def _is_usual(key: str, facts: RunFacts, group: Group) -> bool:
         return usual.get(facts.loss, ABSENT) == value
     if key == BOX_LOSS_WEIGHT:
         return value is ABSENT and not any(_key(word) == key for word in group.words)
-    if key.startswith(("loss.", "method.")) and usual is ABSENT:
+    if key.startswith(OPTIONS) and usual is ABSENT:
         return any(other.loss == facts.loss and other.identity.get(key, ABSENT) == value for other in group.own)
     return False
 

@@ -115,6 +115,12 @@ def test_the_command_of_a_run_makes_it(overrides):
     assert made_by(*pasted(command_of(logged))) == logged.run_id
 
 
+def test_an_attack_with_an_option_that_the_command_gives_is_not_the_usual_one():
+    usual, other = run("attack=gaussian_noise"), run("attack=gaussian_noise", "attack.standard_deviation=0.2")
+    (setting,) = [one for one in settings([run(), usual, other]) if run().run_id in {r.run_id for r in one.runs}]
+    assert [one.run_id for one in setting.select(attack="gaussian_noise")] == [usual.run_id]
+
+
 def test_the_standard_values_are_those_of_the_configuration():
     config = OmegaConf.to_container(OmegaConf.load(paths.ROOT / "conf/config.yaml"))
     config["snapshot"] = config["snapshot"] is not None  # whether there is one
