@@ -68,7 +68,9 @@ def test_no_threshold_has_a_better_f1():
         assert f1 == pytest.approx(max(values)) and f1_at(threshold, records, detections) == pytest.approx(f1)
         best = max(score for score, value in zip(scores, values, strict=True) if value > max(values) - 1e-9)
         assert threshold <= best  # the highest of the best, but for what counts nowhere
-        assert all(f1_at(score, records, detections) == pytest.approx(f1) for score in scores if threshold <= score < best)
+        assert all(
+            f1_at(score, records, detections) == pytest.approx(f1) for score in scores if threshold <= score < best
+        )
         thresholds.add(threshold)
     assert len(thresholds) > 10
 
