@@ -13,7 +13,6 @@ from tests.support.configurations import make_config
 from tests.support.runs import NOT_LOGGED, run_folders, run_here, same_weights, summary_of, weights
 
 SETTINGS = [
-    ["proposals=500"],
     ["recipe=bccd", "dataset.root='a b'", "model=ssd", "proposals=500"],
     ["schedule.learning_rate=0.5", "seed=3", "method=approximate_gradient", "test.mirror=true", "proposals=500"],
     ["proposals=500", "snapshot='proposals:70 schedule.epochs:2'"],
@@ -50,6 +49,7 @@ def test_the_command_of_an_rpns_run_makes_it_and_other_methods_seeds_and_numbers
     assert run_id(rpn_of(*words, "rpn_epochs=5")) != run_id(rpn)
 
 
+@pytest.mark.slow
 def test_all_anchors_are_the_default_and_change_no_id():
     usual = make_config()
     assert run_id(make_config("proposals=all")) == run_id(usual) == run_id(make_config("rpn_epochs=7"))
