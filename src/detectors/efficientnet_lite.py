@@ -50,7 +50,8 @@ class EfficientNetLite0(nn.Module):
     def __init__(self, norm: Callable[[int], nn.Module]) -> None:
         super().__init__()
         self.stem = _Layer(3, 32, norm, kernel=3, stride=2)
-        blocks, channels = [], 32
+        blocks: list[nn.Module] = []
+        channels = 32
         for expansion, kernel, stride, outputs, count in STAGES:
             for i in range(count):
                 shape = {"expansion": expansion, "kernel": kernel, "stride": stride if i == 0 else 1}
