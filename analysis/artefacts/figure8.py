@@ -65,10 +65,21 @@ def _section(setting: Setting) -> Section:
     if all(ablation_values(run.config)["proposals"] is None for run in by_proposals):
         by_proposals = []
     panels = [panel for panel in (_training(groups), _imbalance(by_proposals)) if len(panel.data)]
-    missing = missing_runs(setting, "figure8", {METHOD_TITLES[method]: runs for method, runs in groups.items()})
+    wanted = {METHOD_TITLES[method]: list(runs) for method, runs in groups.items()}
+    for run in by_proposals:
+        wanted.setdefault(_level(run), []).append(run)
+    missing = missing_runs(setting, "figure8", wanted)
     if not by_proposals and not missing:
         missing.append(Missing("panel (b), on an RPN's proposals", setting.command("figure8", setting.seeds)))
     return Section(setting.overrides, [], panels, missing, run_ids_of([*groups.values(), by_proposals]))
+
+
+def _level(run: Run) -> str:
+    """Return the name of a run's point in panel (b), or of its line in panel (a)."""
+    values = ablation_values(run.config)
+    words = [METHOD_TITLES[values["method"]]]
+    words += [f"with {values['proposals']} proposals"] * (values["proposals"] is not None)
+    return " ".join([*words, *["from a snapshot"] * values["snapshot"]])
 
 
 def _training(groups: dict[str, list[Run]]) -> Panel:

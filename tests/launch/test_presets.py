@@ -29,7 +29,7 @@ def folder(tmp_path, monkeypatch):
         ("slurm=GPU", "do you mean slurm=gpu?"),
         ("+slurm='gqu'", "there is no slurm/gqu.yaml"),
         ("slurm=", "there is no slurm/.yaml"),
-        ("sweeps=tabel1", "do you mean sweeps=table1? There are figure10"),
+        ("sweeps=tabel1", "do you mean sweeps=table1? There are costs, figure10"),
         ("sweeps=table1,table2", "choose one file of sweeps/ at a time"),
     ],
 )
