@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("what", nargs="*", help="run ids, or arguments of `python -m src.run -m` (default: everything)")
     parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="where runs are (default: outputs)")
     parser.add_argument("--program", choices=PROGRAMS, help="the program of these arguments (default: src.run)")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     with exit_on_user_error():
         paths.check_checkout()
     ids = [word for word in options.what if "=" not in word]

@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="options of the test other than the run's own")
     parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="where runs are (default: outputs)")
     parser.add_argument("--folder", type=Path, help="where the file goes (default: the run's folder)")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     directory = options.outputs / options.run
     if not directory.is_dir() and Path(options.run).is_dir():

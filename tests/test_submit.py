@@ -24,7 +24,7 @@ def test_a_finished_run_writes_its_file_and_one_of_a_split_without_annotations(f
     stem = (root / "ImageSets/Main/test.txt").read_text().split()[0]
     (root / "Annotations" / f"{stem}.xml").unlink()
     outputs = ["--outputs", str(finished.parent), "--folder", str(tmp_path)]
-    main([finished.name, "workers=0", "dataset.format=voc", f"dataset.root={root}", *outputs])
+    main([finished.name, *outputs, "workers=0", "dataset.format=voc", f"dataset.root={root}"])
     printed = capsys.readouterr().out
     assert "no annotations" in printed and "AP5" not in printed
     assert (tmp_path / path.name).read_bytes() == bytes_before  # the same images, and detections

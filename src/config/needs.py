@@ -10,7 +10,7 @@ import copy
 import re
 import shlex
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from src.config.registry import ATTACKS
-from src.config.schema import Config, option_schemas
+from src.config.schema import Config, option_schemas, with_later_keys
 from src.utils.errors import UserError
 
 Plain = dict[str, Any]
@@ -177,10 +177,9 @@ def _run_of_id(config: Mapping[str, Any]) -> tuple[Plain, list[str]]:
         raise UserError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(stored, dict):
         raise UserError(f"{file} is damaged: it is no configuration")
-    # Keys that an earlier version did not have.
-    later = {f.name: f.metadata["default_for_identity"] for f in fields(Config) if "default_for_identity" in f.metadata}
     words = _words_of_command(stored)
-    return later | _without_command(stored) | {key: config[key] for key in OF_COMMAND if key in config}, words
+    plain = with_later_keys(_without_command(stored))
+    return plain | {key: config[key] for key in OF_COMMAND if key in config}, words
 
 
 def _typed_value(config: Mapping[str, Any], key: str, text: str, where: str) -> Any:

@@ -1,9 +1,10 @@
 """The schema of conf/config.yaml: every key, its type, and whether it belongs to a run's identity."""
 
+import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import MISSING
 
@@ -99,7 +100,7 @@ class Config:
     seed: int = MISSING
     precision: Precision = MISSING
     proposals: int | str = with_identity_default("all", default=MISSING)
-    rpn_epochs: int = MISSING
+    rpn_epochs: int = with_identity_default(12, default=MISSING)
     ranking: Ranking = with_identity_default("global", default=MISSING)
     processes: int = not_identity()
     model: Model = field(default_factory=Model)
@@ -134,14 +135,27 @@ def option_schemas(group: str) -> dict[str, type]:
         own_options = {name: one.objective.own_options if one.objective else {} for name, one in entries.items()}
     schemas = {}
     for name, options in own_options.items():
-        fields = [(option, _type_of(option, kind), field(default=MISSING)) for option, kind in options.items()]
-        schemas[name] = make_dataclass(f"{name}_{group}", fields, bases=(Choice,))
+        own_fields = [(option, _type_of(option, kind), field(default=MISSING)) for option, kind in options.items()]
+        schemas[name] = make_dataclass(f"{name}_{group}", own_fields, bases=(Choice,))
     return schemas
 
 
 def _type_of(option: str, kind: Any) -> Any:
     """Return the type of an option, for which a tuple lists the allowed names."""
     return Enum(option, list(kind)) if isinstance(kind, tuple) else kind
+
+
+def with_later_keys(config: Mapping[str, Any], schema: type = Config) -> dict[str, Any]:
+    """Return a plain configuration with the keys that its version did not have yet, at the values that keep its id."""
+    completed = dict(config)
+    for f in fields(schema):
+        value = config.get(f.name)
+        if f.name not in config and "default_for_identity" in f.metadata:
+            completed[f.name] = copy.deepcopy(f.metadata["default_for_identity"])
+        elif isinstance(value, Mapping) and f.name in ("model", "dataset", "schedule"):
+            of_group = model_schema(str(value.get("name"))) if f.name == "model" else cast(type, f.default_factory)
+            completed[f.name] = with_later_keys(value, of_group)
+    return completed
 
 
 def model_schema(name: str) -> type:

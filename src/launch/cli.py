@@ -115,6 +115,9 @@ def exit_on_wrong_configuration() -> Iterator[None]:
         if wants_traceback or message is None:
             raise
         raise SystemExit(f"error: {message}") from None
+    finally:
+        if not wants_traceback:
+            os.environ.pop("HYDRA_FULL_ERROR", None)
 
 
 def _refuse_parts_of_sweeps(choices: Any) -> None:

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from src.config.identity import to_plain
-from src.config.schema import Dataset, Test, model_schema
+from src.config.schema import Dataset, Test, model_schema, with_later_keys
 from src.config.validate import resolve
 from src.data.loading import interrupted_with_loaders
 from src.data.records import ImageRecord
@@ -69,7 +69,8 @@ def read_finished_run(directory: Path, changes: Sequence[str] = ()) -> FinishedR
         raise UserError(f"{directory} is {found.state}{reason}; finish the run first, with its own command")
     file = directory / "config.yaml"
     try:
-        config, classes = DictConfig(OmegaConf.load(file)), list(found.summary["data"]["classes"])
+        stored = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(file)))
+        config, classes = DictConfig(with_later_keys(stored)), list(found.summary["data"]["classes"])
     except (OSError, ValueError, KeyError, OmegaConfBaseException) as error:
         raise UserError(f"{file} or the data in summary.json cannot be read: {error!r}") from error
     return FinishedRun(directory, change_test(config, changes), classes)

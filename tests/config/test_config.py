@@ -5,8 +5,9 @@ from hydra.errors import ConfigCompositionException, MissingConfigException
 from omegaconf import OmegaConf
 
 from src import losses
-from src.config.identity import identity, run_id, run_name
+from src.config.identity import identity, run_id, run_name, to_plain
 from src.config.registry import LOSSES, loss_call
+from src.config.schema import with_later_keys
 from src.config.validate import resolve
 from src.utils import paths
 from src.utils.errors import UserError
@@ -129,6 +130,21 @@ def test_options_that_the_loss_does_not_use_do_not_count():
     approximate, unused = "method=approximate_gradient", ["interpolated=false", "step=heaviside"]
     assert run_id(make_config(approximate, *unused)) == run_id(make_config(approximate))
     assert run_id(make_config(approximate, "delta=2")) != run_id(make_config(approximate))
+
+
+@pytest.mark.parametrize("words", [["model=ssd"], ["proposals=70", "attack=gaussian_noise"]])
+def test_the_configuration_of_an_earlier_version_is_completed_to_one_of_the_same_id(words):
+    plain = to_plain(make_config(*words))
+    earlier = {key: dict(value) if isinstance(value, dict) else value for key, value in plain.items()}
+    later = {"dataset": ["classes_as_one"], "schedule": ["steps", "warmup_divisor"], "model": ["nms_iou"]}
+    for group, keys in later.items():
+        for key in keys:
+            del earlier[group][key]
+    for key in ("rpn_epochs", "snapshot", *(("attack", "proposals", "test") if words == ["model=ssd"] else ())):
+        del earlier[key]
+    completed = with_later_keys(earlier)
+    assert run_id(completed) == run_id(plain | {"rpn_epochs": 12})
+    assert completed.keys() == plain.keys() and completed["model"].keys() == plain["model"].keys()
 
 
 @pytest.mark.slow
