@@ -18,14 +18,13 @@ def measure(options: PartOptions) -> PartResult:
     device = torch.device(options.device)
     names = [name for name in FUNCTIONS if name != LOOP]
     failures = []
-    if reason := why_not_compiled(device):
+    logits, positives, repeats = QUICK if options.quick else (LOGITS, POSITIVES, REPEATS)
+    stages = stage_columns(logits, positives)
+    if reason := why_not_compiled(next(iter(stages.values())), device):
         names.remove(FOCAL_COMPILED)
         failures.append(f"no row {FOCAL_COMPILED}: {reason}")
-    logits, positives, repeats = QUICK if options.quick else (LOGITS, POSITIVES, REPEATS)
     with separate_process() as process:
-        costs = measure_costs(
-            names, stage_columns(logits, positives), device, repeats, process=process, with_errors=True
-        )
+        costs = measure_costs(names, stages, device, repeats, process=process, with_errors=True)
         tables, values = stage_tables(costs), {"stages": as_rows(costs)}
         for key, columns in zip(("logits", "positives"), scaling_columns(logits, positives), strict=True):
             if not options.quick:

@@ -61,7 +61,7 @@ class Batch:
     labels: list[Tensor]  # for each image int64 [BOXES], 0 … CLASSES − 1
 
 
-CPU_MODES = [Mode("fp32", tf32=False, autocast=False), Mode("bf16", tf32=False, autocast=True)]
+CPU_MODES = [Mode("fp32", tf32=False, autocast=False)]  # few CPUs compute in bfloat16
 CUDA_MODES = [
     Mode("fp32", tf32=False, autocast=False),
     Mode("fp32 with TF32", tf32=True, autocast=False),

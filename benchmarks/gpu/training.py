@@ -22,6 +22,7 @@ PRECISIONS = {"cuda": ["fp32", "bf16", "fp16"], "cpu": ["fp32", "bf16"]}
 BATCH = 4
 IMAGES, QUICK_IMAGES = 64, 12
 EPOCHS, QUICK_EPOCHS = 10, 4
+DETECTOR, QUICK_DETECTOR = ["model.channels=16"], ["model=ssd", "model.channels=4"]
 TINY = [
     "recipe=folder",
     "dataset.train=train",
@@ -47,10 +48,10 @@ def measure(options: PartOptions) -> PartResult:
         directory = train(
             [
                 *TINY,
+                *(QUICK_DETECTOR if options.quick else DETECTOR),
                 f"dataset.root={data}",
                 f"outputs={options.folder / 'outputs'}",
-                f"dataset.train_size={32 if options.quick else 64}",
-                f"model.channels={8 if options.quick else 16}",
+                "dataset.train_size=64",
                 f"device={options.device}",
                 f"precision={precision}",
                 f"schedule.epochs={epochs}",

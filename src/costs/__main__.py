@@ -29,12 +29,12 @@ def main(words: Sequence[str] | None = None) -> None:
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)  # the one that a Stopwatch waits for
     print(header(options))
-    if options.compiled and (reason := why_not_compiled(device)):
+    stages = stage_columns(logits, positives)
+    if options.compiled and (reason := why_not_compiled(next(iter(stages.values())), device)):
         print(f"Without the row {FOCAL_COMPILED}: {reason}")
         options.names.remove(FOCAL_COMPILED)
 
     with_loop = options.names + [LOOP] * options.loop
-    stages = stage_columns(logits, positives)
     with separate_process() as process:
         costs = measure(with_loop, stages, device, options.repeats, process=process, with_errors=True)
         print_tables(stage_tables(costs))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss
 
-from src.costs.problems import BATCH_MULTIPLE, Problem, ProblemSize, make_problem
+from src.costs.problems import Problem, ProblemSize, make_problem
 from src.losses import ap_approximate_gradient_loss, ap_loss, ap_structured_hinge_loss, auc_loss, ohem_loss
 from src.losses.bucketed import ap_loss_bucketed
 from src.losses.reference import ap_loss_reference
@@ -43,9 +43,13 @@ FUNCTIONS: dict[str, Callable[[Problem], object]] = {
 OPTIONAL = (FOCAL_COMPILED, LOOP)  # rows that are measured only where an option asks for them
 
 
-def why_not_compiled(device: torch.device) -> str | None:
-    """Return why torch cannot compile focal loss on a device, in one line; None if it can."""
-    problem = make_problem(ProblemSize(BATCH_MULTIPLE, 4, "half-way"), device)
+def why_not_compiled(size: ProblemSize, device: torch.device) -> str | None:
+    """Return why torch cannot compile focal loss on a device, in one line; None if it can.
+
+    Args:
+        size: of a problem that will be measured, as each size is compiled by itself.
+    """
+    problem = make_problem(size, device)
     try:
         FUNCTIONS[FOCAL_COMPILED](problem)
     except RuntimeError as error:  # what torch raises where a compiler is missing or fails
