@@ -18,7 +18,6 @@ from src.training.trainer import NonFiniteLoss
 from tests.support.programs import Process, call_run, run_python, start_run
 from tests.support.runs import (
     NOT_LOGGED,
-    TINY_RETINANET,
     run_folders,
     run_here,
     same_weights,
@@ -237,15 +236,14 @@ def test_the_same_data_in_coco_layout_train_to_the_same_weights(tiny, tiny_data,
     ],
     ids=" ".join,
 )
-def test_every_loss_and_method_trains(overrides, tiny_data, tmp_path):
+def test_every_loss_and_method_trains(overrides, tiny, tmp_path):
     quick = [
         "schedule.learning_rate=0.05",
         "schedule.warmup_iterations=0",
         "schedule.evaluate_every=2",
         "images_logged=0",
     ]
-    places = [f"dataset.root={tiny_data}", f"outputs={tmp_path / 'outputs'}"]
-    directory = run_here(*TINY_RETINANET, *places, *overrides, *quick)
+    directory = run_here(*tiny, *overrides, *quick)
     assert all(value.isfinite().all() for value in weights(directory).values())
     (logged,) = read_local(tmp_path / "outputs").all
     losses = logged.history["classification_loss"].dropna()

@@ -18,10 +18,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.grammar_parser import parse
 
 from src.launch.program import Program, program_of_config
+from src.utils import paths
 from src.utils.progress import progress_bar
 
 # OmegaConf parses a reference such as ${processes:} whenever it is read, which takes longer than all the rest.
 omegaconf.base.parse = functools.lru_cache(1000)(parse)
+
+# What was composed of choices of groups, by all that it depends on. A process reads conf/ as it is at first.
+_COMPOSED: dict[tuple, DictConfig] = {}
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def _as_arguments(values: dict[str, Any]) -> list[str]:
 class Composer:
     """Compose configurations as Hydra does, but quickly for the many of one sweep.
 
-    Merging the files of the chosen groups takes Hydra long; here that is done once for each choice of groups. The
+    Merging the files of the chosen groups takes Hydra long; here a process does it once for each choice of groups. The
     private parts of Hydra that this uses are checked in tests/launch/test_hydra_internals.py.
 
     Args:
@@ -102,9 +106,11 @@ class Composer:
         # The loader lists only the groups of conf/, and takes long for each.
         self._is_group = dict.fromkeys(master.hydra.runtime.choices, True)
         self._parsed: dict[str, tuple[Override, bool]] = {}
-        self._composed: dict[tuple[str, ...], DictConfig] = {}
         self._reused: tuple[tuple[str, ...], list[str]] | None = None
         self._config = OmegaConf.create()
+        self._context = self.name, str(loader.get_search_path()), tuple(self.hydra_overrides)
+        sweep = OmegaConf.select(master, "hydra.runtime.choices.sweeps")
+        self._without_effect = f"sweeps={sweep}" if sweep and _describes_runs_alone(str(sweep)) else None
 
     def job(self, overrides: list[str]) -> Job:
         """Return the run that these overrides make; its folder is where the program looks for it."""
@@ -114,7 +120,8 @@ class Composer:
     def _compose(self, overrides: list[str]) -> DictConfig:
         """Return the configuration that these overrides make, without Hydra's part; it is valid until the next call."""
         parsed = [self._parse(override) for override in overrides]
-        groups = tuple(line for line, (_, is_group) in zip(overrides, parsed, strict=True) if is_group)
+        pairs = zip(overrides, parsed, strict=True)
+        groups = tuple(line for line, (_, is_group) in pairs if is_group and line != self._without_effect)
         values = [override for override, is_group in parsed if not is_group]
         # Copying takes long. A configuration in which the same keys are given other values needs no copy.
         reusable = groups, [override.key_or_group for override in values]
@@ -136,19 +143,26 @@ class Composer:
     def _compose_groups(self, groups: tuple[str, ...]) -> DictConfig:
         """Return the configuration with only these choices of groups."""
         attack = tuple(line for line in groups if line.startswith("attack="))
-        if groups not in self._composed and attack and len(attack) < len(groups):
+        key = *self._context, groups
+        if key not in _COMPOSED and attack and len(attack) < len(groups):
             # An attack depends on no other choice. Composed apart, the attacks of a sweep add to its time; composed
             # with each other choice, they would multiply it.
             config = copy.deepcopy(self._compose_groups(tuple(line for line in groups if line not in attack)))
             with open_dict(config):
                 config["attack"] = self._compose_groups(attack[-1:])["attack"]
-            self._composed[groups] = config
-        elif groups not in self._composed:
+            _COMPOSED[key] = config
+        elif key not in _COMPOSED:
             config = self.loader.load_configuration(self.name, [*self.hydra_overrides, *groups], RunMode.RUN)
             with open_dict(config):
                 del config["hydra"]
-            self._composed[groups] = config
-        return self._composed[groups]
+            _COMPOSED[key] = config
+        return _COMPOSED[key]
+
+
+def _describes_runs_alone(sweep: str) -> bool:
+    """Return whether a file of sweeps/ has only Hydra's part, of which nothing is left in a run's configuration."""
+    file = paths.SWEEPS / f"{sweep}.yaml"
+    return file.is_file() and OmegaConf.load(file).keys() == {"hydra"}
 
 
 def _replaces_a_value(override: Override) -> bool:

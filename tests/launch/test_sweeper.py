@@ -99,9 +99,7 @@ def test_composing_many_leaves_nothing_of_one_in_the_next():
             jobs = [compose.job(overrides) for overrides in combinations_of(loader, master.hydra.sweeper, arguments)]
             assert len({str(job.config) for job in jobs}) == len(jobs) > 1
             for job in jobs:
-                fresh = Composer(loader, master)
-                fresh._composed.update(compose._composed)  # of which it makes a copy
-                assert job == fresh.job(job.overrides)
+                assert job == Composer(loader, master).job(job.overrides)
 
 
 def test_runs_that_differ_in_unused_options_only_are_one_run():
@@ -144,13 +142,17 @@ class CountingLoader:
         return self.loader.load_configuration(*arguments)
 
 
-def test_files_are_read_once_for_each_choice_of_groups_and_not_for_each_run():
+def test_files_are_read_once_for_each_choice_of_groups_and_not_for_each_run(monkeypatch):
     """Reading them takes Hydra a third of a second, so that a sweep of a thousand would take minutes."""
+    monkeypatch.setattr("src.launch.compose._COMPOSED", {})
     master, _, _ = compose_sweep()
+    of_a_file, _, _ = compose_sweep("sweeps=table2")
     with initialize_config_dir(str(paths.CONF), version_base="1.3"):
         loader = CountingLoader(GlobalHydra.instance().config_loader())
         combinations, jobs = sweep_jobs(loader, master, ["loss=ap,focal", "seed=range(0,20)"])
-    assert combinations == len(jobs) == 40 and loader.loads == 2
+        assert combinations == len(jobs) == 40 and loader.loads == 2
+        sweep_jobs(loader, of_a_file, ["sweeps=table2", "loss=ap,focal"])
+        assert loader.loads == 2
 
 
 def test_a_sweep_is_recorded_and_composed_again_for_other_files(tmp_path):

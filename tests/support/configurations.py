@@ -35,9 +35,13 @@ def make_linear_config(*overrides: str) -> DictConfig:
     return copy.deepcopy(_compose_once(overrides, "linear"))
 
 
-@functools.cache
 def compose_sweep(*arguments: str, module: str = "src.run") -> tuple[DictConfig, int, list[Job]]:
     """Return the master configuration, the number of combinations, and the different runs. They are to be read only."""
+    return _compose_sweep_once(arguments, module)
+
+
+@functools.cache
+def _compose_sweep_once(arguments: tuple[str, ...], module: str) -> tuple[DictConfig, int, list[Job]]:
     register()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(paths.CONF), version_base="1.3"):
