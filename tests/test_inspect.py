@@ -27,6 +27,7 @@ def config_of(root, outputs, *words):
     return resolve(make_config(*words), words)
 
 
+@pytest.mark.slow
 def test_a_good_folder_is_described_and_drawn(tiny_data, tmp_path, capsys):
     src.inspect.inspect(config_of(tiny_data, tmp_path, "batch_size=4"))
     printed = capsys.readouterr().out

@@ -15,6 +15,7 @@ from tests.evaluation.metric_inputs import AWAY, BOX, SIDE_BY_SIDE, detected, tr
 from tests.support.shared_data import shared_folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_metrics_are_those_of_pycocotools(dtype):
     folder = shared_folder("eval/coco100")

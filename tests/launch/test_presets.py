@@ -90,6 +90,7 @@ def test_the_files_here_have_their_effect(argument):
     check_chosen(compose_sweep(argument, module=module)[0])
 
 
+@pytest.mark.slow
 def test_the_command_line_may_override_a_file():
     words = ["slurm=gpu", "hydra.launcher.partition=x", "hydra.launcher.setup=[a]", "sweeps=figure8", "delta=3"]
     check_chosen(compose_sweep(*words)[0])

@@ -55,6 +55,7 @@ def gradients(model, loss):
     return [parameter.grad.clone() for parameter in model.parameters()]
 
 
+@pytest.mark.slow
 @by_case
 def test_a_model_with_a_loss_compiles_once_and_whole(case):
     name, options = CASES[case]

@@ -127,6 +127,7 @@ def test_a_log_that_wandb_could_not_write_is_an_error(tmp_path):
     assert done.returncode == 1 and "LogIncomplete: W&B has not written the whole log" in done.stderr, done.stderr
 
 
+@pytest.mark.slow
 def test_a_linear_run_without_a_log_is_made_again(tmp_path):
     from src.config.linear import resolve_linear
     from src.linear import run

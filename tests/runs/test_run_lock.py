@@ -87,6 +87,7 @@ def test_of_processes_that_start_at_one_moment_exactly_one_gets_the_lock(trial, 
     lock.release()
 
 
+@pytest.mark.slow
 def test_locks_that_are_taken_and_released_many_times_never_overlap(tmp_path):
     processes = start(tmp_path / "run", processes=4, seconds=0.002, rounds=150)
     assert [process.wait() for process in processes] == [0] * 4
@@ -116,6 +117,7 @@ def test_a_stopped_process_keeps_its_lock(tmp_path):
     process.wait()
 
 
+@pytest.mark.slow
 def test_a_holder_on_another_machine_is_alive_while_its_heartbeat_goes_on(tmp_path, quick):
     holder = acquire(tmp_path)
     pretend_elsewhere(tmp_path)
@@ -136,6 +138,7 @@ def test_clocks_of_other_machines_do_not_matter(tmp_path, quick, monkeypatch):
     holder.release()
 
 
+@pytest.mark.slow
 def test_one_of_several_takes_over_from_a_dead_holder(tmp_path, quick):
     acquire(tmp_path)._released.set()
     pretend_elsewhere(tmp_path)
@@ -164,6 +167,7 @@ def test_a_requeued_slurm_job_takes_over_at_once(tmp_path, monkeypatch):
     lock.release()
 
 
+@pytest.mark.slow
 def test_an_empty_lock_file_is_dead_after_a_while(tmp_path, quick):
     (tmp_path / "claim.3").write_text("")
     lock = acquire(tmp_path)
@@ -209,6 +213,7 @@ def test_a_folder_out_of_reach_for_long_is_an_error(tmp_path, quick, monkeypatch
     holder.release()
 
 
+@pytest.mark.slow
 def test_waiting_for_a_sign_of_life_is_said_and_bounded(tmp_path, quick, caplog):
     acquire(tmp_path)._released.set()
     file = pretend_elsewhere(tmp_path)
@@ -225,6 +230,7 @@ def test_waiting_for_a_sign_of_life_is_said_and_bounded(tmp_path, quick, caplog)
         caplog.clear()
 
 
+@pytest.mark.slow
 def test_of_many_runs_of_a_dead_machine_only_the_first_takes_a_minute(tmp_path, quick):
     for name in ("first", "second"):
         (tmp_path / name).mkdir()

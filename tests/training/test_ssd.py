@@ -9,6 +9,7 @@ from tests.support.configurations import make_config
 from tests.support.runs import NOT_LOGGED, run_here, summary_of, weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["ohem", "ap"])
 def test_ssd_trains_and_is_tested(loss, tiny):
     directory = run_here(*tiny, "model=ssd", f"loss={loss}", *NOT_LOGGED)

@@ -48,6 +48,7 @@ def test_commands_are_copied_as_they_are():
     assert set(commands) == {ODD_COMMAND} and len(commands) > 2 + len(RUNS)
 
 
+@pytest.mark.slow
 def test_odd_texts_are_shown_as_they_are():
     texts = read_odd_page()
     assert texts["code"].count(ODD) >= 3  # in the overview, as a heading and of the verdict
