@@ -114,10 +114,10 @@ class Composer:
 
     def job(self, overrides: list[str]) -> Job:
         """Return the run that these overrides make; its folder is where the program looks for it."""
-        plain = self.program.plain(self._compose(overrides))
+        plain = self.program.plain(self.compose(overrides))
         return Job(overrides, plain, Path(plain["outputs"], self.program.run_id(plain)))
 
-    def _compose(self, overrides: list[str]) -> DictConfig:
+    def compose(self, overrides: list[str]) -> DictConfig:
         """Return the configuration that these overrides make, without Hydra's part; it is valid until the next call."""
         parsed = [self._parse(override) for override in overrides]
         pairs = zip(overrides, parsed, strict=True)

@@ -17,7 +17,7 @@ from src.launch.program import PROGRAMS, program_of_sweep
 from src.launch.sweep_records import recorded_sweeps, save_record
 from src.launch.sweep_runs import expand_sweep
 from src.utils import paths
-from tests.support.configurations import compose_sweep, make_config
+from tests.support.configurations import compose_config, compose_sweep, make_config
 from tests.support.exhaustive import EXHAUSTIVE
 from tests.support.programs import run_python
 
@@ -84,8 +84,9 @@ def test_composing_is_as_hydra_composes():
     overrides = ["recipe=bccd", "dataset.root=x", "loss=focal", "loss.gamma=1", "schedule.epochs=3", "delta=2"]
     overrides += ["attack=gaussian_noise", "attack.standard_deviation=0.2"]
     _, _, (_, job) = compose_sweep(*overrides)
-    assert job.config == plain_config(make_config(*overrides))
-    assert job.directory.name == run_id(make_config(*overrides))
+    composed = compose_config(tuple(overrides))
+    assert make_config(*overrides) == composed and job.config == plain_config(composed)
+    assert job.directory.name == run_id(composed)
 
 
 @pytest.mark.slow
