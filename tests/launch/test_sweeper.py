@@ -145,9 +145,9 @@ class CountingLoader:
 
 def test_files_are_read_once_for_each_choice_of_groups_and_not_for_each_run(monkeypatch):
     """Reading them takes Hydra a third of a second, so that a sweep of a thousand would take minutes."""
-    monkeypatch.setattr("src.launch.compose._COMPOSED", {})
     master, _, _ = compose_sweep()
     of_a_file, _, _ = compose_sweep("sweeps=table2")
+    monkeypatch.setattr("src.launch.compose._COMPOSED", {})
     with initialize_config_dir(str(paths.CONF), version_base="1.3"):
         loader = CountingLoader(GlobalHydra.instance().config_loader())
         combinations, jobs = sweep_jobs(loader, master, ["loss=ap,focal", "seed=range(0,20)"])
