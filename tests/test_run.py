@@ -14,7 +14,7 @@ from analysis.reading.local import read_local
 from src.data.voc import read_voc, voc_classes
 from src.runs.state import State, state
 from src.training.optimizer import learning_rate_factor
-from src.training.trainer import NonFiniteLoss
+from src.training.step import NonFiniteLoss
 from tests.support.programs import Process, call_run, run_python, start_run
 from tests.support.runs import (
     NOT_LOGGED,

@@ -28,7 +28,7 @@ def test_the_best_anchor_of_an_object_is_positive_for_the_object_it_overlaps_mos
     # Without the first object, the anchor is positive for the second.
     targets = assign_targets(anchors, [boxes[0][1:]], [torch.tensor([1])], classes=2)
     assert targets.classes[0].tolist() == [[0, 1], [0, 0]]
-    torch.testing.assert_close(targets.boxes, boxes[0][1:])
+    torch.testing.assert_close(targets.boxes[targets.positive], boxes[0][1:])
 
 
 def bipartite_by_a_loop(iou, positive_iou):
@@ -69,7 +69,7 @@ def test_each_object_has_an_anchor_of_its_own_in_ssd():
     assert assign_targets(anchors, boxes, labels, classes=2).classes[0].tolist() == [[1, 0], [0, 0], [0, 0]]
     targets = assign_targets(anchors, boxes, labels, classes=2, match=match_bipartite)
     assert targets.classes[0].tolist() == [[1, 0], [0, 1], [0, 0]]
-    assert torch.equal(targets.boxes, boxes[0])
+    assert torch.equal(targets.boxes[targets.positive], boxes[0])
 
 
 def test_ssd_ignores_no_anchor_and_needs_more_than_half_beyond_the_first():
@@ -100,6 +100,7 @@ def test_the_targets_of_a_batch_are_those_of_its_images():
     alone = [assign_targets(anchors, [b], [x], classes=4) for b, x in zip(boxes, labels, strict=True)]
     assert torch.equal(together.classes, torch.cat([t.classes for t in alone]))
     assert torch.equal(together.boxes, torch.cat([t.boxes for t in alone]))
+    assert together.positive.sum() > 8
 
 
 def test_the_box_loss_is_that_computed_by_hand():
