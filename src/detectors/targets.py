@@ -54,11 +54,9 @@ def assign_targets(
         _assign(anchors, *group, classes=classes, match=match or match_by_iou)
         for group in _groups(boxes, labels, len(anchors))
     ]
-    return (
-        parts[0]
-        if len(parts) == 1
-        else Targets(*(torch.cat([getattr(part, name) for part in parts]) for name in ("classes", "boxes", "positive")))
-    )
+    if len(parts) == 1:
+        return parts[0]
+    return Targets(*(torch.cat([getattr(part, name) for part in parts]) for name in ("classes", "boxes", "positive")))
 
 
 def _groups(boxes: list[Tensor], labels: list[Tensor], anchors: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -86,7 +84,7 @@ def _assign(
 
 
 def _pairwise_iou(boxes: Tensor, anchors: Tensor) -> Tensor:
-    """Return the IoU of each image's boxes [B, N, 4] with anchors [A, 4], [B, N, A], as `box_iou` does for one image."""
+    """Return the IoUs [B, N, A] of each image's boxes [B, N, 4] and anchors [A, 4], the very bits of `box_iou`."""
     x1, y1, x2, y2 = boxes[..., None].unbind(2)
     left, top, right, bottom = anchors.unbind(1)
     intersection = (torch.minimum(x2, right) - torch.maximum(x1, left)).clamp_(min=0)

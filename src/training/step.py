@@ -131,11 +131,13 @@ class Trainer:
         self.model.train()
         images = batch.images.contiguous(memory_format=torch.channels_last)
         targets = self.targets(images, batch)
-        positives = self.world.all_reduce_sum(targets.positive.sum())
+        own_positives = targets.positive.sum().float()
+        positives = self.world.all_reduce_sum(own_positives)
         with autocast(self.device, self.options.precision):
             logits, offsets = self.forward(images)
             localisation = box_loss(offsets, self.anchors, targets)
-            localisation = localisation * (targets.positive.sum() / positives.clamp(min=1))
+            # Not a division, which rounds otherwise than earlier versions did.
+            localisation = localisation * (own_positives * positives.clamp(min=1).reciprocal())
         with Stopwatch(self.device) as loss_time:
             scores = logits.detach().requires_grad_()
             classification = self.classification_loss(scores, targets.classes)
