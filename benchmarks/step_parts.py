@@ -18,20 +18,17 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from torchvision.transforms import v2
 
-from src.config.validate import resolve
+from benchmarks.configurations import compose_config
 from src.costs.table import Table
 from src.data import loading
 from src.detectors.detector import build_detector
-from src.launch.hydra_setup import register
 from src.training import step
 from src.training.data import build_data
 from src.training.experiment import build_trainer
 from src.training.step import Trainer
-from src.utils import paths
 from src.utils.distributed import World
 
 WARM_UP = 1  # steps that are not counted
@@ -80,13 +77,6 @@ def main(words: Sequence[str] | None = None) -> None:
     options, overrides = parser.parse_known_args(words)
     torch.set_num_threads(1)
     print(f"\n{measure(compose_config(overrides), options.steps).markdown()}")
-
-
-def compose_config(overrides: list[str]) -> DictConfig:
-    """Return the resolved configuration of `python -m src.run` with these overrides."""
-    register()
-    with initialize_config_dir(str(paths.CONF), version_base="1.3"):
-        return resolve(compose("config", overrides), overrides)
 
 
 def measure(config: DictConfig, steps: int) -> Table:

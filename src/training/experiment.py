@@ -257,6 +257,8 @@ def build_trainer(config: DictConfig, detector: Detector, data: Data, device: to
         precision=config.precision,
         clip_gradient=schedule.clip_gradient,
         log_ap_loss=LOSSES[config.loss.name].logs_ap_loss,
+        compile=config.compile,
+        overlap=config.overlap,
     )
     return Trainer(
         detector,

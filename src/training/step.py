@@ -109,7 +109,10 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.options.precision == "fp16")
         size = self.options.image_size
         self.anchors = torch.cat(self.detector.anchors(size, size, self.device))
-        self.forward: Callable[[Tensor], tuple[Tensor, Tensor]] = self.model
+        network = self.model
+        if self.options.overlap:
+            network = self.world.with_overlap(network)
+        self.forward: Callable[[Tensor], Any] = torch.compile(network) if self.options.compile else network
 
     def parts(self) -> dict[str, Any]:
         """Return what a checkpoint must hold for training to go on as if nothing had happened."""
@@ -173,7 +176,8 @@ class Trainer:
         """Propagate the update of the logits and the gradient of the box loss, and let the optimizer step."""
         self.optimizer.zero_grad()
         torch.autograd.backward([logits, self.scaler.scale(weighted_box_loss)], [logits_gradient, None])
-        self.world.sum_gradients(self.model)
+        if not self.options.overlap:
+            self.world.sum_gradients(self.model)
         if self.options.clip_gradient is not None:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip_gradient)

@@ -114,11 +114,16 @@ def _batches_from(
     yield from on_device(batches(epoch=epoch, skip=done, epochs=epochs, pinned=device.type == "cuda"), device)
 
 
+def lag_of(device: torch.device) -> int:
+    """Return of how many steps the values are not read yet when the next one is launched, so that no GPU waits."""
+    return int(device.type == "cuda")
+
+
 class _Progress:
     """How far a training is, as its checkpoint has it; the last checkpoint is restored if there is one.
 
     Attributes:
-        lag: of how many steps the values are not read yet when the next step is launched, so that a GPU never waits.
+        lag: see :func:`lag_of`.
         evaluated: the step of the last evaluation.
         metrics: of the last evaluation.
         bar: that shows the progress.
@@ -138,7 +143,7 @@ class _Progress:
         self.metrics: dict[str, float] = progress["metrics"]
         context.tracker.resume(progress["step"], KeptRows.from_plain(progress["rows"]), context.lineage)
         self.bar = _progress_bar(total, context.tracker.step, context.name, world)
-        self.lag = int(trainer.device.type == "cuda")
+        self.lag = lag_of(trainer.device)
         self._launched: deque[tuple[StepValues, int]] = deque()  # steps that are not logged yet, with their images
         self._memory_is_known = reset_peak(trainer.device) is not None
         self._saved = time.monotonic()
