@@ -55,7 +55,8 @@ def measure(options: PartOptions) -> PartResult:
     result = train_in_each_precision(options, common, counts["train"])
     twins = train_twice(options, common)
     failures = [*result.failures, *twins.failures, *find_waits(options, common)]
-    return PartResult([*result.tables, *twins.tables], {**result.values, **twins.values}, failures)
+    result.values["fp32"] |= twins.values
+    return PartResult([*result.tables, *twins.tables], result.values, failures)
 
 
 def train_in_each_precision(options: PartOptions, common: list[str], images: int) -> PartResult:

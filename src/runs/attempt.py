@@ -46,7 +46,7 @@ class RunGuard:
             self._interruption.check()
 
     def exit_code(self) -> int:
-        """Return the exit code of a process that has to end since another one of the run has: of a signal to stop, or 1."""
+        """Return the exit code of a process that ends because another one of its run has: of a signal, or 1."""
         return 1 if self._interruption.signum is None else 128 + self._interruption.signum
 
     def check_lock(self) -> None:
