@@ -7,7 +7,7 @@ All train on the same images of the built-in set, which come from one loader wit
 detector makes a step, in an order that rotates. The detectors have the same backbone, the same pyramid and heads of 256
 channels without norms, and the same 6 anchors a cell, all start from random weights, and step with SGD. torchvision's
 is `torchvision.models.detection.RetinaNet` as it comes, with its focal loss, matching and image transform; it gets
-images that are normalised already, and is told so.
+images that are normalised already, and is told so. Options of `python -m src.run` can be added, such as dataset.root.
 """
 
 import argparse
@@ -55,14 +55,15 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: %(default)s")
     parser.add_argument("--workers", type=int, default=1, help="processes that load images (default: %(default)s)")
     parser.add_argument("--compiled", action="store_true", help="also the network under torch.compile")
-    return parser.parse_args(words)
+    options, options.overrides = parser.parse_known_args(words)
+    return options
 
 
 def build(options: argparse.Namespace) -> tuple[Data, dict[str, Step]]:
     """Return the data, and each detector's step on a batch."""
     common = ["recipe=voc", "dataset=shapes", "model.weights=null", "model.norms=false"]
     common += [f"dataset.train_size={options.side}", f"model.backbone={options.backbone}"]
-    common += [f"batch_size={options.batch}", f"workers={options.workers}", "device=cpu"]
+    common += [f"batch_size={options.batch}", f"workers={options.workers}", "device=cpu", *options.overrides]
     own = {AP: ["loss=ap"], FOCAL: ["loss=focal"]}
     if options.compiled:
         own[COMPILED] = ["loss=ap", "compile=true"]
