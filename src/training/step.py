@@ -51,11 +51,11 @@ class StepValues:
     """
 
     def __init__(self, values: dict[str, Tensor], learning_rate: float, loss_time: Stopwatch):
-        self._names, self._learning_rate, self._loss_time = list(values), learning_rate, loss_time
-        self._values = torch.stack([value.detach().double() for value in values.values()])
+        self._values, self._learning_rate, self._loss_time = values, learning_rate, loss_time
         self._arrived = None
-        if self._values.is_cuda:
-            self._values = self._values.to("cpu", non_blocking=True)
+        if values["loss"].is_cuda:  # all of them in one copy, which is there when the event is
+            copied = torch.stack([value.detach().double() for value in values.values()]).to("cpu", non_blocking=True)
+            self._values = dict(zip(values, copied, strict=True))
             self._arrived = torch.cuda.Event()
             self._arrived.record()
 
@@ -67,7 +67,7 @@ class StepValues:
         """
         if self._arrived is not None:
             self._arrived.synchronize()
-        values = dict(zip(self._names, self._values.tolist(), strict=True))
+        values = {name: float(value) for name, value in self._values.items()}
         if not math.isfinite(values["loss"]):
             raise NonFiniteLoss(
                 f"the loss is {values['loss']} with learning rate {self._learning_rate:.3g}. Try a lower "
