@@ -51,10 +51,11 @@ class StepValues:
     """
 
     def __init__(self, values: dict[str, Tensor], learning_rate: float, loss_time: Stopwatch):
+        values = {name: value.detach() for name, value in values.items()}
         self._values, self._learning_rate, self._loss_time = values, learning_rate, loss_time
         self._arrived = None
         if values["loss"].is_cuda:  # all of them in one copy, which is there when the event is
-            copied = torch.stack([value.detach().double() for value in values.values()]).to("cpu", non_blocking=True)
+            copied = torch.stack([value.double() for value in values.values()]).to("cpu", non_blocking=True)
             self._values = dict(zip(values, copied, strict=True))
             self._arrived = torch.cuda.Event()
             self._arrived.record()
