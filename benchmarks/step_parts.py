@@ -90,7 +90,7 @@ def measure(config: DictConfig, steps: int) -> Table:
     assert isinstance(augment, v2.Compose)
     for transform in augment.transforms:
         part = "normalisation" if isinstance(transform, (v2.ToDtype, v2.Normalize)) else "augmentation"
-        transform.forward = clock.timed(part, transform.forward)  # type: ignore[method-assign]
+        transform.forward = clock.timed(part, transform.forward)
     batches = loading.training_batches(data.train, config.batch_size, seed=config.seed, epoch=0, epochs=99, workers=0)
     with watched(trainer, clock), patch.object(loading, "read_image", clock.timed("reading", loading.read_image)):
         logits = run(trainer, batches, steps, clock)

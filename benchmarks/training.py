@@ -55,7 +55,8 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: %(default)s")
     parser.add_argument("--workers", type=int, default=1, help="processes that load images (default: %(default)s)")
     parser.add_argument("--compiled", action="store_true", help="also the network under torch.compile")
-    options, options.overrides = parser.parse_known_args(words)
+    options, overrides = parser.parse_known_args(words)
+    options.overrides = overrides
     return options
 
 

@@ -29,6 +29,7 @@ def ended_with_peers(world: World, exit_code: Callable[[], int]) -> Iterator[Non
         exit_code: returns that of a process which is ended.
     """
     group = dist.new_group(backend="gloo", timeout=_NO_TIMEOUT)
+    assert isinstance(group, dist.ProcessGroup)  # this process is a member
     left = threading.Event()
     peers = range(1, world.size) if world.is_main else [0]
 
