@@ -41,7 +41,7 @@ def main(words: Sequence[str] | None = None) -> None:
     options = parse(words)
     torch.set_num_threads(options.threads)
     data, steps = build(options)
-    seconds = step_seconds(steps, data, options.batches)
+    seconds = step_seconds(steps, data, options)
     print(f"\n{table(seconds, options).markdown()}")
 
 
@@ -54,6 +54,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batches", type=int, default=8, help="that are measured (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: %(default)s")
     parser.add_argument("--workers", type=int, default=1, help="processes that load images (default: %(default)s)")
+    parser.add_argument("--processor-time", action="store_true", help="not wall time, for machines with other work")
     parser.add_argument("--compiled", action="store_true", help="also the network under torch.compile")
     options, overrides = parser.parse_known_args(words)
     options.overrides = overrides
@@ -100,16 +101,17 @@ def torchvision_step(backbone: str, side: int, classes: int) -> Step:
     return step
 
 
-def step_seconds(steps: dict[str, Step], data: Data, batches: int) -> dict[str, list[float]]:
+def step_seconds(steps: dict[str, Step], data: Data, options: argparse.Namespace) -> dict[str, list[float]]:
     """Return the seconds of each detector's step on each batch."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
-    names = list(steps)
-    for number, batch in enumerate(tqdm(take(data, WARM_UP + batches), total=WARM_UP + batches, unit="batch")):
+    names, total = list(steps), WARM_UP + options.batches
+    clock = time.process_time if options.processor_time else time.perf_counter
+    for number, batch in enumerate(tqdm(take(data, total), total=total, unit="batch")):
         for name in names[number % len(names) :] + names[: number % len(names)]:
-            start = time.perf_counter()
+            start = clock()
             steps[name](batch)
             if number >= WARM_UP:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(clock() - start)
     return seconds
 
 
@@ -130,7 +132,7 @@ def table(seconds: dict[str, list[float]], options: argparse.Namespace) -> Table
         rows.append([name, spread, *(f"{ratio:.3f}×" for ratio in over)])
     title = (
         f"Training of RetinaNet-{options.backbone} at {options.side} × {options.side}, batches of {options.batch}, "
-        f"{options.threads} CPU threads, torch {torch.__version__}, torchvision {torchvision.__version__}, "
+        f"{options.threads} CPU threads{', processor time' * options.processor_time}, torch {torch.__version__}, torchvision {torchvision.__version__}, "
         f"{time.strftime('%F')}: median images a second (slowest to fastest of {options.batches} steps)"
     )
     return Table(title, ["detector", "images/s", f"over {TORCHVISION}", f"over {FOCAL}"], rows)
