@@ -130,9 +130,10 @@ def table(seconds: dict[str, list[float]], options: argparse.Namespace) -> Table
         over = [statistics.median(theirs / own for own, theirs in pairs) for pairs in others]
         spread = f"{statistics.median(rates):.3g} ({min(rates):.3g} to {max(rates):.3g})"
         rows.append([name, spread, *(f"{ratio:.3f}×" for ratio in over)])
+    time_of = "processor time" if options.processor_time else "wall time"
     title = (
         f"Training of RetinaNet-{options.backbone} at {options.side} × {options.side}, batches of {options.batch}, "
-        f"{options.threads} CPU threads{', processor time' * options.processor_time}, torch {torch.__version__}, torchvision {torchvision.__version__}, "
+        f"{options.threads} CPU threads, {time_of}, torch {torch.__version__}, torchvision {torchvision.__version__}, "
         f"{time.strftime('%F')}: median images a second (slowest to fastest of {options.batches} steps)"
     )
     return Table(title, ["detector", "images/s", f"over {TORCHVISION}", f"over {FOCAL}"], rows)
