@@ -1,5 +1,6 @@
 """One run: build the detector, train it, test it, log it. `python -m src.run --help` lists the options."""
 
+import contextlib
 import functools
 import logging
 from pathlib import Path
@@ -31,7 +32,9 @@ def run(config: DictConfig) -> Path:
     from src.runs.attempt import hold_run
     from src.runs.log_again import Redo
     from src.runs.state import read_run
+    from src.utils.device import deterministic
     from src.utils.distributed import connect
+    from src.utils.lost_peers import ended_with_peers
 
     world = connect(config.processes)
     directory, name = Path(config.outputs, run_id(config)), run_name(config)
@@ -71,7 +74,9 @@ def run(config: DictConfig) -> Path:
     with hold_run(directory, name, world, retry=config.retry, redo=redo, on_other_data=on_other_data) as guard:
         if guard is not None:
             make = train_and_test if config.attack.name == "none" else attack_and_test
-            make(config, directory, name, world=world, guard=guard, needed=needed)
+            watch = ended_with_peers(world, guard.exit_code) if world.waits_on_gpus else contextlib.nullcontext()
+            with deterministic(config.deterministic), watch:
+                make(config, directory, name, world=world, guard=guard, needed=needed)
     return directory
 
 

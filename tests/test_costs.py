@@ -165,3 +165,15 @@ def test_peak_memory_of_calls_of_known_need():
     expected = {"none": 0, "one": 8, "four": 32}
     for name, peak in peaks:
         assert peak == pytest.approx(expected[name], abs=2)
+
+
+def test_times_over_sizes_are_given_in_those_of_focal_loss(capsys):
+    main(["--sizes=6400,64000", "--only=ap_loss", "--repeats=1"])
+    output = capsys.readouterr().out
+    ((header, rows),) = tables(output)
+    assert header == ["function", "6,400", "64,000"] and list(rows) == [FOCAL, "ap_loss"]
+    for column in header[1:]:
+        (_, of_itself), (own, over_focal) = (RATIO.fullmatch(row[column]).groups() for row in rows.values())
+        assert of_itself == "1.00" and float(own) > 0 and float(over_focal) > 0
+    with pytest.raises(SystemExit):
+        main(["--sizes=10"])

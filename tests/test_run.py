@@ -13,8 +13,9 @@ from analysis.artefacts.galleries import gallery_of
 from analysis.reading.local import read_local
 from src.data.voc import read_voc, voc_classes
 from src.runs.state import State, state
+from src.training import trainer
 from src.training.optimizer import learning_rate_factor
-from src.training.trainer import NonFiniteLoss
+from src.training.step import NonFiniteLoss
 from tests.support.programs import Process, call_run, run_python, start_run
 from tests.support.runs import (
     NOT_LOGGED,
@@ -131,10 +132,14 @@ def test_a_run_that_another_process_holds_is_left_alone(tiny, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_divergent_run_stops_with_the_step_and_keeps_the_last_checkpoint(tiny, tmp_path):
-    with pytest.raises(NonFiniteLoss, match=r"step \d+: the loss is .* learning rate .* Try a lower"):
-        run_here(*tiny, *DIVERGING, *NOT_LOGGED)
-    assert not list(tmp_path.glob("outputs/*/summary.json"))
+@pytest.mark.parametrize("lag", [0, 1])
+def test_a_divergent_run_stops_with_the_step_and_keeps_the_last_checkpoint(lag, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "lag_of", lambda device: lag)  # 1 is a GPU's
+    # One step in each epoch, so that a checkpoint is due right after the step whose loss is not finite.
+    with pytest.raises(NonFiniteLoss, match=r"step 2: the loss is .* learning rate .* Try a lower"):
+        run_here(*tiny, *DIVERGING, *NOT_LOGGED, "batch_size=8", "schedule.evaluate_every=2")
+    (directory,) = run_folders(tmp_path / "outputs")
+    assert saved_step(directory) == 1 and not (directory / "summary.json").exists()
 
 
 @pytest.mark.slow

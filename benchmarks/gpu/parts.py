@@ -36,7 +36,7 @@ RUN_PACKAGES = {
 PARTS = [
     Part("environment", "versions, driver, power limit", 20, {}),
     Part("correctness", "losses and updates against float64 on the CPU", 65, {}),
-    Part("training", "a short training in each precision", 90, RUN_PACKAGES),
+    Part("training", "short trainings: each precision, determinism, no waits", 90, RUN_PACKAGES),
     Part("two_processes", "losses of two processes against those of one", 75, {}),
     Part("costs", "time and memory of the losses", 140, {}),
     Part("kernels", "the Triton kernels: right, without a wait, and how fast", 120, {"triton": "triton"}),

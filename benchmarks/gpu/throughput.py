@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection import RetinaNet as TorchvisionRetinaNet
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
@@ -142,8 +143,20 @@ def build_ours(size: Size, mode: Mode, batch: Batch) -> Step:
     return step
 
 
-def torchvision_retinanet(backbone: str, side: int) -> TorchvisionRetinaNet:
-    """Return torchvision's detector; with resnet50 it is its `retinanet_resnet50_fpn` without any weights."""
+def torchvision_retinanet(
+    backbone: str,
+    side: int,
+    *,
+    classes: int = CLASSES,
+    sizes: tuple[tuple[int, ...], ...] | None = None,
+    aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0),
+) -> TorchvisionRetinaNet:
+    """Return torchvision's detector; with resnet50 it is its `retinanet_resnet50_fpn` without any weights.
+
+    Args:
+        sizes: of the square anchors of each level, in pixels; None: torchvision's three a level.
+        aspect_ratios: of the anchors of each of these sizes, if they are given.
+    """
     network = resnet_fpn_backbone(
         backbone_name=backbone,
         weights=None,
@@ -152,7 +165,8 @@ def torchvision_retinanet(backbone: str, side: int) -> TorchvisionRetinaNet:
         returned_layers=[2, 3, 4],
         extra_blocks=LastLevelP6P7(256, 256),
     )
-    return TorchvisionRetinaNet(network, CLASSES, min_size=side, max_size=side)
+    anchors = None if sizes is None else AnchorGenerator(sizes, (aspect_ratios,) * len(sizes))
+    return TorchvisionRetinaNet(network, classes, min_size=side, max_size=side, anchor_generator=anchors)
 
 
 def build_torchvision(size: Size, mode: Mode, batch: Batch) -> Step:

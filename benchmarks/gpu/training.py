@@ -1,27 +1,33 @@
-"""A short training of a tiny detector in each precision, through the code of `python -m src.run`."""
+"""Short trainings of a tiny detector through the code of `python -m src.run`: each precision, determinism, no waits."""
 
+import contextlib
 import logging
 import statistics
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_dir
 
+from benchmarks.configurations import compose_config
 from benchmarks.gpu.part import PartOptions, PartResult, run_part
-from src.config.validate import resolve
 from src.costs.table import Table
+from src.data.loading import on_device
 from src.data.shapes import ensure_shapes
-from src.launch.hydra_setup import register
+from src.detectors.detector import build_detector
 from src.run import run
 from src.runs.kept_rows import KeptRows
-from src.utils import paths
+from src.training.data import build_data
+from src.training.experiment import build_trainer
+from src.utils.distributed import World
+from src.utils.errors import explain
 from src.utils.files import read_json
 
 PRECISIONS = {"cuda": ["fp32", "bf16", "fp16"], "cpu": ["fp32", "bf16"]}
 BATCH = 4
 IMAGES, QUICK_IMAGES = 64, 12
 EPOCHS, QUICK_EPOCHS = 10, 4
+EPOCHS_OF_TWINS = 4
 DETECTOR, QUICK_DETECTOR = ["model.channels=16"], ["model=ssd", "model.channels=4"]
 TINY = [
     "recipe=folder",
@@ -36,30 +42,42 @@ TINY = [
 
 
 def measure(options: PartOptions) -> PartResult:
-    """Train in each precision, and check that the run finishes and its loss falls; a loss not finite ends a run."""
+    """Train in each precision, twice with deterministic=true, and a few steps in which nothing may wait."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    epochs = QUICK_EPOCHS if options.quick else EPOCHS
     counts = {"train": QUICK_IMAGES if options.quick else IMAGES, "val": 1, "test": 4}
     data = ensure_shapes(options.folder / "shapes", counts=counts, processes=1)
+    common = [
+        *TINY,
+        *(QUICK_DETECTOR if options.quick else DETECTOR),
+        f"dataset.root={data}",
+        "dataset.train_size=64",
+        f"device={options.device}",
+    ]
+    result = train_in_each_precision(options, common, counts["train"])
+    twins = train_twice(options, common)
+    failures = [*result.failures, *twins.failures, *find_waits(options, common)]
+    result.values["fp32"] |= twins.values
+    return PartResult([*result.tables, *twins.tables], result.values, failures)
+
+
+def train_in_each_precision(options: PartOptions, common: list[str], images: int) -> PartResult:
+    """Check that a training in each precision finishes and its loss falls; a loss not finite ends a run."""
+    epochs = QUICK_EPOCHS if options.quick else EPOCHS
     rows: list[list[str]] = []
     values: dict[str, Any] = {}
     failures: list[str] = []
     for precision in PRECISIONS[options.device]:
         directory = train(
             [
-                *TINY,
-                *(QUICK_DETECTOR if options.quick else DETECTOR),
-                f"dataset.root={data}",
+                *common,
                 f"outputs={options.folder / 'outputs'}",
-                "dataset.train_size=64",
-                f"device={options.device}",
                 f"precision={precision}",
                 f"schedule.epochs={epochs}",
                 f"schedule.evaluate_every={epochs}",
             ]
         )
-        summary, losses = read_json(directory / "summary.json"), logged_losses(directory)
-        steps = epochs * counts["train"] // BATCH
+        summary, losses = read_json(directory / "summary.json"), logged(directory, "loss")
+        steps = epochs * images // BATCH
         if len(losses) != steps:
             failures.append(f"{len(losses)} losses in {precision} instead of {steps}")
         third = steps // 3
@@ -72,18 +90,76 @@ def measure(options: PartOptions) -> PartResult:
     return PartResult([Table(f"A short training on {options.device}", header, rows)], values, failures)
 
 
+def train_twice(options: PartOptions, common: list[str]) -> PartResult:
+    """Check that trainings with deterministic=true end with the same bits, and measure what that costs a step."""
+    epochs = 1 if options.quick else EPOCHS_OF_TWINS
+    common = [*common, f"schedule.epochs={epochs}", f"schedule.evaluate_every={epochs}"]
+    milliseconds: dict[str, float] = {}
+    digests: dict[str, list[torch.Tensor]] = {}
+    for name, enabled in (("without", False), ("first", True), ("second", True)):
+        outputs = options.folder / "twins" / name
+        try:
+            directory = train([*common, f"outputs={outputs}", f"deterministic={str(enabled).lower()}"])
+        except RuntimeError as error:
+            return PartResult([], {}, [f"deterministic={enabled}: {explain(error) or error}"])
+        weights = torch.load(directory / "checkpoint.pt", map_location="cpu", weights_only=True)["model"]
+        digests[name] = list(weights.values())
+        seconds = logged(directory, "iteration_seconds")
+        milliseconds[name] = 1000 * statistics.median(seconds[len(seconds) // 4 :])  # the first ones also compile
+
+    def same(one: str, other: str) -> bool:
+        return all(map(torch.equal, digests[one], digests[other]))
+
+    is_same, cost = same("first", "second"), milliseconds["second"] / milliseconds["without"]
+    header = ["deterministic=true twice: same bits", "those without it", "ms a step without", "ms a step with", "ratio"]
+    row = ["yes" if is_same else "NO", "yes" if same("without", "first") else "no"]
+    row += [f"{milliseconds['without']:.1f}", f"{milliseconds['second']:.1f}", f"{cost:.2f}×"]
+    failures = [] if is_same else ["two trainings with deterministic=true differ"]
+    values = {"deterministic": {"same_bits": is_same, "milliseconds": milliseconds, "ratio": cost}}
+    return PartResult([Table(f"Determinism on {options.device}", header, [row])], values, failures)
+
+
+def find_waits(options: PartOptions, common: list[str]) -> list[str]:
+    """Return where the host waits for the GPU in a step of training; nothing where it does not."""
+    config, device = compose_config([*common, f"outputs={options.folder / 'outputs'}"]), torch.device(options.device)
+    detector = build_detector(config.model, config.dataset.train_size)
+    data = build_data(config, detector.normalisation, World())
+    trainer = build_trainer(config, detector, data, device, World())
+    batches = on_device(data.training_batches(epoch=0, epochs=2, pinned=device.type == "cuda"), device)
+    for _ in range(3):  # kernels are compiled, and the optimizer gets its state
+        trainer.step(next(batches)).read()
+    batch = next(batches)
+    try:
+        with waits_refused(device):
+            values = trainer.step(batch)
+    except RuntimeError as error:
+        return [f"a step of training waits for the GPU: {error}"]
+    values.read()
+    return []
+
+
+@contextlib.contextmanager
+def waits_refused(device: torch.device) -> Iterator[None]:
+    """Let an operation that waits for the GPU raise an error; on a CPU nothing does."""
+    if device.type == "cpu":
+        yield
+        return
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 def train(overrides: list[str]) -> Path:
     """Train and test as `python -m src.run` with these overrides does; return the run's folder."""
-    register()
-    with initialize_config_dir(str(paths.CONF), version_base="1.3"):
-        config = compose("config", overrides)
-    return run(resolve(config, overrides))
+    return run(compose_config(overrides))
 
 
-def logged_losses(directory: Path) -> list[float]:
-    """Return the loss of each step, from the rows that the checkpoint keeps: W&B is disabled."""
+def logged(directory: Path, key: str) -> list[float]:
+    """Return a value of each step, from the rows that the checkpoint keeps: W&B is disabled."""
     checkpoint: dict[str, Any] = torch.load(directory / "checkpoint.pt", map_location="cpu", weights_only=True)
-    return [row["loss"] for row in KeptRows.from_plain(checkpoint["progress"]["rows"]) if "loss" in row]
+    return [row[key] for row in KeptRows.from_plain(checkpoint["progress"]["rows"]) if key in row]
 
 
 if __name__ == "__main__":

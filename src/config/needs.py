@@ -27,7 +27,8 @@ Plain = dict[str, Any]
 RUN_ID = re.compile(r"[0-9a-f]{10}")
 # What the command decides, and not the run that it names by its id.
 OF_COMMAND = (
-    *("outputs", "device", "processes", "workers", "checkpoint_minutes", "retry", "resubmit", "images_logged", "wandb"),
+    *("outputs", "device", "processes", "overlap", "deterministic", "workers", "checkpoint_minutes", "retry"),
+    *("resubmit", "images_logged", "wandb"),
 )
 
 

@@ -99,10 +99,13 @@ class Config:
     batch_size: int = MISSING
     seed: int = MISSING
     precision: Precision = MISSING
+    compile: bool = with_identity_default(False, default=MISSING)
     proposals: int | str = with_identity_default("all", default=MISSING)
     rpn_epochs: int = with_identity_default(12, default=MISSING)
     ranking: Ranking = with_identity_default("global", default=MISSING)
     processes: int = not_identity()
+    overlap: bool = not_identity()
+    deterministic: bool = not_identity()
     model: Model = field(default_factory=Model)
     dataset: Dataset = field(default_factory=Dataset)
     schedule: Schedule = field(default_factory=Schedule)

@@ -3,6 +3,8 @@
     python -m src.costs                        5.24 million logits, 1600 positives: VOC, batch 8 at 512 × 512
     python -m src.costs --device cuda
     python -m src.costs --compiled             with focal loss as torch.compile makes it, beside the eager one
+    python -m src.costs --compiled --only ap_loss,auc_loss --sizes 327680,1310720,5240000,20950000
+                                               times alone, for each number of logits, beside compiled focal loss
     python -m src.costs --loop                 with the loop of Algorithm 1, which takes minutes
 
 ohem_loss has one more output for each anchor, 21 for 20 classes; the bucketed approximation sorts all scores.
@@ -16,10 +18,18 @@ import torch
 import torchvision
 
 from src.costs.functions import FOCAL, FOCAL_COMPILED, FUNCTIONS, LOOP, OPTIONAL, why_not_compiled
-from src.costs.measure import measure, separate_process
-from src.costs.problems import BATCH_MULTIPLE, CLASSES, SCALING_STAGE, scaling_columns, stage_columns
+from src.costs.measure import measure, median_seconds, separate_process
+from src.costs.problems import (
+    BATCH_MULTIPLE,
+    CLASSES,
+    SCALING_STAGE,
+    make_problem,
+    scaling_columns,
+    size_columns,
+    stage_columns,
+)
 from src.costs.table import Table
-from src.costs.tables import scaling_tables, stage_tables
+from src.costs.tables import scaling_tables, size_table, stage_tables
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -33,6 +43,15 @@ def main(words: Sequence[str] | None = None) -> None:
     if options.compiled and (reason := why_not_compiled(next(iter(stages.values())), device)):
         print(f"Without the row {FOCAL_COMPILED}: {reason}")
         options.names.remove(FOCAL_COMPILED)
+
+    if options.sizes:
+        columns = size_columns(options.sizes)
+        problems = {column: make_problem(size, device) for column, size in columns.items()}
+        seconds = median_seconds(options.names, problems, device, options.repeats)
+        unit = FOCAL_COMPILED if FOCAL_COMPILED in options.names else FOCAL
+        milliseconds = {cell: 1e3 * value for cell, value in seconds.items()}
+        print_tables([size_table(milliseconds, options.names, list(columns), unit)])
+        return
 
     with_loop = options.names + [LOOP] * options.loop
     with separate_process() as process:
@@ -53,11 +72,21 @@ def header(options: argparse.Namespace) -> str:
     """Return what was measured, against what, and where."""
     threads = f"{torch.get_num_threads()} CPU threads"
     machine = f"{torch.cuda.get_device_name(options.device)}, {threads}" if options.device.type == "cuda" else threads
+    problem = f"{options.logits:,} logits, {options.positives:,} positives"
+    ratios = f"; ratios are to torchvision's {FOCAL}, eager"
+    if options.sizes:
+        problem, ratios = f"scores {SCALING_STAGE}, one positive for 3275 logits", ""
     return (
-        f"{options.logits:,} logits, {options.positives:,} positives, float32, δ = 1, median of {options.repeats}; "
-        f"ratios are to torchvision's {FOCAL}, eager\n"
+        f"{problem}, float32, δ = 1, median of {options.repeats}{ratios}\n"
         f"{machine}, torch {torch.__version__}, torchvision {torchvision.__version__}, {time.strftime('%F')}"
     )
+
+
+def _sizes(text: str) -> list[int]:
+    sizes = [int(word) for word in text.split(",")]
+    if min(sizes) < 4 * BATCH_MULTIPLE:
+        raise argparse.ArgumentTypeError(f"each must be at least {4 * BATCH_MULTIPLE}")
+    return sizes
 
 
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
@@ -71,6 +100,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", type=torch.device, default="cpu", help="cpu, cuda, … (default: %(default)s)")
     parser.add_argument("--compiled", action="store_true", help=f"also {FOCAL} compiled by torch.compile")
     parser.add_argument("--loop", action="store_true", help="also the loop of Algorithm 1, in the first table only")
+    parser.add_argument("--sizes", type=_sizes, metavar="N[,N]", help="times alone, for each number of logits")
     parser.add_argument("--only", metavar="NAME[,NAME]", help="measure only these rows and focal loss")
     options = parser.parse_args(words)
     options.logits = options.logits // BATCH_MULTIPLE * BATCH_MULTIPLE

@@ -47,6 +47,12 @@ def scaling_columns(logits: int, positives: int) -> list[dict[str, ProblemSize]]
     ]
 
 
+def size_columns(sizes: list[int]) -> dict[str, ProblemSize]:
+    """Return a problem of each size, with positives in the proportion of a batch of 8 on PASCAL VOC."""
+    rounded = [size // BATCH_MULTIPLE * BATCH_MULTIPLE for size in sizes]
+    return {f"{size:,}": ProblemSize(size, max(round(size / 3275), 4), SCALING_STAGE) for size in rounded}
+
+
 @dataclass
 class Problem:
     """Scores and targets of a batch, in every form that a measured function takes."""

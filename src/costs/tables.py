@@ -39,6 +39,13 @@ def scaling_tables(costs: Costs, stage: str) -> list[Table]:
     ]
 
 
+def size_table(milliseconds: Mapping[Cell, float], names: list[str], columns: list[str], unit: str) -> Table:
+    """Return the time of each function over sizes of the problem, with its ratio to that of the function `unit`."""
+    cells = {(n, c): _format_cell(milliseconds[n, c], milliseconds[unit, c]) for n in names for c in columns}
+    rows = [[name, *(cells[name, column] for column in columns)] for name in names]
+    return Table(f"Milliseconds forward and backward over logits (times {unit})", ["function", *columns], rows)
+
+
 def _cells_over_focal(values: Mapping[Cell, float | None], name: str, columns: list[str]) -> list[str]:
     return [_format_cell(values[name, column], values[FOCAL, column]) for column in columns]
 

@@ -2,6 +2,7 @@
 
 import atexit
 import hashlib
+import itertools
 import multiprocessing.util
 import re
 import signal
@@ -64,6 +65,21 @@ class TrainingBatch:
     boxes: list[Tensor]  # float32 [N, 4] for each image, in its pixels
     labels: list[Tensor]  # int64 [N] for each image
 
+    def pin_memory(self) -> "TrainingBatch":
+        """Return the batch in memory from which a GPU copies by itself; a DataLoader calls this."""
+        return self._each(Tensor.pin_memory)
+
+    def to(self, device: torch.device) -> "TrainingBatch":
+        """Return the batch on a device, which a GPU may still be copying."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _each(self, function: Callable[[Tensor], Tensor]) -> "TrainingBatch":
+        return TrainingBatch(function(self.images), [*map(function, self.boxes)], [*map(function, self.labels)])
+
+    def tensors(self) -> list[Tensor]:
+        """Return all tensors of the batch."""
+        return [self.images, *self.boxes, *self.labels]
+
 
 @dataclass(frozen=True)
 class InferenceBatch:
@@ -115,8 +131,8 @@ class _InferenceSet(Dataset[tuple[Tensor, int]]):
 
 
 @dataclass(frozen=True)
-class _EpochSampler:
-    """Batches of (index, seed) for one epoch, decided by the run's seed and the epoch alone.
+class _Sampler:
+    """Batches of (index, seed) for some epochs, each decided by the run's seed and the epoch alone.
 
     Each process gets its share of every batch; the shares in the order of the processes are the batch.
     """
@@ -124,18 +140,23 @@ class _EpochSampler:
     size: int  # of the data set
     batch_size: int
     seed: int
-    epoch: int
+    epoch: int  # the first one
+    epochs: int
     skip: int  # batches left out at the beginning
     share: Share
 
     def __len__(self) -> int:
-        return max(self.size // self.batch_size, 1) - self.skip
+        return self.epochs * max(self.size // self.batch_size, 1) - self.skip
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = torch.randperm(self.size, generator=torch.Generator().manual_seed(derive_seed(self.seed, self.epoch)))
-        for batch in order.split(self.batch_size)[self.skip : self.skip + len(self)]:
-            indexes = batch.tensor_split(self.share.parts)[self.share.part].tolist()
-            yield [(index, derive_seed(self.seed, self.epoch, index)) for index in indexes]
+        return itertools.islice(self._all(), self.skip, None)
+
+    def _all(self) -> Iterator[list[tuple[int, int]]]:
+        for epoch in range(self.epoch, self.epoch + self.epochs):
+            order = torch.randperm(self.size, generator=torch.Generator().manual_seed(derive_seed(self.seed, epoch)))
+            for batch in order.split(self.batch_size)[: max(self.size // self.batch_size, 1)]:
+                indexes = batch.tensor_split(self.share.parts)[self.share.part].tolist()
+                yield [(index, derive_seed(self.seed, epoch, index)) for index in indexes]
 
 
 def derive_seed(*numbers: int | str) -> int:
@@ -151,21 +172,42 @@ def training_batches(
     epoch: int,
     workers: int,
     skip: int = 0,
+    epochs: int = 1,
+    pinned: bool = False,
     share: Share = Share(),
 ) -> DataLoader[TrainingBatch]:
-    """Return the batches of one epoch, without the images that remain after the last full batch.
+    """Return the batches of some epochs, without the images that remain after each one's last full batch.
 
     Args:
         dataset: the images.
         batch_size: of all processes together.
         seed: of the order of images and of their augmentation.
-        epoch: from 0.
+        epoch: the first one, from 0.
         workers: processes that load images.
         skip: how many batches to leave out at the beginning.
+        epochs: their number.
+        pinned: whether batches are to be in memory from which a GPU copies by itself.
         share: of each batch.
     """
-    sampler = _EpochSampler(len(dataset), batch_size, seed=seed, epoch=epoch, skip=skip, share=share)
-    return _loader(dataset, sampler, workers=workers, collate=_collate_training)
+    sampler = _Sampler(len(dataset), batch_size, seed=seed, epoch=epoch, epochs=epochs, skip=skip, share=share)
+    return _loader(dataset, sampler, workers=workers, collate=_collate_training, pinned=pinned)
+
+
+def on_device(batches: Iterable[TrainingBatch], device: torch.device) -> Iterator[TrainingBatch]:
+    """Yield batches on a device. A GPU copies each beside the step that it is at."""
+    if device.type != "cuda":
+        for batch in batches:
+            yield batch.to(device)
+        return
+    copies = torch.cuda.Stream(device)
+    for batch in batches:
+        with torch.cuda.stream(copies):
+            batch = batch.to(device)
+        steps = torch.cuda.current_stream(device)
+        steps.wait_stream(copies)
+        for tensor in batch.tensors():
+            tensor.record_stream(steps)  # or its memory could be given to the next batch before the step has read it
+        yield batch
 
 
 def inference_batches(
@@ -196,7 +238,12 @@ def inference_batches(
 
 
 def _loader(
-    dataset: Dataset[Any], batches: Iterable[list[Any]], *, workers: int, collate: Callable[[list[Any]], Any]
+    dataset: Dataset[Any],
+    batches: Iterable[list[Any]],
+    *,
+    workers: int,
+    collate: Callable[[list[Any]], Any],
+    pinned: bool = False,
 ) -> DataLoader[Any]:
     # With a separate generator it leaves torch's alone, so that resuming amid an epoch changes no random number.
     return DataLoader(
@@ -204,6 +251,7 @@ def _loader(
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=collate,
+        pin_memory=pinned,
         worker_init_fn=ignore_signals,
         generator=torch.Generator(),
     )

@@ -1,21 +1,23 @@
-"""Training targets from ground truth: a target for each (anchor, class), and a box for each positive anchor."""
+"""Training targets from ground truth: a target for each (anchor, class), and a box for each positive anchor.
 
-from collections.abc import Callable
+Nothing here waits for a GPU: no shape depends on what is on it.
+"""
+
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
-from torchvision.models.detection._utils import BoxCoder, Matcher
-from torchvision.ops import box_iou
+from torch.nn.utils.rnn import pad_sequence
+from torchvision.models.detection._utils import BoxCoder
 
 # Offsets are divided by standard deviations of (.1, .1, .2, .2).
 BOX_CODER = BoxCoder(weights=(10.0, 10.0, 5.0, 5.0))
-NEGATIVE, IGNORED = Matcher.BELOW_LOW_THRESHOLD, Matcher.BETWEEN_THRESHOLDS
-
-# RetinaNet's rule: an anchor is positive for the object that it overlaps most if that IoU is at least 0.5, or if no
-# anchor overlaps some object more. Below 0.4 it is negative; between the two it is ignored.
-match_by_iou = Matcher(0.5, 0.4, allow_low_quality_matches=True)
+NEGATIVE, IGNORED = -1, -2  # in the place of an anchor's object
+NO_OBJECT = -1.0  # the IoU of what pads the objects of an image to the number of another's
+# Pairs of objects and anchors that are treated at once: on a CPU what its cache holds, elsewhere 64 MiB of IoUs.
+_PAIRS_ON_CPU, _PAIRS_ELSEWHERE = 2**18, 2**24
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,8 @@ class Targets:
     """The targets of a batch of B images with A anchors and K classes."""
 
     classes: Tensor  # int8 [B, A, K]: 1 positive, 0 negative, −1 ignored
-    boxes: Tensor  # float32 [P, 4]: ground truth of each positive anchor, ordered by image, then anchor
-    positive: Tensor  # bool [B, A], P of them true
+    boxes: Tensor  # float32 [B, A, 4]: ground truth of each positive anchor; of the others some box
+    positive: Tensor  # bool [B, A]
 
 
 def assign_targets(
@@ -33,7 +35,7 @@ def assign_targets(
     labels: list[Tensor],
     *,
     classes: int,
-    match: Callable[[Tensor], Tensor] = match_by_iou,
+    match: Callable[[Tensor], Tensor] | None = None,
 ) -> Targets:
     """Return the targets of each anchor, replicated K times (Section 3.1.1, Fig. 3).
 
@@ -45,24 +47,67 @@ def assign_targets(
         boxes: for each image float32 [N, 4]; N may be 0.
         labels: for each image int64 [N], 0 … K−1.
         classes: number of classes K.
-        match: from the IoUs of an image's objects and anchors [N, A] to each anchor's object, int64 [A], `NEGATIVE` or
-            `IGNORED`.
+        match: from the IoUs of objects and anchors [B, N, A], where an image has fewer objects than another
+            `NO_OBJECT`, to each anchor's object, int64 [B, A], `NEGATIVE` or `IGNORED`; :func:`match_by_iou`.
     """
-    shape = len(boxes), len(anchors)
-    target_classes = torch.zeros(*shape, classes, dtype=torch.int8, device=anchors.device)
-    positive = torch.zeros(shape, dtype=torch.bool, device=anchors.device)
-    matched_boxes = []
-    for image, (image_boxes, image_labels) in enumerate(zip(boxes, labels, strict=True)):
-        if len(image_boxes) == 0:
-            continue
-        object_of = match(box_iou(image_boxes, anchors))
-        target_classes[image, object_of == IGNORED] = -1
-        index = (object_of >= 0).nonzero().squeeze(1)
-        positive[image, index] = True
-        target_classes[image, index, image_labels[object_of[index]]] = 1
-        matched_boxes.append(image_boxes[object_of[index]])
-    target_boxes = torch.cat(matched_boxes) if matched_boxes else anchors.new_zeros(0, 4)
-    return Targets(target_classes, target_boxes, positive)
+    parts = [
+        _assign(anchors, *group, classes=classes, match=match or match_by_iou)
+        for group in _groups(boxes, labels, len(anchors))
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    return Targets(*(torch.cat([getattr(part, name) for part in parts]) for name in ("classes", "boxes", "positive")))
+
+
+def _groups(boxes: list[Tensor], labels: list[Tensor], anchors: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the objects of a few images at a time: boxes [B, N, 4], and labels [B, N] with −1 beyond an image's own."""
+    most = max(len(of_image) for of_image in boxes)
+    size = max((_PAIRS_ON_CPU if boxes[0].is_cpu else _PAIRS_ELSEWHERE) // max(most * anchors, 1), 1)
+    for start in range(0, len(boxes), size):
+        padded = pad_sequence(boxes[start : start + size], batch_first=True)
+        yield padded, pad_sequence(labels[start : start + size], batch_first=True, padding_value=-1)
+
+
+def _assign(
+    anchors: Tensor, boxes: Tensor, labels: Tensor, *, classes: int, match: Callable[[Tensor], Tensor]
+) -> Targets:
+    if boxes.shape[1] == 0:
+        shape = len(boxes), len(anchors)
+        of_classes = torch.zeros(*shape, classes, dtype=torch.int8, device=anchors.device)
+        return Targets(of_classes, anchors.expand(len(boxes), -1, -1), of_classes.new_zeros(shape, dtype=torch.bool))
+    object_of = match(_pairwise_iou(boxes, anchors).masked_fill_(labels[..., None] < 0, NO_OBJECT))
+    positive, index = object_of >= 0, object_of.clamp(min=0)
+    states = positive.to(torch.int8).masked_fill_(object_of == IGNORED, -1)
+    of_classes = states.clamp(max=0)[..., None].repeat(1, 1, classes)
+    of_classes.scatter_(2, labels.gather(1, index).clamp_(min=0)[..., None], states[..., None])
+    return Targets(of_classes, boxes.gather(1, index[..., None].expand(-1, -1, 4)), positive)
+
+
+def _pairwise_iou(boxes: Tensor, anchors: Tensor) -> Tensor:
+    """Return the IoUs [B, N, A] of each image's boxes [B, N, 4] and anchors [A, 4], the very bits of `box_iou`."""
+    x1, y1, x2, y2 = boxes[..., None].unbind(2)
+    left, top, right, bottom = anchors.unbind(1)
+    intersection = (torch.minimum(x2, right) - torch.maximum(x1, left)).clamp_(min=0)
+    intersection *= (torch.minimum(y2, bottom) - torch.maximum(y1, top)).clamp_(min=0)
+    return intersection / ((x2 - x1) * (y2 - y1) + (right - left) * (bottom - top) - intersection)
+
+
+def match_by_iou(iou: Tensor, positive_iou: float = 0.5, negative_iou: float = 0.4) -> Tensor:
+    """Match anchors with objects as RetinaNet does, by IoU alone.
+
+    An anchor is positive for the object that it overlaps most if that IoU is at least `positive_iou`, or if no anchor
+    overlaps some object more. Below `negative_iou` it is negative; between the two it is ignored.
+
+    Args:
+        iou: float [..., N, A] of N objects and A anchors; `NO_OBJECT` in rows without object.
+
+    Returns:
+        int64 [..., A]: the index of each anchor's object, `NEGATIVE` or `IGNORED`.
+    """
+    best_iou, object_of = iou.max(-2)
+    is_best = ((iou == iou.amax(-1, keepdim=True)) & (iou >= 0)).any(-2)
+    no_object = torch.full_like(object_of, NEGATIVE).masked_fill_(best_iou >= negative_iou, IGNORED)
+    return torch.where((best_iou >= positive_iou) | is_best, object_of, no_object)
 
 
 def match_bipartite(iou: Tensor, positive_iou: float = 0.5) -> Tensor:
@@ -74,21 +119,24 @@ def match_bipartite(iou: Tensor, positive_iou: float = 0.5) -> Tensor:
     anchor's, on every device.
 
     Args:
-        iou: float [N, A] of N objects and A anchors.
+        iou: float [..., N, A] of N objects and A anchors; `NO_OBJECT` in rows without object.
         positive_iou: the IoU that an anchor beyond each object's first must exceed.
 
     Returns:
-        int64 [A]: the index of each anchor's object, or `NEGATIVE`.
+        int64 [..., A]: the index of each anchor's object, or `NEGATIVE`.
     """
-    best_iou, object_of = iou.max(0)
+    objects, anchors = iou.shape[-2:]
+    best_iou, object_of = iou.max(-2)
     object_of = torch.where(best_iou > positive_iou, object_of, NEGATIVE)
     left = iou.clone()
-    for _ in range(min(iou.shape)):
-        pair = left.argmax()
-        row, anchor = pair // iou.shape[1], pair % iou.shape[1]
-        object_of[anchor] = torch.where(left[row, anchor] > 0, row, object_of[anchor])
-        left[row] = -1
-        left[:, anchor] = -1
+    for _ in range(min(objects, anchors)):
+        pairs = left.flatten(-2)
+        pair = pairs.argmax(-1, keepdim=True)
+        row, anchor = pair // anchors, pair % anchors
+        matched = torch.where(pairs.gather(-1, pair) > 0, row, object_of.gather(-1, anchor))
+        object_of.scatter_(-1, anchor, matched)
+        left.scatter_(-2, row[..., None].expand(*row.shape[:-1], 1, anchors), NO_OBJECT)
+        left.scatter_(-1, anchor[..., None].expand(*anchor.shape[:-1], objects, 1), NO_OBJECT)
     return object_of
 
 
@@ -100,8 +148,21 @@ def box_loss(offsets: Tensor, anchors: Tensor, targets: Targets) -> Tensor:
         anchors: float32 [A, 4].
         targets: of the same B images and A anchors.
     """
-    if len(targets.boxes) == 0:
+    if not offsets.is_cpu:
+        return _box_loss_without_wait(offsets, anchors, targets)
+    # On a CPU the positive anchors alone cost less, and their number is known.
+    if not targets.positive.any():
         return offsets.sum() * 0
     positive_anchors = anchors.expand(len(offsets), -1, -1)[targets.positive]
-    target_offsets = BOX_CODER.encode_single(targets.boxes, positive_anchors)
+    target_offsets = BOX_CODER.encode_single(targets.boxes[targets.positive], positive_anchors)
     return smooth_l1_loss(offsets[targets.positive].float(), target_offsets)
+
+
+def _box_loss_without_wait(offsets: Tensor, anchors: Tensor, targets: Targets) -> Tensor:
+    """Return the box loss computed at all anchors, so that no shape depends on the number of positive ones."""
+    shape, positive = offsets.shape, targets.positive[..., None]
+    of_anchors = anchors.expand(shape).reshape(-1, 4)
+    target_offsets = BOX_CODER.encode_single(targets.boxes.reshape(-1, 4), of_anchors).view(shape)
+    # What does not count is replaced before anything is computed, as its gradient would be 0 times infinity.
+    predicted, wanted = torch.where(positive, offsets.float(), 0.0), torch.where(positive, target_offsets, 0.0)
+    return smooth_l1_loss(predicted, wanted, reduction="sum") / (4 * targets.positive.sum()).clamp(min=1)

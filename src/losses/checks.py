@@ -67,14 +67,27 @@ def check_targets(targets: Tensor) -> Tensor:
     return targets
 
 
+def waits(x: Tensor) -> bool:
+    """Return whether a look at the tensor's values makes the host wait for its device."""
+    return x.is_cuda
+
+
+def are_valid(targets: Tensor) -> Tensor:
+    """Return whether all targets are 1, 0 or −1, as a scalar on their device: a look at it may wait."""
+    is_unsigned = targets.dtype in (torch.bool, torch.uint8) or targets.dtype in _AS_SIGNED
+    targets = targets.view(signed_dtype(targets))
+    valid = (targets == 0) | (targets == 1)
+    return (valid if is_unsigned else valid | (targets == -1)).all()
+
+
 def signed_dtype(targets: Tensor) -> torch.dtype:
     """Return the dtype in which :func:`check_targets` returns the targets."""
     return _AS_SIGNED.get(targets.dtype, targets.dtype)
 
 
 def are_finite(logits: Tensor) -> bool:
-    """Return whether all logits are finite, outside torch.compile; inside it False, as this branches on data."""
-    if torch.compiler.is_compiling():
+    """Return whether all logits are finite; False where a look would break the compiler's graph or wait for a GPU."""
+    if torch.compiler.is_compiling() or waits(logits):
         return False
     extremes = torch.stack(logits.detach().aminmax()).tolist() if logits.numel() else []
     return all(map(math.isfinite, extremes))

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 from torch.nn.functional import logsigmoid
 
-from .checks import are_finite, check_focusing, check_inputs, compute_dtype
+from .checks import are_finite, are_valid, check_focusing, check_inputs, compute_dtype, signed_dtype, waits
 from .collectives import Collectives, shared_nan
 from .compiling import checked_targets
 
@@ -35,14 +35,18 @@ def focal_loss(
         TypeError, ValueError: as :func:`ap_loss` does, or alpha or gamma is out of its range.
     """
     check_focusing(alpha, gamma)
-    targets = check_inputs(logits, targets, checked_targets)
-    logits, counts = compute_dtype(logits), targets != -1
-    is_positive, scale = targets == 1, torch.ones((), device=logits.device)
+    scale = torch.ones((), device=logits.device)
+    if waits(logits):
+        check_inputs(logits, targets, lambda targets: targets)
+        scale, targets = torch.where(are_valid(targets), scale, torch.nan), targets.view(signed_dtype(targets))
+    else:
+        targets = check_inputs(logits, targets, checked_targets)
+    logits, counts, is_positive = compute_dtype(logits), targets != -1, targets == 1
     if not are_finite(logits):
         # What does not count is replaced before anything is computed, as its gradient would be 0 times NaN.
         counts &= is_positive | (logits != -torch.inf)
         logits = torch.where(counts, logits, 0)
-        scale = torch.where(logits.isfinite().all(), 1.0, torch.nan)
+        scale = torch.where(logits.isfinite().all(), scale, torch.nan)
     positive = is_positive.to(logits.dtype)
     loss = torch.where(counts, _entry_losses(logits, positive, alpha, gamma), 0)
     collectives = Collectives(process_group, logits.device)

@@ -45,6 +45,10 @@ class RunGuard:
         if self._lock is not None:
             self._interruption.check()
 
+    def exit_code(self) -> int:
+        """Return the exit code of a process that ends because another one of its run has: of a signal, or 1."""
+        return 1 if self._interruption.signum is None else 128 + self._interruption.signum
+
     def check_lock(self) -> None:
         """Raise LockLost if another process has taken over the run."""
         if self._lock is not None:

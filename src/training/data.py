@@ -28,8 +28,10 @@ class Data:
     world: World
     read_test_image: ReadImage = read_image
 
-    def training_batches(self, epoch: int, skip: int = 0) -> DataLoader[TrainingBatch]:
-        """Return this process's part of the batches of an epoch, but for the first `skip`."""
+    def training_batches(
+        self, epoch: int, skip: int = 0, *, epochs: int = 1, pinned: bool = False
+    ) -> DataLoader[TrainingBatch]:
+        """Return this process's part of the batches from an epoch on, but for the first `skip`."""
         return training_batches(
             self.train,
             self.batch_size,
@@ -37,6 +39,8 @@ class Data:
             epoch=epoch,
             workers=self.workers,
             skip=skip,
+            epochs=epochs,
+            pinned=pinned,
             share=Share(self.world.rank, self.world.size),
         )
 

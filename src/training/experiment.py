@@ -31,8 +31,9 @@ from src.training.data import Data, build_data
 from src.training.data_check import look_at_data
 from src.training.gallery import log_detections
 from src.training.optimizer import build_optimizer
+from src.training.step import Trainer, TrainerOptions
 from src.training.tester import Tester
-from src.training.trainer import Length, RunContext, Trainer, TrainerOptions, train
+from src.training.trainer import Length, RunContext, train
 from src.utils.device import choose_device
 from src.utils.distributed import World
 from src.utils.files import write_atomically, write_json
@@ -251,10 +252,13 @@ def build_trainer(config: DictConfig, detector: Detector, data: Data, device: to
     optimizer, scheduler = build_optimizer(network, schedule, config.batch_size, steps)
     options = TrainerOptions(
         classes=len(data.classes),
+        image_size=config.dataset.train_size,
         box_loss_weight=schedule.box_loss_weight,
         precision=config.precision,
         clip_gradient=schedule.clip_gradient,
         log_ap_loss=LOSSES[config.loss.name].logs_ap_loss,
+        compile=config.compile,
+        overlap=config.overlap,
     )
     return Trainer(
         detector,

@@ -2,12 +2,35 @@
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
 from src.utils.errors import UserError
 
 logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def deterministic(enabled: bool) -> Iterator[None]:
+    """Let torch use only algorithms that give the same bits each time on the same GPU, or leave that to torch.
+
+    What has no such algorithm raises an error, which :func:`src.utils.errors.explain` explains.
+    """
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.deterministic
+    fills = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    if enabled:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats its sums only with this one
+    try:
+        torch.use_deterministic_algorithms(enabled)
+        torch.backends.cudnn.deterministic = enabled
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # takes time
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.deterministic = before[1]
+        torch.utils.deterministic.fill_uninitialized_memory = fills  # type: ignore[attr-defined]
 
 
 def choose_device(name: str) -> torch.device:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from src.utils.distributed_env import number_of_processes
 from src.utils.errors import UserError
@@ -39,6 +40,11 @@ class World:
     def group(self) -> dist.ProcessGroup | None:
         """The process group of all processes; None for a process alone."""
         return dist.group.WORLD if self.size > 1 else None
+
+    @property
+    def waits_on_gpus(self) -> bool:
+        """Whether collectives are NCCL's, which wait on the GPU, and go on to if another process is gone."""
+        return self.size > 1 and torch.cuda.is_available()
 
     def barrier(self) -> None:
         """Wait for all processes."""
@@ -100,6 +106,17 @@ class World:
             dist.all_reduce(value)
         return value
 
+    def with_overlap(self, module: nn.Module) -> nn.Module:
+        """Return a module with the same parameters whose gradients are summed over processes during its backward pass.
+
+        In buckets, whose order may be another one in a resumed run; see `sum_gradients`.
+        """
+        if self.size == 1:
+            return module
+        parallel = DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
+        parallel.register_comm_hook(None, _sum_bucket)  # by default it divides by the number of processes
+        return parallel
+
     def sum_gradients(self, module: nn.Module) -> None:
         """Replace the gradients of a module by their sums over all processes.
 
@@ -113,6 +130,11 @@ class World:
         dist.all_reduce(buffer)
         for gradient, total in zip(gradients, buffer.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(total.view_as(gradient))
+
+
+def _sum_bucket(_: object, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+    work = dist.all_reduce(bucket.buffer(), async_op=True)
+    return work.get_future().then(lambda future: future.value()[0])
 
 
 def connect(expected: int) -> World:

@@ -17,6 +17,7 @@ _ADVICE = {
 # Torch has no common class for these; their texts are those of its allocators and libraries.
 _GPU_MEMORY = re.compile(r"(CUDA|HIP)( error:)? out of memory|CU(BLAS|DNN)_STATUS_ALLOC_FAILED|memory.*on the GPU")
 _MEMORY = re.compile(r"can't allocate memory|not enough memory|Cannot allocate memory|std::bad_alloc")
+_NOT_DETERMINISTIC = re.compile(r"(\S+) does not have a deterministic implementation")
 _SHARED_MEMORY = re.compile(r"shared memory|/torch_\d+|[Bb]us error")
 
 
@@ -37,6 +38,11 @@ def explain(error: BaseException) -> str | None:
         tried = f" (tried to allocate {size[1]})" if size else ""
         if _GPU_MEMORY.search(text):
             return f"out of memory on the GPU{tried}: lower batch_size or dataset.train_size, or use precision=bf16"
+        if operation := _NOT_DETERMINISTIC.search(text):
+            return (
+                f"deterministic=true: torch's {operation[1]} has no deterministic implementation on this device. Take "
+                "another option of the detector or the loss, another version of torch, or deterministic=false"
+            )
         if _SHARED_MEMORY.search(text):
             return "the processes that load images have used up /dev/shm: lower workers, or enlarge it (--shm-size)"
         if isinstance(error, MemoryError) or _MEMORY.search(text):

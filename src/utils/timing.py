@@ -6,7 +6,7 @@ import torch
 
 
 class Stopwatch:
-    """A context that measures its duration in :attr:`seconds`: on a GPU by events, from the end of earlier kernels."""
+    """A context that measures its duration: on a GPU by events, from the end of earlier kernels."""
 
     def __init__(self, device: torch.device):
         self._stream = torch.cuda.current_stream(device) if device.type == "cuda" else None
@@ -15,13 +15,18 @@ class Stopwatch:
         if self._stream is not None:
             self._first, self._last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             self._first.record(self._stream)
-        self.start = time.perf_counter()
+        self._start = time.perf_counter()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._seconds = time.perf_counter() - self._start
+        if self._stream is not None:
+            self._last.record(self._stream)
+
+    @property
+    def seconds(self) -> float:
+        """The duration in seconds, after waiting for the GPU to get to its end."""
         if self._stream is None:
-            self.seconds = time.perf_counter() - self.start
-            return
-        self._last.record(self._stream)
+            return self._seconds
         self._last.synchronize()
-        self.seconds = self._first.elapsed_time(self._last) / 1000
+        return self._first.elapsed_time(self._last) / 1000

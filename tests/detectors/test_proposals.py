@@ -21,7 +21,7 @@ def test_proposals_and_all_positive_anchors_are_ranked_and_no_others():
     classes = torch.randint(-1, 2, (2, 50, 3), generator=generator, dtype=torch.int8)
     positive = (classes == 1).any(2)
     proposed = torch.rand(2, 50, generator=generator) < 0.3
-    before = Targets(classes, torch.zeros(int(positive.sum()), 4), positive)
+    before = Targets(classes, torch.zeros(2, 50, 4), positive)
     after = ignore_others(before, proposed)
     for image in range(2):
         for anchor in range(50):

@@ -5,11 +5,20 @@ from functools import partial
 
 import pytest
 import torch
+from torchvision.models.detection._utils import Matcher
 from torchvision.ops import box_iou
 
+from src.detectors import targets as targets_module
 from src.detectors.anchors import make_anchors
 from src.detectors.retinanet import anchor_grids
-from src.detectors.targets import BOX_CODER, assign_targets, box_loss, match_bipartite
+from src.detectors.targets import (
+    BOX_CODER,
+    _box_loss_without_wait,
+    assign_targets,
+    box_loss,
+    match_bipartite,
+    match_by_iou,
+)
 
 
 def test_anchors_are_positive_ignored_or_negative_by_their_iou():
@@ -28,7 +37,7 @@ def test_the_best_anchor_of_an_object_is_positive_for_the_object_it_overlaps_mos
     # Without the first object, the anchor is positive for the second.
     targets = assign_targets(anchors, [boxes[0][1:]], [torch.tensor([1])], classes=2)
     assert targets.classes[0].tolist() == [[0, 1], [0, 0]]
-    torch.testing.assert_close(targets.boxes, boxes[0][1:])
+    torch.testing.assert_close(targets.boxes[targets.positive], boxes[0][1:])
 
 
 def bipartite_by_a_loop(iou, positive_iou):
@@ -69,7 +78,7 @@ def test_each_object_has_an_anchor_of_its_own_in_ssd():
     assert assign_targets(anchors, boxes, labels, classes=2).classes[0].tolist() == [[1, 0], [0, 0], [0, 0]]
     targets = assign_targets(anchors, boxes, labels, classes=2, match=match_bipartite)
     assert targets.classes[0].tolist() == [[1, 0], [0, 1], [0, 0]]
-    assert torch.equal(targets.boxes, boxes[0])
+    assert torch.equal(targets.boxes[targets.positive], boxes[0])
 
 
 def test_ssd_ignores_no_anchor_and_needs_more_than_half_beyond_the_first():
@@ -90,16 +99,75 @@ def test_an_image_without_objects_is_all_negative_and_costs_no_box_loss():
     assert loss.item() == 0 and offsets.grad.abs().sum() == 0
 
 
-def test_the_targets_of_a_batch_are_those_of_its_images():
-    torch.manual_seed(0)
-    anchors = torch.cat(make_anchors(anchor_grids(96, 128, 2)))
-    corners = [torch.rand(n, 2) * 60 for n in (3, 0, 5)]
-    boxes = [torch.cat([c, c + 5 + torch.rand_like(c) * 40], 1) for c in corners]
-    labels = [torch.randint(4, (len(b),)) for b in boxes]
-    together = assign_targets(anchors, boxes, labels, classes=4)
-    alone = [assign_targets(anchors, [b], [x], classes=4) for b, x in zip(boxes, labels, strict=True)]
-    assert torch.equal(together.classes, torch.cat([t.classes for t in alone]))
-    assert torch.equal(together.boxes, torch.cat([t.boxes for t in alone]))
+def random_objects(generator, counts, size=96):
+    """Boxes on a coarse grid, of which many overlap anchors equally much, and labels of four classes."""
+    corners = [(torch.rand(n, 2, generator=generator) * size * 0.8).round(decimals=-1) for n in counts]
+    sides = [4 + (torch.rand(n, 2, generator=generator) * size * 0.4).round(decimals=-1) for n in counts]
+    boxes = [torch.cat([c, c + s], 1) for c, s in zip(corners, sides, strict=True)]
+    return boxes, [torch.randint(4, (n,), generator=generator) for n in counts]
+
+
+@pytest.mark.parametrize("pairs", [2**18, 2000])
+@pytest.mark.parametrize("match", [match_by_iou, match_bipartite])
+def test_the_targets_of_a_batch_are_those_of_its_images_alone(match, pairs, monkeypatch):
+    monkeypatch.setattr(targets_module, "_PAIRS_ON_CPU", pairs)  # 2000 are less than those of two images
+    generator = torch.Generator().manual_seed(0)
+    anchors = torch.cat(make_anchors(anchor_grids(96, 96, 2)))
+    for counts in ([3, 0, 5, 1], [0, 0], [1], [2, 7, 4, 4, 0]):
+        boxes, labels = random_objects(generator, counts)
+        together = assign_targets(anchors, boxes, labels, classes=4, match=match)
+        assert together.positive.sum() >= sum(counts) / 2
+        for image, (of_image, of_labels) in enumerate(zip(boxes, labels, strict=True)):
+            alone = assign_targets(anchors, [of_image], [of_labels], classes=4, match=match)
+            positive = alone.positive[0]
+            assert torch.equal(together.positive[image], positive)
+            assert torch.equal(together.classes[image], alone.classes[0])
+            assert torch.equal(together.boxes[image, positive], alone.boxes[0, positive])
+
+
+def test_matching_by_iou_is_that_of_torchvision():
+    matcher, generator = Matcher(0.5, 0.4, allow_low_quality_matches=True), torch.Generator().manual_seed(0)
+    anchors = torch.cat(make_anchors(anchor_grids(96, 96, 1.5)))
+    kinds = set()
+    for problem in range(60):
+        boxes, labels = random_objects(generator, [1 + problem % 6])
+        object_of = matcher(box_iou(boxes[0], anchors))
+        targets = assign_targets(anchors, boxes, labels, classes=4)
+        assert torch.equal(targets.positive[0], object_of >= 0)
+        assert torch.equal(targets.boxes[targets.positive], boxes[0][object_of[object_of >= 0]])
+        assert torch.equal((targets.classes[0] == -1).any(1), object_of == Matcher.BETWEEN_THRESHOLDS)
+        index = (object_of >= 0).nonzero().squeeze(1)
+        assert (targets.classes[0, index, labels[0][object_of[index]]] == 1).all()
+        assert (targets.classes == 1).sum() == len(index)
+        kinds |= set(object_of.clamp(max=0).tolist())
+    assert kinds == {-2, -1, 0}
+
+
+def test_the_box_loss_of_a_gpu_is_that_of_a_cpu():
+    generator = torch.Generator().manual_seed(0)
+    anchors = torch.cat(make_anchors(anchor_grids(64, 64)))
+    for counts in ([3, 1], [0, 0]):
+        boxes, labels = random_objects(generator, counts, size=64)
+        targets = assign_targets(anchors, boxes, labels, classes=4)
+        one = torch.randn(2, len(anchors), 4, generator=generator).requires_grad_()
+        other = one.detach().clone().requires_grad_()
+        expected, loss = box_loss(one, anchors, targets), _box_loss_without_wait(other, anchors, targets)
+        torch.testing.assert_close(loss, expected)
+        expected.backward()
+        loss.backward()
+        torch.testing.assert_close(other.grad, one.grad)
+
+
+@pytest.mark.parametrize("match", [match_by_iou, match_bipartite])
+def test_no_shape_depends_on_a_value(match):
+    """Without values, on the device "meta", whatever would make the host wait for a GPU is an error."""
+    anchors = torch.cat(make_anchors(anchor_grids(64, 64), "meta"))
+    boxes, labels = random_objects(torch.Generator().manual_seed(0), [3, 0])
+    boxes, labels = [b.to("meta") for b in boxes], [x.to("meta") for x in labels]
+    targets = assign_targets(anchors, boxes, labels, classes=4, match=match)
+    offsets = torch.randn(2, len(anchors), 4, device="meta", requires_grad=True)
+    box_loss(offsets, anchors, targets).backward()
+    assert targets.classes.shape == (2, len(anchors), 4) and offsets.grad.shape == offsets.shape
 
 
 def test_the_box_loss_is_that_computed_by_hand():

@@ -28,6 +28,13 @@ def train(processes: int, runs: list[list[str]]) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def assert_close(first, second):
+    """Hold two dicts of weights together, but for the rounding of a network in float64."""
+    for key, value in first.items():
+        if value.is_floating_point():
+            assert (value - second[key]).abs().max() <= 1e-6 * value.abs().max(), key
+
+
 @pytest.fixture(scope="module")
 def trained(tiny_data, tmp_path_factory):
     """The overrides of one step of each loss, and the outputs of one process, and those of two together."""
@@ -35,7 +42,8 @@ def trained(tiny_data, tmp_path_factory):
     runs = [[*TINY_RETINANET, f"dataset.root={tiny_data}", *ONE_STEP, *loss] for loss in LOSSES]
     train(1, [[*overrides, f"outputs={alone}"] for overrides in runs])
     per_process = [*runs[0], "ranking=per_process"]
-    train(2, [[*overrides, f"outputs={together}"] for overrides in [*runs, per_process]])
+    overlapping = [*runs[0], "overlap=true", f"outputs={together.with_name('overlapping')}"]
+    train(2, [*([*overrides, f"outputs={together}"] for overrides in [*runs, per_process]), overlapping])
     return runs, alone, together
 
 
@@ -43,16 +51,19 @@ def trained(tiny_data, tmp_path_factory):
 def test_two_processes_make_the_step_that_one_makes(index, trained):
     runs, alone, together = trained
     name = run_id(make_config(*runs[index]))
-    first, second = weights(alone / name), weights(together / name)
-    for key, value in first.items():
-        if value.is_floating_point():
-            assert (value - second[key]).abs().max() <= 1e-6 * value.abs().max(), key
+    assert_close(weights(alone / name), weights(together / name))
     (one, two) = (next(r for r in read_local(outputs).all if r.run_id == name) for outputs in (alone, together))
     for key in ("loss", "classification_loss", "box_loss", "positives"):
         assert two.last(key) == pytest.approx(one.last(key), rel=1e-6), key
     summaries = [summary_of(outputs / name) for outputs in (alone, together)]
     assert summaries[0]["metrics"].keys() == summaries[1]["metrics"].keys()
     assert summaries[0]["metrics"]["AP50"] == pytest.approx(summaries[1]["metrics"]["AP50"], abs=0.1)
+
+
+def test_the_step_is_the_same_with_overlap(trained):
+    runs, alone, together = trained
+    name = run_id(make_config(*runs[0], "overlap=true"))
+    assert_close(weights(alone / name), weights(together.with_name("overlapping") / name))
 
 
 def test_one_process_writes_and_logs(trained):

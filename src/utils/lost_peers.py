@@ -1,0 +1,59 @@
+"""Ending a process whose peers are gone where nothing else would: a collective of NCCL waits for them on the GPU."""
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from src.utils.distributed import World
+
+GRACE_S = 10.0  # in which this process may end by itself, as after an error that all have
+_GONE = "another process of this run is gone; run the same command again to resume"
+_NO_TIMEOUT = timedelta(days=365)
+
+
+@contextlib.contextmanager
+def ended_with_peers(world: World, exit_code: Callable[[], int]) -> Iterator[None]:
+    """End this process soon after another one has ended, however it has, while both are in the body.
+
+    The main process has a connection with each other one, which the system closes when either ends. Who leaves the body
+    without an error says so, and waits until all have.
+
+    Args:
+        world: all of whose processes call this together.
+        exit_code: returns that of a process which is ended.
+    """
+    group = dist.new_group(backend="gloo", timeout=_NO_TIMEOUT)
+    assert isinstance(group, dist.ProcessGroup)  # this process is a member
+    left = threading.Event()
+    peers = range(1, world.size) if world.is_main else [0]
+
+    def listen(peer: int) -> None:
+        try:
+            dist.recv(torch.empty(1), src=peer, group=group)
+        except RuntimeError:
+            if not left.wait(GRACE_S):
+                print(
+                    "error: another process of this run is gone; run the same command again to resume", file=sys.stderr
+                )
+                sys.stderr.flush()
+                os._exit(exit_code())  # the thread of the body may wait on the GPU, out of reach of any exception
+
+    listeners = [threading.Thread(target=listen, args=(peer,), daemon=True) for peer in peers]
+    for listener in listeners:
+        listener.start()
+    try:
+        yield
+    finally:
+        left.set()
+    for peer in peers:
+        with contextlib.suppress(RuntimeError):  # it has ended
+            dist.send(torch.zeros(1), dst=peer, group=group)
+    for listener in listeners:
+        listener.join()
+    dist.destroy_process_group(group)

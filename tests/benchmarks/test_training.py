@@ -1,0 +1,33 @@
+"""The benchmarks of training on a CPU, with small sizes."""
+
+import pytest
+
+from benchmarks import step_parts, training
+
+
+def cells(output):
+    """The rows of the table that a benchmark prints, by the first cell."""
+    lines = [line.strip("| ").split(" | ") for line in output.splitlines() if line.startswith("| ")]
+    return {first: others for first, *others in lines[2:]}
+
+
+@pytest.mark.slow
+def test_all_detectors_train_on_the_same_batches(tiny_data, capsys):
+    sizes = ["--backbone=resnet18", "--side=32", "--batch=2", "--batches=1", "--workers=0"]
+    training.main([*sizes, f"dataset.root={tiny_data}", "dataset.train=train", "model.channels=8"])
+    rows = cells(capsys.readouterr().out)
+    assert list(rows) == [training.AP, training.FOCAL, training.TORCHVISION]
+    assert rows[training.TORCHVISION][1] == rows[training.FOCAL][2] == "1.000×"
+    assert all(float(row[0].split()[0]) > 0 for row in rows.values())
+
+
+@pytest.mark.slow
+def test_the_parts_of_a_step_add_up(tiny_data, capsys):
+    step_parts.main(
+        ["--steps=1", "recipe=mini", f"dataset.root={tiny_data}", "dataset.train=train", "dataset.train_size=32"]
+    )
+    rows = cells(capsys.readouterr().out)
+    together, _ = rows.pop("together")
+    parts = {"reading", "augmentation", "normalisation", "batching", "targets", "box loss", "classification loss"}
+    assert parts <= rows.keys() and {"optimizer", step_parts.REST} <= rows.keys()
+    assert sum(float(row[0]) for row in rows.values()) == pytest.approx(float(together), abs=1)

@@ -1,0 +1,93 @@
+"""The step of training, and what is read of it a step later on a GPU."""
+
+import math
+
+import pytest
+import torch
+from torch._dynamo.utils import counters
+
+from src.config.validate import resolve
+from src.data.loading import TrainingBatch
+from src.detectors.anchors import make_anchors
+from src.detectors.detector import build_detector
+from src.detectors.retinanet import RetinaNet, anchor_grids
+from src.losses import ap_loss
+from src.runs.kept_rows import KeptRows
+from src.training import trainer
+from src.training.optimizer import build_optimizer
+from src.training.step import Trainer, TrainerOptions
+from tests.support.configurations import make_config
+from tests.support.runs import NOT_LOGGED, TINY, run_here, same_weights
+
+TIMES = {"iteration_seconds", "images_per_second", "loss_seconds", "peak_memory"}
+
+
+def rows(directory):
+    """What a run has logged but for times, as text, in which NaN equals NaN."""
+    kept = torch.load(directory / "checkpoint.pt", weights_only=True)["progress"]["rows"]
+    return [str([(key, value) for key, value in row.items() if key not in TIMES]) for row in KeptRows.from_plain(kept)]
+
+
+@pytest.mark.slow
+def test_neither_reading_values_a_step_later_nor_determinism_changes_a_number_on_a_cpu(tiny, undisturbed, monkeypatch):
+    monkeypatch.setattr(trainer, "lag_of", lambda device: 1)  # a GPU's
+    directory, expected = run_here(*tiny, *NOT_LOGGED, "deterministic=true"), undisturbed()
+    assert directory.name == expected.name and same_weights(expected, directory)
+    assert rows(directory) == rows(expected)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_step_waits_for_no_value(precision):
+    """Without values, on the device "meta", whatever would make the host wait for a GPU is an error."""
+    config, device = resolve(make_config(*TINY, "dataset.root=none")), torch.device("meta")
+    detector = build_detector(config.model, 64)
+    model = detector.build_network(3).to(device)
+    optimizer, scheduler = build_optimizer(model, config.schedule, batch_size=2, steps=10)
+    trained = Trainer(
+        detector,
+        model,
+        lambda logits, targets: (logits * (targets == 1)).sum(),
+        optimizer=optimizer,
+        scheduler=scheduler,
+        device=device,
+        options=TrainerOptions(classes=3, image_size=64, clip_gradient=1.0, precision=precision),
+    )
+    boxes = [torch.rand(2, 4, device=device), torch.rand(0, 4, device=device)]
+    labels = [torch.zeros(len(of_image), dtype=torch.int64, device=device) for of_image in boxes]
+    trained.step(TrainingBatch(torch.rand(2, 3, 64, 64, device=device), boxes, labels))
+    assert trained.scheduler.last_epoch == 1
+
+
+@pytest.mark.slow
+def test_a_detector_with_the_loss_inside_compiles_once_for_all_numbers_of_positives():
+    torch.compiler.reset()
+    counters.clear()
+    torch.manual_seed(0)
+    model = RetinaNet(3, "resnet18", channels=8).to(memory_format=torch.channels_last)
+    anchors = sum(len(level) for level in make_anchors(anchor_grids(32, 32)))
+
+    def loss_of(images, targets):
+        logits, offsets = model(images)
+        return ap_loss(logits, targets) + offsets.abs().mean()
+
+    def gradients(loss):
+        model.zero_grad()
+        loss.backward()
+        return [parameter.grad.clone() for parameter in model.parameters()]
+
+    compiled = torch.compile(loss_of, backend="aot_eager", fullgraph=True)
+    for number in range(10):
+        images = torch.randn(2, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+        targets = torch.zeros(2, anchors, 3, dtype=torch.int8)
+        targets[0, : 7 * number, number % 3] = 1
+        loss = compiled(images, targets)
+        if number % 9 == 0:
+            actual, expected = gradients(loss), loss_of(images, targets)
+            torch.testing.assert_close(loss, expected)
+            torch.testing.assert_close(actual, gradients(expected))
+        else:
+            gradients(loss)
+        assert math.isfinite(loss)
+    torch.compiler.reset()
+    assert counters["stats"]["unique_graphs"] == 1 and not counters["graph_break"], dict(counters)
