@@ -81,6 +81,8 @@ def _check_values(config: Mapping[str, Any]) -> None:
     check_ranges({key: value for key, value in values.items() if key.partition(".")[0] not in unused})
     if config["batch_size"] % config["processes"]:
         raise UserError(f"batch_size={config['batch_size']} must be a multiple of processes={config['processes']}")
+    if config["compile"] and config["processes"] > 1:
+        raise UserError(f"compile=true is for one process, not processes={config['processes']}: leave one of them out")
     shorter, longer = config["dataset"]["test_shorter_side"], config["dataset"]["test_longer_side"]
     if shorter is not None and not 0 < shorter <= longer:
         raise UserError(

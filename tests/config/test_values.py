@@ -103,6 +103,12 @@ def test_values_at_the_ends_of_their_ranges_are_taken(words):
     resolve(make_config(*words))
 
 
+def test_a_compiled_network_is_trained_by_one_process():
+    resolve(make_config("compile=true"))
+    with pytest.raises(UserError, match="compile=true is for one process, not processes=2"):
+        resolve(make_config("compile=true", "processes=2"))
+
+
 @pytest.mark.slow
 def test_test_images_shorter_side_is_at_most_the_longer():
     for shorter in ("0", "-5", "834", "900"):

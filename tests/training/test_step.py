@@ -1,5 +1,6 @@
 """The step of training, and what is read of it a step later on a GPU."""
 
+import functools
 import math
 
 import pytest
@@ -17,7 +18,7 @@ from src.training import trainer
 from src.training.optimizer import build_optimizer
 from src.training.step import Trainer, TrainerOptions
 from tests.support.configurations import make_config
-from tests.support.runs import NOT_LOGGED, TINY, run_here, same_weights
+from tests.support.runs import NOT_LOGGED, TINY, run_here, same_weights, weights
 
 TIMES = {"iteration_seconds", "images_per_second", "loss_seconds", "peak_memory"}
 
@@ -37,8 +38,7 @@ def test_neither_reading_values_a_step_later_nor_determinism_changes_a_number_on
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_step_waits_for_no_value(precision):
+def test_a_step_waits_for_no_value():
     """Without values, on the device "meta", whatever would make the host wait for a GPU is an error."""
     config, device = resolve(make_config(*TINY, "dataset.root=none")), torch.device("meta")
     detector = build_detector(config.model, 64)
@@ -51,12 +51,21 @@ def test_a_step_waits_for_no_value(precision):
         optimizer=optimizer,
         scheduler=scheduler,
         device=device,
-        options=TrainerOptions(classes=3, image_size=64, clip_gradient=1.0, precision=precision),
+        options=TrainerOptions(classes=3, image_size=64, clip_gradient=1.0),
     )
     boxes = [torch.rand(2, 4, device=device), torch.rand(0, 4, device=device)]
     labels = [torch.zeros(len(of_image), dtype=torch.int64, device=device) for of_image in boxes]
     trained.step(TrainingBatch(torch.rand(2, 3, 64, 64, device=device), boxes, labels))
     assert trained.scheduler.last_epoch == 1
+
+
+@pytest.mark.slow
+def test_a_compiled_network_trains_as_the_plain_one_and_is_another_run(tiny, undisturbed, monkeypatch):
+    # The default backend takes a minute to compile.
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    directory, plain = run_here(*tiny, *NOT_LOGGED, "compile=true"), undisturbed()
+    assert directory.name != plain.name and counters["stats"]["unique_graphs"] >= 1
+    torch.testing.assert_close(weights(directory), weights(plain), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.slow
