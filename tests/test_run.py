@@ -238,10 +238,11 @@ def test_the_same_data_in_coco_layout_train_to_the_same_weights(tiny, tiny_data,
         ["method=structured_hinge"],
         ["step=heaviside"],
         ["step=sigmoid"],
+        ["model=retinanet", "model.channels=8"],
     ],
     ids=" ".join,
 )
-def test_every_loss_and_method_trains(overrides, tiny, tmp_path):
+def test_every_loss_method_and_detector_trains(overrides, tiny, tmp_path):
     quick = [
         "schedule.learning_rate=0.05",
         "schedule.warmup_iterations=0",

@@ -22,7 +22,6 @@ _SHORT = [
 ]
 # A second or two: the network's checkpoint has a megabyte, RetinaNet's smallest 85.
 TINY = [*_SHORT, "model=ssd", "model.channels=4"]
-TINY_RETINANET = [*_SHORT, "model.channels=8"]
 # One step, as large as the weights: an error of the update is one of the weights.
 ONE_STEP = [
     "schedule.epochs=1",

@@ -8,7 +8,7 @@ from src.config.validate import resolve
 from tests.support.configurations import make_config
 from tests.support.exhaustive import EXHAUSTIVE
 from tests.support.programs import call_run, run_python
-from tests.support.runs import ONE_STEP, TINY_RETINANET, summary_of, weights
+from tests.support.runs import ONE_STEP, TINY, summary_of, weights
 
 pytestmark = [pytest.mark.slow, pytest.mark.multiprocess]
 
@@ -39,7 +39,7 @@ def assert_close(first, second):
 def trained(tiny_data, tmp_path_factory):
     """The overrides of one step of each loss, and the outputs of one process, and those of two together."""
     alone, together = tmp_path_factory.mktemp("alone"), tmp_path_factory.mktemp("together")
-    runs = [[*TINY_RETINANET, f"dataset.root={tiny_data}", *ONE_STEP, *loss] for loss in LOSSES]
+    runs = [[*TINY, f"dataset.root={tiny_data}", *ONE_STEP, *loss] for loss in LOSSES]
     train(1, [[*overrides, f"outputs={alone}"] for overrides in runs])
     per_process = [*runs[0], "ranking=per_process"]
     overlapping = [*runs[0], "overlap=true", f"outputs={together.with_name('overlapping')}"]

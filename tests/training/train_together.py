@@ -9,34 +9,27 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
+from torch import nn
 
 from src.config.registry import DETECTORS
 from src.detectors.detector import Detector
-from src.detectors.retinanet import RetinaNet, build_retinanet
+from src.detectors.ssd import build_ssd
 from tests.support.runs import run_here
 
 
-class Float64RetinaNet(RetinaNet):
-    def __init__(self, *arguments, **options):
-        super().__init__(*arguments, **options)
-        self.double()
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return super().forward(images.double())
-
-
 def build_in_float64(options: Mapping[str, Any], image_size: int) -> Detector:
-    """Build RetinaNet with a network that computes in float64."""
+    """Build SSD with a network that computes in float64."""
+    detector = build_ssd(options, image_size)
 
-    def build_network(outputs: int) -> Float64RetinaNet:
-        return Float64RetinaNet(outputs, options["backbone"], options["weights"], options["channels"])
+    def build_network(outputs: int) -> nn.Module:
+        network = detector.build_network(outputs).double()
+        network.register_forward_pre_hook(lambda _, images: tuple(image.double() for image in images))
+        return network
 
-    return dataclasses.replace(build_retinanet(options, image_size), build_network=build_network)
+    return dataclasses.replace(detector, build_network=build_network)
 
 
 if __name__ == "__main__":
-    entry = dataclasses.replace(DETECTORS["retinanet"], builder="tests.training.train_together.build_in_float64")
-    DETECTORS["retinanet"] = entry
+    DETECTORS["ssd"] = dataclasses.replace(DETECTORS["ssd"], builder="tests.training.train_together.build_in_float64")
     for overrides in json.loads(sys.argv[1]):
         run_here(*overrides)
