@@ -60,9 +60,8 @@ def make_trainer(device, **options):
 def make_training_batch():
     generator = torch.Generator().manual_seed(0)
     boxes = [torch.tensor([[5, 5, 30, 40], [20, 10, 60, 50.0]]), torch.zeros(0, 4)]
-    return TrainingBatch(
-        torch.rand(2, 3, 64, 64, generator=generator), boxes, [torch.tensor([0, 2]), torch.tensor([]).long()]
-    )
+    labels = [torch.tensor([0, 2]), torch.zeros(0, dtype=torch.int64)]
+    return TrainingBatch(torch.rand(2, 3, 64, 64, generator=generator), boxes, labels)
 
 
 def test_a_step_waits_for_no_value():
