@@ -122,7 +122,7 @@ def find_waits(options: PartOptions, common: list[str]) -> list[str]:
     detector = build_detector(config.model, config.dataset.train_size)
     data = build_data(config, detector.normalisation, World())
     trainer = build_trainer(config, detector, data, device, World())
-    batches = on_device(data.training_batches(epoch=0, epochs=2, pinned=device.type == "cuda"), device)
+    batches = on_device(data.training_batches(epoch=0, epochs=2), device)
     for _ in range(3):  # kernels are compiled, and the optimizer gets its state
         trainer.step(next(batches)).read()
     batch = next(batches)
