@@ -91,7 +91,7 @@ def measure(config: DictConfig, steps: int) -> Table:
     for transform in augment.transforms:
         part = "normalisation" if isinstance(transform, (v2.ToDtype, v2.Normalize)) else "augmentation"
         transform.forward = clock.timed(part, transform.forward)
-    batches = loading.training_batches(data.train, config.batch_size, seed=config.seed, epoch=0, epochs=99, workers=0)
+    batches = loading.training_batches(data.train, config.batch_size, seed=config.seed, epochs=range(99), workers=0)
     with watched(trainer, clock), patch.object(loading, "read_image", clock.timed("reading", loading.read_image)):
         logits = run(trainer, batches, steps, clock)
     total = sum(clock.seconds.values())

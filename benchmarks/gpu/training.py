@@ -54,7 +54,7 @@ def measure(options: PartOptions) -> PartResult:
         f"device={options.device}",
     ]
     result = train_in_each_precision(options, common, counts["train"])
-    twins = train_twice(options, common)
+    twins = train_twice(options, common, result.values["fp32"]["iteration_seconds"])
     failures = [*result.failures, *twins.failures, *find_waits(options, common)]
     result.values["fp32"] |= twins.values
     return PartResult([*result.tables, *twins.tables], result.values, failures)
@@ -86,36 +86,34 @@ def train_in_each_precision(options: PartOptions, common: list[str], images: int
             failures.append(f"the loss in {precision} does not fall: {first:.3f} at first, {last:.3f} at last")
         rows.append([precision, str(len(losses)), f"{first:.3f}", f"{last:.3f}", f"{summary['seconds']:.1f}"])
         values[precision] = {"losses": losses, "seconds": summary["seconds"], "metrics": summary["metrics"]}
+        values[precision]["iteration_seconds"] = logged(directory, "iteration_seconds")
     header = ["precision", "steps", "loss in the first third", "in the last third", "seconds with the test"]
     return PartResult([Table(f"A short training on {options.device}", header, rows)], values, failures)
 
 
-def train_twice(options: PartOptions, common: list[str]) -> PartResult:
-    """Check that trainings with deterministic=true end with the same bits, and measure what that costs a step."""
+def train_twice(options: PartOptions, common: list[str], without: list[float]) -> PartResult:
+    """Check that trainings with deterministic=true end with the same bits, and measure what that costs a step.
+
+    Args:
+        without: the seconds of each step without it.
+    """
     epochs = 1 if options.quick else EPOCHS_OF_TWINS
-    common = [*common, f"schedule.epochs={epochs}", f"schedule.evaluate_every={epochs}"]
-    milliseconds: dict[str, float] = {}
-    digests: dict[str, list[torch.Tensor]] = {}
-    for name, enabled in (("without", False), ("first", True), ("second", True)):
-        outputs = options.folder / "twins" / name
+    common = [*common, f"schedule.epochs={epochs}", f"schedule.evaluate_every={epochs}", "deterministic=true"]
+    weights: list[dict[str, torch.Tensor]] = []
+    for name in ("first", "second"):
         try:
-            directory = train([*common, f"outputs={outputs}", f"deterministic={str(enabled).lower()}"])
+            directory = train([*common, f"outputs={options.folder / 'twins' / name}"])
         except RuntimeError as error:
-            return PartResult([], {}, [f"deterministic={enabled}: {explain(error) or error}"])
-        weights = torch.load(directory / "checkpoint.pt", map_location="cpu", weights_only=True)["model"]
-        digests[name] = list(weights.values())
-        seconds = logged(directory, "iteration_seconds")
-        milliseconds[name] = 1000 * statistics.median(seconds[len(seconds) // 4 :])  # the first ones also compile
-
-    def same(one: str, other: str) -> bool:
-        return all(map(torch.equal, digests[one], digests[other]))
-
-    is_same, cost = same("first", "second"), milliseconds["second"] / milliseconds["without"]
-    header = ["deterministic=true twice: same bits", "those without it", "ms a step without", "ms a step with", "ratio"]
-    row = ["yes" if is_same else "NO", "yes" if same("without", "first") else "no"]
-    row += [f"{milliseconds['without']:.1f}", f"{milliseconds['second']:.1f}", f"{cost:.2f}×"]
+            return PartResult([], {}, [explain(error) or str(error)])
+        checkpoint = torch.load(directory / "checkpoint.pt", map_location="cpu", weights_only=True)
+        weights.append(checkpoint["model"])
+    is_same = all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
+    # The first steps also compile.
+    before, after = (statistics.median(x[len(x) // 4 :]) for x in (without, logged(directory, "iteration_seconds")))
+    header = ["same bits twice", "ms a step with deterministic=true", "without", "ratio"]
+    row = ["yes" if is_same else "NO", f"{1000 * after:.1f}", f"{1000 * before:.1f}", f"{after / before:.2f}×"]
     failures = [] if is_same else ["two trainings with deterministic=true differ"]
-    values = {"deterministic": {"same_bits": is_same, "milliseconds": milliseconds, "ratio": cost}}
+    values = {"deterministic": {"same_bits": is_same, "seconds": after, "seconds_without": before}}
     return PartResult([Table(f"Determinism on {options.device}", header, [row])], values, failures)
 
 
@@ -125,7 +123,7 @@ def find_waits(options: PartOptions, common: list[str]) -> list[str]:
     detector = build_detector(config.model, config.dataset.train_size)
     data = build_data(config, detector.normalisation, World())
     trainer = build_trainer(config, detector, data, device, World())
-    batches = on_device(data.training_batches(epoch=0, epochs=2, pinned=device.type == "cuda"), device)
+    batches = on_device(data.training_batches(epoch=0, epochs=2), device)
     for _ in range(3):  # kernels are compiled, and the optimizer gets its state
         trainer.step(next(batches)).read()
     batch = next(batches)

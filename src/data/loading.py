@@ -140,19 +140,18 @@ class _Sampler:
     size: int  # of the data set
     batch_size: int
     seed: int
-    epoch: int  # the first one
-    epochs: int
+    epochs: range
     skip: int  # batches left out at the beginning
     share: Share
 
     def __len__(self) -> int:
-        return self.epochs * max(self.size // self.batch_size, 1) - self.skip
+        return len(self.epochs) * max(self.size // self.batch_size, 1) - self.skip
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         return itertools.islice(self._all(), self.skip, None)
 
     def _all(self) -> Iterator[list[tuple[int, int]]]:
-        for epoch in range(self.epoch, self.epoch + self.epochs):
+        for epoch in self.epochs:
             order = torch.randperm(self.size, generator=torch.Generator().manual_seed(derive_seed(self.seed, epoch)))
             for batch in order.split(self.batch_size)[: max(self.size // self.batch_size, 1)]:
                 indexes = batch.tensor_split(self.share.parts)[self.share.part].tolist()
@@ -169,11 +168,9 @@ def training_batches(
     batch_size: int,
     *,
     seed: int,
-    epoch: int,
+    epochs: range,
     workers: int,
     skip: int = 0,
-    epochs: int = 1,
-    pinned: bool = False,
     share: Share = Share(),
 ) -> DataLoader[TrainingBatch]:
     """Return the batches of some epochs, without the images that remain after each one's last full batch.
@@ -182,23 +179,22 @@ def training_batches(
         dataset: the images.
         batch_size: of all processes together.
         seed: of the order of images and of their augmentation.
-        epoch: the first one, from 0.
+        epochs: by their numbers, from 0.
         workers: processes that load images.
         skip: how many batches to leave out at the beginning.
-        epochs: their number.
-        pinned: whether batches are to be in memory from which a GPU copies by itself.
         share: of each batch.
     """
-    sampler = _Sampler(len(dataset), batch_size, seed=seed, epoch=epoch, epochs=epochs, skip=skip, share=share)
-    return _loader(dataset, sampler, workers=workers, collate=_collate_training, pinned=pinned)
+    sampler = _Sampler(len(dataset), batch_size, seed=seed, epochs=epochs, skip=skip, share=share)
+    return _loader(dataset, sampler, workers=workers, collate=_collate_training)
 
 
-def on_device(batches: Iterable[TrainingBatch], device: torch.device) -> Iterator[TrainingBatch]:
+def on_device(batches: DataLoader[TrainingBatch], device: torch.device) -> Iterator[TrainingBatch]:
     """Yield batches on a device. A GPU copies each beside the step that it is at."""
     if device.type != "cuda":
         for batch in batches:
             yield batch.to(device)
         return
+    batches.pin_memory = True  # a GPU copies by itself from such memory alone
     copies = torch.cuda.Stream(device)
     for batch in batches:
         with torch.cuda.stream(copies):
@@ -243,7 +239,6 @@ def _loader(
     *,
     workers: int,
     collate: Callable[[list[Any]], Any],
-    pinned: bool = False,
 ) -> DataLoader[Any]:
     # With a separate generator it leaves torch's alone, so that resuming amid an epoch changes no random number.
     return DataLoader(
@@ -251,7 +246,6 @@ def _loader(
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=collate,
-        pin_memory=pinned,
         worker_init_fn=ignore_signals,
         generator=torch.Generator(),
     )

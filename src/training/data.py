@@ -28,19 +28,15 @@ class Data:
     world: World
     read_test_image: ReadImage = read_image
 
-    def training_batches(
-        self, epoch: int, skip: int = 0, *, epochs: int = 1, pinned: bool = False
-    ) -> DataLoader[TrainingBatch]:
-        """Return this process's part of the batches from an epoch on, but for the first `skip`."""
+    def training_batches(self, epoch: int, skip: int = 0, *, epochs: int = 1) -> DataLoader[TrainingBatch]:
+        """Return this process's part of the batches of epochs from this one on, but for the first `skip`."""
         return training_batches(
             self.train,
             self.batch_size,
             seed=self.seed,
-            epoch=epoch,
+            epochs=range(epoch, epoch + epochs),
             workers=self.workers,
             skip=skip,
-            epochs=epochs,
-            pinned=pinned,
             share=Share(self.world.rank, self.world.size),
         )
 

@@ -58,7 +58,7 @@ def train(
 
     Args:
         batches: takes the epoch, from 0, how many of its batches to skip, and the number of `epochs`; returns the other
-            batches of them all, in memory from which a GPU can copy if they are to be `pinned`.
+            batches of them all.
         evaluate: returns the metrics of the model as it is.
 
     Returns:
@@ -111,7 +111,7 @@ def _batches_from(
     """Yield the batches from a step on to the end of training, on a device; one loader, whose processes stay."""
     epoch, done = divmod(step, steps_in_epoch)
     epochs = math.ceil(total / steps_in_epoch) - epoch
-    yield from on_device(batches(epoch=epoch, skip=done, epochs=epochs, pinned=device.type == "cuda"), device)
+    yield from on_device(batches(epoch=epoch, skip=done, epochs=epochs), device)
 
 
 def lag_of(device: torch.device) -> int:

@@ -40,7 +40,7 @@ def test_batches_do_not_depend_on_workers_and_differ_between_epochs_and_seeds(re
     dataset = TrainingSet(records, training_transform(64, augmentation))
 
     def images(seed, epoch, workers):
-        batches = training_batches(dataset, 2, seed=seed, epoch=epoch, workers=workers)
+        batches = training_batches(dataset, 2, seed=seed, epochs=range(epoch, epoch + 1), workers=workers)
         return torch.stack([batch.images for batch in batches])
 
     alone = images(0, 0, 0)
@@ -106,7 +106,9 @@ def test_the_shares_of_all_processes_are_the_batches(records):
     dataset = TrainingSet(records, training_transform(64, "ssd"))
 
     def batches(share):
-        return [batch.images for batch in training_batches(dataset, 4, seed=0, epoch=1, workers=0, share=share)]
+        return [
+            batch.images for batch in training_batches(dataset, 4, seed=0, epochs=range(1, 2), workers=0, share=share)
+        ]
 
     shares = [batches(Share(part, 2)) for part in range(2)]
     assert [len(share[0]) for share in shares] == [2, 2]
@@ -124,9 +126,23 @@ def test_the_shares_of_all_processes_are_the_batches(records):
 
 def test_skipped_batches_do_not_change_the_others(records):
     dataset = TrainingSet(records, training_transform(64, "ssd"))
-    batches, rest = (list(training_batches(dataset, 1, seed=0, epoch=0, workers=0, skip=skip)) for skip in (0, 2))
+    batches, rest = (
+        list(training_batches(dataset, 1, seed=0, epochs=range(1), workers=0, skip=skip)) for skip in (0, 2)
+    )
     assert (len(batches), len(rest)) == (5, 3)
     assert all(torch.equal(a.images, b.images) for a, b in zip(batches[2:], rest, strict=True))
+
+
+def test_the_batches_of_several_epochs_are_those_of_each(records):
+    dataset = TrainingSet(records, training_transform(64, "flip"))
+
+    def images(epochs, skip=0):
+        return [b.images for b in training_batches(dataset, 2, seed=0, epochs=epochs, workers=0, skip=skip)]
+
+    each = [image for epoch in (1, 2) for image in images(range(epoch, epoch + 1))]
+    assert torch.equal(torch.stack(images(range(1, 3))), torch.stack(each))
+    assert torch.equal(torch.stack(images(range(1, 3), skip=3)), torch.stack(each[3:]))
+    assert len(training_batches(dataset, 2, seed=0, epochs=range(1, 3), workers=0, skip=3)) == 1
 
 
 def test_the_shorter_side_gives_way_to_the_longer():
@@ -173,7 +189,7 @@ class Fatal(TrainingSet):
 def load_with_a_process_that_is_killed():
     fatal = Fatal([make_record("a", Path("a.jpg"), (30, 20), [], [])], training_transform(64, "flip"))
     with interrupted_with_loaders():
-        list(training_batches(fatal, 1, seed=0, epoch=0, workers=1))
+        list(training_batches(fatal, 1, seed=0, epochs=range(1), workers=1))
 
 
 @pytest.mark.slow
