@@ -44,8 +44,8 @@ def _parameter_groups(model: nn.Module, rate: float, backbone_rate: float) -> li
     backbone = getattr(model, "backbone", None)
     if not isinstance(backbone, nn.Module):
         raise UserError(
-            f"schedule.backbone_rate={backbone_rate:g}: {type(model).__name__} has no attribute `backbone`; give it one, "
-            "or leave schedule.backbone_rate at 1"
+            f"schedule.backbone_rate={backbone_rate:g}: {type(model).__name__} has no attribute `backbone`; give it "
+            "one, or leave schedule.backbone_rate at 1"
         )
     if backbone_rate == 0:
         backbone.requires_grad_(False)
