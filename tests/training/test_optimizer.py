@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from src.config.validate import resolve
 from src.detectors.detector import build_detector
 from src.training.optimizer import build_optimizer
 from src.utils.errors import UserError
@@ -53,7 +54,7 @@ def test_a_network_without_a_named_backbone_is_refused():
 
 @pytest.mark.parametrize("model", ["retinanet", "ssd"])
 def test_both_detectors_have_a_backbone(model):
-    config = make_config(f"model={model}", "model.channels=4", "schedule.backbone_rate=0")
+    config = resolve(make_config(f"model={model}", "model.channels=4", "schedule.backbone_rate=0"))
     network = build_detector(config.model, 96).build_network(2)
     build_optimizer(network, config.schedule, batch_size=8, steps=10)
     assert not any(p.requires_grad for p in network.backbone.parameters())
