@@ -70,6 +70,7 @@ class Schedule:
     epochs: int = MISSING
     steps: int | None = with_identity_default(None, default=MISSING)
     learning_rate: float = MISSING
+    backbone_rate: float = with_identity_default(1.0, default=MISSING)
     reference_batch_size: int = MISSING
     warmup_iterations: int = MISSING
     warmup_divisor: float = with_identity_default(3.0, default=MISSING)

@@ -69,6 +69,7 @@ RANGES = {
     "schedule.steps": POSITIVE_OR_NULL,
     "schedule.evaluate_every": POSITIVE,
     "schedule.learning_rate": POSITIVE_FINITE,
+    "schedule.backbone_rate": NOT_NEGATIVE_FINITE,
     "schedule.reference_batch_size": POSITIVE,
     "schedule.warmup_iterations": NOT_NEGATIVE,
     "schedule.warmup_divisor": Range("at least 1 and finite", lambda x: 1 <= x < math.inf),

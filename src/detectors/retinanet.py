@@ -90,6 +90,11 @@ class RetinaNet(nn.Module):
         self.classification = _head(channels, classes, norm, std=0.01, bias=PRIOR_BIAS)
         self.regression = _head(channels, 4, norm, std=0.001, bias=0.0)
 
+    @property
+    def backbone(self) -> nn.Module:
+        """The layers that `schedule.backbone_rate` is about."""
+        return self.body
+
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits and box offsets of every anchor.
 

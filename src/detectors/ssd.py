@@ -136,6 +136,11 @@ class SSD(nn.Module):
         self.classification = nn.ModuleList(convolution(w, n * outputs, std=0.01, bias=PRIOR_BIAS) for w, n in heads)
         self.regression = nn.ModuleList(convolution(w, n * 4, std=0.01, bias=0.0) for w, n in heads)
 
+    @property
+    def backbone(self) -> nn.Module:
+        """The layers that `schedule.backbone_rate` is about."""
+        return self.vgg
+
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits and box offsets of every default box.
 

@@ -1,11 +1,14 @@
 """The optimizer and its learning rate schedule."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from omegaconf import DictConfig
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
+
+from src.utils.errors import UserError
 
 
 def build_optimizer(
@@ -14,20 +17,43 @@ def build_optimizer(
     """Build SGD with a learning rate that is linear in the batch size and follows :func:`learning_rate_factor`.
 
     Args:
+        model: a network; where `backbone_rate` is not 1, with an attribute `backbone`, the part that has this multiple
+            of the learning rate, or with 0 is frozen here.
         schedule: the configuration's `schedule`.
         steps: of the whole training.
+
+    Raises:
+        UserError: the network has no backbone of its own to give a learning rate to.
     """
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    rate = schedule.learning_rate * batch_size / schedule.reference_batch_size
     optimizer = torch.optim.SGD(
-        parameters,
-        lr=schedule.learning_rate * batch_size / schedule.reference_batch_size,
+        _parameter_groups(model, rate, schedule.backbone_rate),
+        lr=rate,
         momentum=schedule.momentum,
         weight_decay=schedule.weight_decay,
-        fused=parameters[0].is_cuda or None,  # without a wait in precision=fp16; on a CPU it rounds otherwise
+        fused=next(model.parameters()).is_cuda or None,  # without a wait in precision=fp16; on a CPU it rounds otherwise
     )
     keys = ("warmup_iterations", "warmup_divisor")
     options = {key: schedule[key] for key in keys} | {"decay_at": list(schedule.decay_at)}
     return optimizer, LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps, **options))
+
+
+def _parameter_groups(model: nn.Module, rate: float, backbone_rate: float) -> list[dict[str, Any]]:
+    """Return the trained parameters, those of the backbone in a second group where their learning rate differs."""
+    if backbone_rate == 1:
+        return [{"params": [p for p in model.parameters() if p.requires_grad]}]
+    backbone = getattr(model, "backbone", None)
+    if not isinstance(backbone, nn.Module):
+        raise UserError(
+            f"schedule.backbone_rate={backbone_rate:g}: {type(model).__name__} has no attribute `backbone`; give it "
+            "one, or leave schedule.backbone_rate at 1"
+        )
+    if backbone_rate == 0:
+        backbone.requires_grad_(False)
+    trained = [p for p in backbone.parameters() if p.requires_grad]
+    others = set(model.parameters()).difference(backbone.parameters())
+    groups: list[dict[str, Any]] = [{"params": [p for p in model.parameters() if p in others and p.requires_grad]}]
+    return [*groups, {"params": trained, "lr": rate * backbone_rate}] if trained else groups
 
 
 def learning_rate_factor(

@@ -111,6 +111,7 @@ def test_identity_is_that_of_the_science():
         "method=structured_hinge",
         "model=ssd",
         "schedule.warmup_divisor=10",
+        "schedule.backbone_rate=0",
         "test.scales=[64,96]",
         "test.mirror=true",
     ]
@@ -136,7 +137,11 @@ def test_options_that_the_loss_does_not_use_do_not_count():
 def test_the_configuration_of_an_earlier_version_is_completed_to_one_of_the_same_id(words):
     plain = to_plain(make_config(*words))
     earlier = {key: dict(value) if isinstance(value, dict) else value for key, value in plain.items()}
-    later = {"dataset": ["classes_as_one"], "schedule": ["steps", "warmup_divisor"], "model": ["nms_iou"]}
+    later = {
+        "dataset": ["classes_as_one"],
+        "schedule": ["steps", "warmup_divisor", "backbone_rate"],
+        "model": ["nms_iou"],
+    }
     for group, keys in later.items():
         for key in keys:
             del earlier[group][key]

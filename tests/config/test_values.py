@@ -29,6 +29,7 @@ WRONG = {
     "rpn_epochs": [0, -1],
     "schedule.evaluate_every": [0, -3],
     "schedule.learning_rate": [0, -0.1, *NOT_FINITE],
+    "schedule.backbone_rate": [-1, *NOT_FINITE],
     "schedule.reference_batch_size": [0],
     "schedule.warmup_iterations": [-1],
     "schedule.warmup_divisor": [0, 0.5, -3, *NOT_FINITE],

@@ -18,7 +18,7 @@ from tests.analysis.logged import config_of, config_of_job, gallery_values, rows
 from tests.support.configurations import compose_sweep, make_config
 from tests.support.exhaustive import EXHAUSTIVE
 
-NO_ARTEFACTS = {"costs", "proposition1"}  # runs of two figures, and those of another program
+NO_ARTEFACTS = {"costs", "learning_rates", "proposition1"}  # of two figures, of none, and of another program
 SWEEPS = sorted(path.stem for path in paths.ROOT.glob("sweeps/*.yaml") if path.stem not in NO_ARTEFACTS)
 OVERRIDES = [
     ("recipe=mini",),
