@@ -73,6 +73,11 @@ class SweepTrial(SlurmTrial):
         parallel = "hydra.launcher.array_parallelism=2"
         return ["-m", "src.run", "-m", *self.overrides, "slurm=one_machine", parallel]
 
+    def submit(self) -> None:
+        program = self.start()
+        if program.process.wait(LIMIT):
+            raise RuntimeError(f"not submitted:\n{program.output}")
+
     def look(self) -> int:
         """Return how many runs have finished, and note since when each has."""
         for file in self.outputs.glob("*/summary.json"):
@@ -132,9 +137,10 @@ class SweepTrial(SlurmTrial):
             again = (folder / "summary.json").stat().st_mtime_ns != self.ended[name]
             self.expect(not again, f"{name} was finished twice")
             begun = len(starts[name])
-            self.expect(begun <= 1 + self.struck[name], f"{name} was begun {begun} times, struck {self.struck[name]}")
+            as_often = 1 <= begun <= 1 + self.struck[name]
+            self.expect(as_often, f"{name} was begun {begun} times, and its job was ended {self.struck[name]} times")
             for needed in read_json(folder / "summary.json").get("needs", {}).values():
-                early = min(starts[name]) < int(self.ended[needed] / 1e9)
+                early = min(starts[name], default=0) < int(self.ended[needed] / 1e9)
                 self.expect(not early, f"{name} was begun before {needed}, which it needs, had finished")
         self.notes.append(f"begun {sum(map(len, starts.values()))} times in all")
 
@@ -157,8 +163,9 @@ class SweepTrial(SlurmTrial):
                 times.setdefault(job, []).append(time.mktime(time.strptime(start, "%Y-%m-%dT%H:%M:%S")))
         found = {}
         for folder in run_folders(self.outputs):
-            log = (folder / "run.log").read_text(errors="replace")
-            found[folder.name] = [min(times[job]) for job in re.findall(r"--- SLURM job (\d+) on", log)]
+            log = folder / "run.log"
+            begun = re.findall(r"--- SLURM job (\d+) on", log.read_text(errors="replace")) if log.exists() else []
+            found[folder.name] = [min(times[job]) for job in begun]
         return found
 
     def _cancel(self) -> None:

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 
@@ -28,14 +29,33 @@ def train(processes: int, runs: list[list[str]]) -> None:
     assert done.returncode == 0, done.stderr
 
 
+# So many detections that a detector finds something by chance.
+MANY = ["model.score_threshold=0", "model.max_detections=1000"]
+ATTACKS = [
+    ["attack=black_patch"],
+    ["attack=deepfool", "attack.images=3", "attack.iterations=2", "images_logged=2"],
+    ["attack=adversarial_patch", "attack.against=itself", "attack.steps=2"],
+]
+
+
 @pytest.fixture(scope="module")
 def trained(tiny_data, tmp_path_factory):
-    """The overrides of one step of each loss, and the outputs of one process, and those of two together."""
-    alone, together = tmp_path_factory.mktemp("alone"), tmp_path_factory.mktemp("together")
-    runs = [[*TINY_RETINANET, f"dataset.root={tiny_data}", *ONE_STEP, *loss] for loss in LOSSES]
-    train(1, [[*overrides, f"outputs={alone}"] for overrides in runs])
+    """The overrides of one step of each loss, and the outputs of one process, and those of two together.
+
+    In the folder "attacked" beside the latter, two processes attack the detector that one has trained.
+    """
+    alone, together = tmp_path_factory.mktemp("alone"), tmp_path_factory.mktemp("together") / "outputs"
+    runs = [[*TINY_RETINANET, f"dataset.root={tiny_data}", *ONE_STEP, *MANY, *loss] for loss in LOSSES]
+    attacks = [[*runs[0], *attack] for attack in ATTACKS]
+    train(1, [[*overrides, f"outputs={alone}"] for overrides in [*runs, *attacks]])
+    name = run_id(make_config(*runs[0]))
+    shutil.copytree(alone / name, together.parent / "attacked" / name)
     per_process = [*runs[0], "ranking=per_process"]
-    train(2, [[*overrides, f"outputs={together}"] for overrides in [*runs, per_process]])
+    train(
+        2,
+        [[*overrides, f"outputs={together}"] for overrides in [*runs, per_process]]
+        + [[*overrides, f"outputs={together.parent / 'attacked'}"] for overrides in attacks],
+    )
     return runs, alone, together
 
 
@@ -53,6 +73,23 @@ def test_two_processes_make_the_step_that_one_makes(index, trained):
     summaries = [summary_of(outputs / name) for outputs in (alone, together)]
     assert summaries[0]["metrics"].keys() == summaries[1]["metrics"].keys()
     assert summaries[0]["metrics"]["AP50"] == pytest.approx(summaries[1]["metrics"]["AP50"], abs=0.1)
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=[attack[0] for attack in ATTACKS])
+def test_two_processes_find_what_one_finds_under_attack(attack, trained):
+    runs, alone, together = trained
+    name, clean = (run_id(make_config(*runs[0], *words)) for words in (attack, []))
+    first, second = (outputs / name for outputs in (alone, together.parent / "attacked"))
+    metrics = [summary_of(directory)["metrics"] for directory in (first, second)]
+    assert json.dumps(metrics[0]) == json.dumps(metrics[1])
+    if "deepfool" in attack[0]:
+        kept = [json.loads((directory / "deepfool.json").read_text()) for directory in (first, second)]
+        assert kept[0] == kept[1] and len(kept[0]) == 3 and metrics[0]["deepfool/objects"] > 0
+    else:
+        assert metrics[0]["AP50"] > 0 and metrics[0] != summary_of(alone / clean)["metrics"]
+    if "adversarial" in attack[0]:
+        making = [outputs / summary_of(second)["needs"]["patch"] / "patch.png" for outputs in (alone, second.parent)]
+        assert making[0].read_bytes() == making[1].read_bytes()
 
 
 def test_one_process_writes_and_logs(trained):
