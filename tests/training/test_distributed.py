@@ -6,16 +6,18 @@ import pytest
 from analysis.reading.local import read_local
 from src.config.identity import run_id, run_name
 from src.config.validate import resolve
+from src.utils.errors import UserError
 from tests.support.configurations import make_config
 from tests.support.exhaustive import EXHAUSTIVE
-from tests.support.programs import call_run, run_python
-from tests.support.runs import ONE_STEP, TINY_RETINANET, summary_of, weights
+from tests.support.programs import run_python
+from tests.support.runs import ONE_STEP, TINY_RETINANET, run_here, summary_of, weights
 
 pytestmark = [pytest.mark.slow, pytest.mark.multiprocess]
 
 # The losses that differ in what the processes exchange, and by whom the background is scored. All losses are compared
 # between processes in tests/losses; here it is the step of training.
-LOSSES = [["loss=ap"], ["loss=ohem"]]
+# With so many detections, DeepFool finds something by chance.
+LOSSES = [["loss=ap", "model.score_threshold=0", "model.max_detections=1000"], ["loss=ohem"]]
 if EXHAUSTIVE:
     LOSSES += [["loss=auc"], ["loss=focal"], ["step=sigmoid"]]
     LOSSES += [["method=approximate_gradient"], ["method=structured_hinge"]]
@@ -29,11 +31,9 @@ def train(processes: int, runs: list[list[str]]) -> None:
     assert done.returncode == 0, done.stderr
 
 
-# So many detections that a detector finds something by chance.
-MANY = ["model.score_threshold=0", "model.max_detections=1000"]
+# What they leave in their folders is compared; nothing is logged.
 ATTACKS = [
-    ["attack=black_patch"],
-    ["attack=deepfool", "attack.images=3", "attack.iterations=2", "images_logged=2"],
+    ["attack=deepfool", "attack.images=3", "attack.iterations=2"],
     ["attack=adversarial_patch", "attack.against=itself", "attack.steps=2"],
 ]
 
@@ -45,8 +45,8 @@ def trained(tiny_data, tmp_path_factory):
     In the folder "attacked" beside the latter, two processes attack the detector that one has trained.
     """
     alone, together = tmp_path_factory.mktemp("alone"), tmp_path_factory.mktemp("together") / "outputs"
-    runs = [[*TINY_RETINANET, f"dataset.root={tiny_data}", *ONE_STEP, *MANY, *loss] for loss in LOSSES]
-    attacks = [[*runs[0], *attack] for attack in ATTACKS]
+    runs = [[*TINY_RETINANET, f"dataset.root={tiny_data}", *ONE_STEP, *loss] for loss in LOSSES]
+    attacks = [[*runs[0], *attack, "images_logged=2", "wandb.mode=disabled"] for attack in ATTACKS]
     train(1, [[*overrides, f"outputs={alone}"] for overrides in [*runs, *attacks]])
     name = run_id(make_config(*runs[0]))
     shutil.copytree(alone / name, together.parent / "attacked" / name)
@@ -78,7 +78,7 @@ def test_two_processes_make_the_step_that_one_makes(index, trained):
 @pytest.mark.parametrize("attack", ATTACKS, ids=[attack[0] for attack in ATTACKS])
 def test_two_processes_find_what_one_finds_under_attack(attack, trained):
     runs, alone, together = trained
-    name, clean = (run_id(make_config(*runs[0], *words)) for words in (attack, []))
+    name = run_id(make_config(*runs[0], *attack))
     first, second = (outputs / name for outputs in (alone, together.parent / "attacked"))
     metrics = [summary_of(directory)["metrics"] for directory in (first, second)]
     assert json.dumps(metrics[0]) == json.dumps(metrics[1])
@@ -86,10 +86,9 @@ def test_two_processes_find_what_one_finds_under_attack(attack, trained):
         kept = [json.loads((directory / "deepfool.json").read_text()) for directory in (first, second)]
         assert kept[0] == kept[1] and len(kept[0]) == 3 and metrics[0]["deepfool/objects"] > 0
     else:
-        assert metrics[0]["AP50"] > 0 and metrics[0] != summary_of(alone / clean)["metrics"]
-    if "adversarial" in attack[0]:
-        making = [outputs / summary_of(second)["needs"]["patch"] / "patch.png" for outputs in (alone, second.parent)]
-        assert making[0].read_bytes() == making[1].read_bytes()
+        making = [folder.parent / summary_of(folder)["needs"]["patch"] for folder in (first, second)]
+        assert (making[0] / "patch.png").read_bytes() == (making[1] / "patch.png").read_bytes()
+        assert (first / "detections.png").read_bytes() == (second / "detections.png").read_bytes()
 
 
 def test_one_process_writes_and_logs(trained):
@@ -113,7 +112,7 @@ def test_ranking_per_process_is_another_run(trained):
 
 
 def test_the_number_of_processes_must_be_that_of_torchrun_and_divide_the_batch(tiny):
-    code, output = call_run(*tiny, "processes=2")
-    assert code == 1 and "processes=2, but 1 started" in output and "torchrun" in output
-    code, output = call_run(*tiny, "processes=3")
-    assert code == 1 and "batch_size=4 must be a multiple of processes=3" in output
+    with pytest.raises(UserError, match="processes=2, but 1 started; start them with torchrun"):
+        run_here(*tiny, "processes=2")
+    with pytest.raises(UserError, match="batch_size=4 must be a multiple of processes=3"):
+        run_here(*tiny, "processes=3")
