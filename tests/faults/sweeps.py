@@ -176,7 +176,7 @@ class SweepTrial(SlurmTrial):
 def strike_ten_times(trial: SweepTrial) -> None:
     """Submit a sweep, and strike it ten times at random moments; after each the command is given again."""
     trial.submit()
-    total = trial.random.randint(len(run_folders(trial.outputs)) - 6, len(run_folders(trial.outputs)) - 1)
+    total = len(run_folders(trial.outputs))
     moments = sorted(trial.random.randrange(total) for _ in range(STRIKES))
     strikes = [*STRIKE_KINDS, *trial.random.choices(STRIKE_KINDS, k=STRIKES - len(STRIKE_KINDS))]
     trial.random.shuffle(strikes)
