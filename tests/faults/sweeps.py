@@ -234,10 +234,18 @@ STRIKE_KINDS: list[Callable[[SweepTrial], None]] = [
     sigkill_of_a_job,
     sigkill_of_the_submitting_command,
 ]
+# A patch needs another detector, and the attacks the patch and their own detectors; warm starts an RPN and a snapshot
+# that needs the RPN too.
+PATCHES = Sweep(("loss=focal,ap", "attack=adversarial_patch", "attack.steps=20"))
+WARM_STARTS = Sweep(("proposals=35,140", "rpn_epochs=1", "snapshot=proposals:70 schedule.epochs:1"))
 TABLE_3 = Sweep(("sweeps=table3",))
-# On fewer epochs' snapshots, with an RPN of one epoch.
 FIGURE_8 = Sweep(("sweeps=figure8", "method=error_driven,approximate_gradient", "rpn_epochs=1", "schedule.epochs=3"))
 SWEEPS = [
-    Kind("ten of sweeps=table3", strike_ten_times, 1, "SLURM", sweep=TABLE_3),
-    Kind("ten of sweeps=figure8", strike_ten_times, 1, "SLURM", sweep=FIGURE_8),
+    Kind(f"ten of {name}", strike_ten_times, 1, "SLURM", sweep=sweep)
+    for name, sweep in [
+        ("adversarial patches", PATCHES),
+        ("warm starts on proposals", WARM_STARTS),
+        ("sweeps=table3", TABLE_3),
+        ("sweeps=figure8", FIGURE_8),
+    ]
 ]
