@@ -53,8 +53,8 @@ def deepfool_and_log(tester: Tester, log: RunLog) -> dict[str, float]:
     metrics |= {f"deepfool/{key}": value for key, value in summary.items()}
     log.tracker.log(metrics)
     shown = _attack_shown(tester, attack, attacked)
-    if shown:
-        gallery = Gallery(*map(list, zip(*shown, strict=True)), threshold, f1, len(data.test))
+    if shown[0]:
+        gallery = Gallery(*shown, threshold, f1, len(data.test))
         log_gallery(gallery, data.classes, log.tracker, log.directory)
     return metrics
 
@@ -96,14 +96,14 @@ def _attack_each(tester: Tester, attack: Attack, file: Path) -> list[DeepFoolRes
 
 def _attack_shown(
     tester: Tester, attack: Attack, attacked: AttackedDetector
-) -> list[tuple[ImageRecord, Tensor, Detections]]:
+) -> tuple[list[ImageRecord], list[Tensor], list[Detections]]:
     """Return the first images of a gallery after the least change that loses an object, with the detections then.
 
     Images on which nothing is lost are left out. With several processes the main one returns them all, the others none.
 
     Returns:
-        Of each image its record, the changed image, rounded to uint8 [3, H, W], and the detections in pixels of the
-        record; these are those on the changed image before it was rounded.
+        Their records; the changed images, rounded to uint8 [3, H, W]; the detections in pixels of the records, on the
+        changed images before they were rounded.
     """
     world, test = tester.world, tester.data.test
     records = [test[index] for index in choose(len(test), tester.config.images_logged).shown[:MOST_SHOWN]]
@@ -114,7 +114,8 @@ def _attack_shown(
         if result.smallest is not None and result.smallest.image is not None:
             found[number] = _shown(attacked, records[number], result.smallest.image)
     merged = {number: one for part in world.gather_to_main(found) for number, one in part.items()}
-    return [(records[number], *merged[number]) for number in sorted(merged)]
+    shown = sorted(merged)
+    return [records[i] for i in shown], [merged[i][0] for i in shown], [merged[i][1] for i in shown]
 
 
 @torch.no_grad()
