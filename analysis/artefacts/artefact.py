@@ -92,6 +92,7 @@ class Artefact:
     title: str  # "Table 1: …"
     caption: str
     sections: list[Section]
+    panels_per_row: int = 2  # of its figures
 
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "not enough evidence"

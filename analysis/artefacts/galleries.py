@@ -31,21 +31,26 @@ class Picture:
 
 def has_gallery(run: Run) -> bool:
     """Return whether a run has logged a gallery, and its picture is there."""
-    return isinstance(run.objects.get("gallery"), list) and _file(run) is not None
+    return isinstance(run.objects.get("gallery"), list) and _file(run, "gallery_picture") is not None
 
 
 def gallery_of(run: Run) -> dict[str, Picture]:
     """Return the images of a run's gallery by id; none, with a warning, if its picture cannot be read."""
+    sheet = read_image(run, "gallery_picture")
+    return {} if sheet is None else {entry["id"]: _picture(sheet, entry) for entry in run.objects["gallery"]}
+
+
+def read_image(run: Run, key: str) -> np.ndarray | None:
+    """Return an image that a run has logged, uint8 [h, w, 3]; None, with a warning, if it cannot be read."""
     from PIL import Image
 
-    file = _file(run)
+    file = _file(run, key)
     try:
         with Image.open(file or "") as image:
-            sheet = np.asarray(image.convert("RGB"))
+            return np.asarray(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError) as error:
-        logger.warning("cannot show the gallery %s: %s", file, error)
-        return {}
-    return {entry["id"]: _picture(sheet, entry) for entry in run.objects["gallery"]}
+        logger.warning("cannot show the image %s of run %s: %s", file or key, run.run_id, error)
+        return None
 
 
 def threshold_note(run: Run) -> str:
@@ -73,8 +78,8 @@ def classes_in(pictures: Sequence[Picture]) -> list[str]:
     return sorted({name for one in pictures for name in one.boxes.name[one.boxes.kind != "image"]})
 
 
-def _file(run: Run) -> Path | None:
-    logged = run.objects.get("gallery_picture")
+def _file(run: Run, key: str) -> Path | None:
+    logged = run.objects.get(key)
     path = logged.get("path") if isinstance(logged, dict) else None
     return Path(path) if path and Path(path).is_file() else None
 

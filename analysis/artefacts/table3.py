@@ -2,14 +2,17 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pandas as pd
 
 from analysis.artefacts.artefact import Absent, Artefact, Cell, Measured, Missing, Published, Section, Table
+from analysis.artefacts.perturbation_gallery import gallery_panels
 from analysis.artefacts.statistics import estimate
 from analysis.artefacts.table_cells import (
     by_seed,
     difference_cells,
+    measured,
     missing_runs,
     ours_and_paper_cells,
     run_ids_of,
@@ -18,6 +21,7 @@ from analysis.artefacts.table_cells import (
 from analysis.paper.published import published_table
 from analysis.reading.runs import Run, Runs
 from analysis.reading.settings import LOSS_TITLES, Setting
+from src.config.registry import ATTACKS
 
 TITLE = "Table 3: robustness"
 CAPTION = (
@@ -39,7 +43,8 @@ PERTURBATIONS = {
 
 def build(runs: Runs) -> Artefact:
     """Build Table 3 for each setting with RetinaNet that has a run of it."""
-    return Artefact("table3", TITLE, CAPTION, sections_by_setting(runs, _section, detectors=("retinanet",)))
+    sections = sections_by_setting(runs, _section, detectors=("retinanet",))
+    return Artefact("table3", TITLE, CAPTION, sections, panels_per_row=4)
 
 
 def metric(perturbation: str) -> str:
@@ -67,7 +72,8 @@ def _section(setting: Setting) -> Section:
     columns += [("AP-loss before focal loss", name) for name in ("ours", "paper", "difference")]
     run_ids = run_ids_of(runs for by_loss in groups.values() for runs in by_loss.values())
     tables = [Table("robustness", "By perturbation of the test images", columns, rows), _drops(groups, paper)]
-    return Section(setting.overrides, tables, [], _missing(setting, groups), run_ids)
+    panels, notes = gallery_panels(groups, PERTURBATIONS, setting.runs)
+    return Section(setting.overrides, tables, panels, _missing(setting, groups), run_ids, notes)
 
 
 def _drops(groups: Mapping[str, Mapping[str, list[Run]]], paper: pd.DataFrame) -> Table:
@@ -76,7 +82,7 @@ def _drops(groups: Mapping[str, Mapping[str, list[Run]]], paper: pd.DataFrame) -
     for perturbation, name in PERTURBATIONS.items():
         if metric(perturbation) != "AP50" or perturbation == "original":
             continue
-        row: list[Cell] = [name]
+        row: list[Cell] = [name, _covered(perturbation, groups[perturbation])]
         for of_paper in (False, True):
             for relative in (False, True):
                 for loss in LOSS_TITLES:
@@ -86,14 +92,25 @@ def _drops(groups: Mapping[str, Mapping[str, list[Run]]], paper: pd.DataFrame) -
                     else:
                         row.append(_measured_drop(groups["original"][loss], groups[perturbation][loss], relative))
         rows.append(row)
-    columns = [("", "Test images")] + [
+    columns = [("", "Test images"), ("", "covered, %")] + [
         (f"{whose}, {unit}", title)
         for whose in ("ours", "paper")
         for unit in ("points", "% of the original")
         for title in LOSS_TITLES.values()
     ]
-    notes = ["By how much AP50 is lower than that of the same detector, of the same seed, on the original images."]
+    notes = [
+        "By how much AP50 is lower than that of the same detector, of the same seed, on the original images. Covered: "
+        "the share of an image's area that patches cover, the mean over images.",
+    ]
     return Table("drops", "What each perturbation costs", columns, rows, notes)
+
+
+def _covered(perturbation: str, groups: Mapping[str, list[Run]]) -> Cell:
+    """Return how much of an image a perturbation's patches cover, the same for all losses; a dash without patches."""
+    if "place" not in ATTACKS[perturbation].own_options:
+        return "–"
+    cell = measured([run for runs in groups.values() for run in runs], "patches/covered")
+    return replace(cell, plain=True) if isinstance(cell, Measured) else cell
 
 
 def _drop(original: float, perturbed: float, relative: bool) -> float:

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from analysis.reading.grouping import Group, differing_keys, group_runs
+from analysis.reading.needed import needed_by, without_needed
 from analysis.reading.runs import Run
 from src.config.command import command_line, shell_quoted
 from src.config.registry import LOSS_OPTIONS, LOSSES, METHODS, used_options
@@ -79,8 +80,9 @@ class Setting:
 
     @property
     def seeds(self) -> list[int]:
-        """The seeds of its runs."""
-        return sorted({run.config["seed"] for run in self.runs})
+        """The seeds of its runs, but for those that others of them need: a patch is made with another seed."""
+        needed = needed_by(self.runs)
+        return sorted({run.config["seed"] for run in self.runs if run.run_id not in needed})
 
     def select(self, **changes: Any) -> list[Run]:
         """Return the runs that differ from STANDARD in these values alone, in the order of their seeds."""
@@ -114,12 +116,13 @@ class Setting:
 def settings(runs: Iterable[Run]) -> list[Setting]:
     """Return the settings that these runs have, that with most runs first.
 
-    Runs that trained no detector are left out. A run whose loss ranks nothing belongs to every setting that differs
-    only in how anchors are ranked.
+    Runs that trained no detector are left out. So are groups of runs that exist only because others need them, as
+    snapshots and RPNs do: each is needed, directly or not, by a run that belongs elsewhere. A run whose loss ranks
+    nothing belongs to every setting that differs only in how anchors are ranked.
     """
     runs = list(runs)
     order = {id(run): number for number, run in enumerate(runs)}
-    groups = group_runs(runs)
+    groups = without_needed(group_runs(runs))
     result = []
     for group in groups:
         members = [facts.run for facts in (*group.own, *group.joined)]

@@ -110,7 +110,9 @@ def _overview(contents: ReportContents) -> str:
     counting = [run for run in describe_runs(runs, contents.commands) if run["counts"] == "yes"]
     sections = [section for artefact in contents.artefacts for section in artefact.sections]
     settings = dict.fromkeys(section.setting for section in sections if section.setting and section.run_ids)
-    seeds = sorted({run["seed"] for run in counting if run["seed"]}, key=lambda seed: (len(seed), seed))
+    seeds = sorted(
+        {run["seed"] for run in counting if run["seed"] and not run["needed by"]}, key=lambda seed: (len(seed), seed)
+    )
     commits = sorted({run["commit"] for run in counting if run["commit"]})
     left_out = f", {link('#left-out', f'{len(runs.left_out)} left out')}" if runs.left_out else ""
     lines = {

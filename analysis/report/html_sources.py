@@ -22,6 +22,7 @@ COLUMN_TITLES = {
     "recipe": "recipe",
     "loss": "loss",
     "options": "options",
+    "needed by": "needed by",
     "seed": "seed",
     "commit": "commit",
     "host": "host",
@@ -41,12 +42,12 @@ def run_links(run_ids: list[str], runs: Runs) -> str:
 def detections_part(runs: Runs) -> str:
     """Return sample detections of one run for each loss: of standard options, and of the lowest seed."""
     figures: dict[str, str] = {}
-    for setting in settings(run for run in runs.counting if _detections_file(run)):
+    for setting in settings(runs.counting):
         for loss, title in LOSS_TITLES.items():
             if loss in figures:
                 continue
-            for run in setting.select(loss=loss)[:1]:
-                if (file := _detections_file(run)) and (jpeg := _read_as_jpeg(Path(file))):
+            for run in [run for run in setting.select(loss=loss) if _detections_file(run)][:1]:
+                if jpeg := _read_as_jpeg(Path(_detections_file(run) or "")):
                     caption = f"{title}, {setting_code(setting.overrides)}, seed {run.config['seed']}, run "
                     figures[loss] = _detections_figure(title, jpeg, caption + run_links([run.run_id], runs))
     return "\n".join(figures[loss] for loss in LOSS_TITLES if loss in figures)

@@ -21,7 +21,9 @@ from analysis.report.png_pdf_svg import drawing_of
 from analysis.report.provenance import describe_runs, run_anchor, source_anchor, sources_of
 
 NOT_IMPLEMENTED = "not implemented yet"
-RUN_COLUMNS = ["run", "state", "recipe", "loss", "options", "seed", "commit", "host", "started", "resumed"]
+RUN_COLUMNS = [
+    *("run", "state", "recipe", "loss", "options", "needed by", "seed", "commit", "host", "started", "resumed"),
+]
 
 
 def to_markdown(artefact: Artefact, links: bool = False) -> str:

@@ -15,7 +15,6 @@ from analysis.artefacts.style import BLACK, COLUMN, GRID, HEIGHT, INK, SETTINGS,
 from src.utils.files import write_atomically
 from src.utils.fonts import text_in_any_script
 
-PANELS_PER_ROW = 2
 DPI = 300
 
 
@@ -26,6 +25,7 @@ class Drawing:
     name: str
     panels: list[Panel]
     svgs: list[str]  # one per panel
+    per_row: int  # panels of the pictures
 
     @property
     def pictures(self) -> list[str]:
@@ -39,7 +39,7 @@ class Drawing:
 
     def digest(self, code: str) -> str:
         """Return a digest of what the files depend on: the panels' data and texts, and the code that draws them."""
-        parts = [code, version("matplotlib"), self.name]
+        parts = [code, version("matplotlib"), self.name, str(self.per_row)]
         for panel in self.panels:
             parts += [panel.name, panel.title, panel.alt, panel.data.to_csv(index=False)]
         return hashlib.sha256("\0".join(parts).encode(errors="backslashreplace")).hexdigest()
@@ -50,7 +50,7 @@ def drawing_of(artefact: Artefact, index: int) -> Drawing:
     suffix = f"-{index + 1}" if index else ""
     panels = artefact.sections[index].panels
     svgs = [f"{artefact.name}-{panel.name}{suffix}.svg" for panel in panels]
-    return Drawing(f"{artefact.name}{suffix}", panels, svgs)
+    return Drawing(f"{artefact.name}{suffix}", panels, svgs, artefact.panels_per_row)
 
 
 def drawings_of(artefact: Artefact) -> list[Drawing]:
@@ -60,16 +60,16 @@ def drawings_of(artefact: Artefact) -> list[Drawing]:
 
 def draw(drawing: Drawing, folder: Path) -> None:
     """Draw all files of a figure."""
-    write_png_and_pdf(drawing.panels, folder / drawing.name)
+    write_png_and_pdf(drawing.panels, folder / drawing.name, drawing.per_row)
     for panel, name in zip(drawing.panels, drawing.svgs, strict=True):
         write_svg(panel, folder / name)
 
 
-def write_png_and_pdf(panels: Sequence[Panel], path: Path) -> None:
-    """Draw panels as one figure, two per row, into `path` with .png and .pdf added to its name."""
+def write_png_and_pdf(panels: Sequence[Panel], path: Path, per_row: int = 2) -> None:
+    """Draw panels as one figure, so many per row, into `path` with .png and .pdf added to its name."""
     from matplotlib.figure import Figure
 
-    columns = min(len(panels), PANELS_PER_ROW)
+    columns = min(len(panels), per_row)
     rows = -(-len(panels) // columns)
     with text_in_any_script(SETTINGS):
         figure = Figure(figsize=(COLUMN * columns, HEIGHT * rows), layout="constrained")

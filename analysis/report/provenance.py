@@ -2,15 +2,18 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from analysis.artefacts.artefact import Artefact, Measured
 from analysis.artefacts.number_format import row_name
+from analysis.reading.needed import needed_by
 from analysis.reading.runs import Run, Runs
 from analysis.reading.settings import STANDARD, ablation_values
 from src.runs.lineage import lineage_changes
+from src.utils.text import counted
 
 PAPER = (
     "Kean Chen, Weiyao Lin, Jianguo Li, John See, Ji Wang, Junni Zou. AP-Loss for Accurate One-Stage Object Detection. "
@@ -75,7 +78,20 @@ def _anchor(text: str) -> str:
 
 def describe_runs(runs: Runs, commands: dict[str, str]) -> list[dict[str, str]]:
     """Return a row for each run of the list of runs, as text by column."""
-    return [_describe(run, runs, commands.get(run.run_id, "")) for run in runs.all]
+    needers = needed_by(runs.all)
+    return [
+        _describe(run, runs, commands.get(run.run_id, "")) | {"needed by": _counted(needers.get(run.run_id, {}))}
+        for run in runs.all
+    ]
+
+
+def _counted(needers: Mapping[str, str]) -> str:
+    """Return how many runs need one, and what for: "3 runs (snapshot)".
+
+    Args:
+        needers: by their ids what each needs it for.
+    """
+    return ", ".join(f"{counted(number, 'run')} ({key})" for key, number in Counter(needers.values()).items())
 
 
 def _describe(run: Run, runs: Runs, command: str) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The scores of anchors against their IoU with the ground truth (Fig. 7)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -12,7 +12,6 @@ from src.detectors.postprocess import ImageOutputs
 BINS = 50  # of IoU and of score, each from 0 to 1; the IoU thresholds of the targets, 0.4 and 0.5, are bin edges
 
 
-@torch.inference_mode()
 def anchor_scores(outputs: Iterable[ImageOutputs], records: list[ImageRecord]) -> Tensor:
     """Count the anchors of all images by IoU with their matched ground truth and by their score for its class.
 
@@ -27,18 +26,33 @@ def anchor_scores(outputs: Iterable[ImageOutputs], records: list[ImageRecord]) -
     Returns:
         int64 [50, 50]: bins of IoU, then bins of score, both from 0 to 1; a bin includes its lower edge.
     """
-    counts = torch.zeros(BINS * BINS, dtype=torch.int64)
+    counts = torch.zeros(BINS, BINS, dtype=torch.int64)
+    for _ in add_anchor_scores(outputs, records, counts):
+        pass
+    return counts
+
+
+def add_anchor_scores(
+    outputs: Iterable[ImageOutputs], records: list[ImageRecord], counts: Tensor
+) -> Iterator[ImageOutputs]:
+    """Yield the outputs as they are, and add what :func:`anchor_scores` counts of each image to `counts`."""
     for image in outputs:
-        record = records[image.index]
-        boxes, labels = record.training_objects()
-        if not len(boxes):
-            continue
-        height, width = image.size
-        zoom = torch.tensor([width / record.width, height / record.height] * 2)
-        anchors = torch.cat(image.anchors)
-        iou = box_iou(anchors, (boxes * zoom).to(anchors.device))  # [A, N]
-        best = iou.amax(1, keepdim=True)
-        score = image.scores[:, labels.to(anchors.device)].masked_fill(iou < best, 0).amax(1)  # [A, N] -> [A]
-        bins = [(x.double() * BINS).long().clamp(0, BINS - 1) for x in (best.squeeze(1), score)]
-        counts += torch.bincount(bins[0] * BINS + bins[1], minlength=BINS * BINS).cpu()
-    return counts.reshape(BINS, BINS)
+        if (bins := _bins(image, records[image.index])) is not None:
+            counts += torch.bincount(bins, minlength=BINS * BINS).cpu().reshape(BINS, BINS)
+        yield image
+
+
+@torch.inference_mode()
+def _bins(image: ImageOutputs, record: ImageRecord) -> Tensor | None:
+    """Return the bin of each anchor, of all bins in a row; None for an image without objects."""
+    boxes, labels = record.training_objects()
+    if not len(boxes):
+        return None
+    height, width = image.size
+    zoom = torch.tensor([width / record.width, height / record.height] * 2)
+    anchors = torch.cat(image.anchors)
+    iou = box_iou(anchors, (boxes * zoom).to(anchors.device))  # [A, N]
+    best = iou.amax(1, keepdim=True)
+    score = image.scores[:, labels.to(anchors.device)].masked_fill(iou < best, 0).amax(1)  # [A, N] -> [A]
+    bins = [(x.double() * BINS).long().clamp(0, BINS - 1) for x in (best.squeeze(1), score)]
+    return bins[0] * BINS + bins[1]

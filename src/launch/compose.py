@@ -146,12 +146,19 @@ class Composer:
         key = *self._context, groups
         if key not in _COMPOSED and attack and len(attack) < len(groups):
             # An attack depends on no other choice. Composed apart, the attacks of a sweep add to its time; composed
-            # with each other choice, they would multiply it.
-            config = copy.deepcopy(self._compose_groups(tuple(line for line in groups if line not in attack)))
+            # with each other choice, they would multiply it. Only slurm= stays, as hydra.launcher has its keys.
+            config = copy.deepcopy(self._load(tuple(line for line in groups if line not in attack)))
+            preset = (line for line in groups if line.lstrip("+").startswith("slurm="))
             with open_dict(config):
-                config["attack"] = self._compose_groups(attack[-1:])["attack"]
+                config["attack"] = self._load((*preset, attack[-1]))["attack"]
             _COMPOSED[key] = config
-        elif key not in _COMPOSED:
+            return config
+        return self._load(groups)
+
+    def _load(self, groups: tuple[str, ...]) -> DictConfig:
+        """Return the configuration as Hydra composes it with only these choices of groups, without its own part."""
+        key = *self._context, groups
+        if key not in _COMPOSED:
             config = self.loader.load_configuration(self.name, [*self.hydra_overrides, *groups], RunMode.RUN)
             with open_dict(config):
                 del config["hydra"]

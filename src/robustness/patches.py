@@ -4,7 +4,10 @@ All work on the original image in its own pixels, before it is resized. What is 
 where patches overlap, the order of the objects decides only which one lies on top.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -135,6 +138,19 @@ def patch_facts(
         across, down = _overlaps(box, (x2 - x1, y2 - y1), image_size)
         without_free_place += int(across.min() * down.min() > 0)
     return PatchFacts(covered.double().mean().item(), len(boxes), without_free_place)
+
+
+def summarise_patches(facts: Sequence[PatchFacts]) -> dict[str, float]:
+    """Return means over images, at least one: `covered`, percent of the area, and `per_image`, patches.
+
+    `without_free_place` is the percentage of all patches that have none; NaN if there is no patch.
+    """
+    patches = sum(one.patches for one in facts)
+    return {
+        "covered": 100 * fmean(one.covered for one in facts),
+        "per_image": patches / len(facts),
+        "without_free_place": 100 * sum(one.without_free_place for one in facts) / patches if patches else math.nan,
+    }
 
 
 def _rectangles_inside(

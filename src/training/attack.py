@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from src.data.loading import interrupted_with_loaders
 from src.detectors.detector import build_detector
+from src.robustness.patches import image_generator, patch_facts, summarise_patches
 from src.robustness.perturbed import build_perturbed_images
 from src.runs.attempt import RunGuard
 from src.runs.lineage import Lineage, describe_attempt
@@ -63,14 +64,24 @@ def attack_and_test(
 
 
 def _test_on_perturbed_images(tester: Tester, log: RunLog) -> dict[str, float]:
-    """Log and return the metrics on the test images after the attack's perturbation."""
+    """Log and return the metrics on the test images after the attack's perturbation, and what patches cover of them."""
     made = {"patch": read_patch(log.needed["patch"])} if "patch" in log.needed else {}
     read = build_perturbed_images(tester.config.attack, tester.config.seed, **made)
     tester = replace(tester, data=replace(tester.data, read_test_image=read))
-    metrics = tester.evaluate()
+    metrics = tester.evaluate() | _facts_of_patches(tester)
     log.tracker.log(metrics)
     log_test(tester, log.directory, log.tracker)
     return metrics
+
+
+def _facts_of_patches(tester: Tester) -> dict[str, float]:
+    """Return under `patches/` what the attack's patches cover of the test images; nothing if it puts no patches."""
+    attack, seed = tester.config.attack, tester.config.seed
+    if "place" not in attack:
+        return {}
+    options = {key: attack[key] for key in ("size", "place", "difficult")}
+    facts = [patch_facts(one, image_generator(seed, one.image_id), **options) for one in tester.data.test]
+    return {f"patches/{key}": value for key, value in summarise_patches(facts).items()}
 
 
 # The attacks that are no perturbation of each image before the test.

@@ -1,26 +1,34 @@
 """Testing a detector by DeepFool: how little a test image must change before an object is lost."""
 
 import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
+from omegaconf import DictConfig
+from torch import Tensor
 
 from src.config.registry import LOSSES
+from src.data.records import ImageRecord
 from src.data.run_data import read_noted
 from src.data.transforms import inference_resize
+from src.detectors.detections import Detections
 from src.evaluation.f1 import best_f1
 from src.robustness.attacked_detector import AttackedDetector
 from src.robustness.deepfool import DeepFoolResult, Perturbation
 from src.robustness.deepfool_images import choose_images, deepfool_images, summarise
+from src.training.gallery import Gallery, choose, log_gallery
 from src.training.run_log import RunLog
 from src.training.tester import Tester
 from src.utils.errors import UserError
 from src.utils.files import write_json
-from src.utils.progress import refresh_interval
+from src.utils.progress import progress_bar
+
+Attack = Callable[[Sequence[ImageRecord]], Iterator[DeepFoolResult]]
+MOST_SHOWN = 4  # images of the gallery, as each costs as much as one of those that the means are over
 
 
 def deepfool_and_log(tester: Tester, log: RunLog) -> dict[str, float]:
@@ -38,44 +46,44 @@ def deepfool_and_log(tester: Tester, log: RunLog) -> dict[str, float]:
             f"none of the detections on {len(data.test)} test images is right, so that no score threshold can be "
             "chosen: the detector needs more training"
         )
-    results = _attack_each(tester, log.directory / "deepfool.json", threshold)
-    summary = summarise(results)
+    attacked = AttackedDetector(tester.detector, tester.network, LOSSES[tester.config.loss.name].background_output)
+    attack = partial(_attack, tester.config, attacked, threshold)
+    summary = summarise(_attack_each(tester, attack, log.directory / "deepfool.json"))
     metrics = {"minimal_perturbation": summary["l2"], "score_threshold": threshold, "f1": f1}
     metrics |= {f"deepfool/{key}": value for key, value in summary.items()}
     log.tracker.log(metrics)
+    shown = _attack_shown(tester, attack, attacked)
+    if shown[0]:
+        gallery = Gallery(*shown, threshold, f1, len(data.test))
+        log_gallery(gallery, data.classes, log.tracker, log.directory)
     return metrics
 
 
-def _attack_each(tester: Tester, file: Path, threshold: float) -> list[DeepFoolResult]:
+def _attack(
+    config: DictConfig, attacked: AttackedDetector, threshold: float, records: Sequence[ImageRecord]
+) -> Iterator[DeepFoolResult]:
+    """Yield the result for each image."""
+    options, dataset = config.attack, config.dataset
+    resize = inference_resize(dataset.train_size, dataset.test_shorter_side, dataset.test_longer_side)
+    limits = {"iterations": options.iterations, "overshoot": options.overshoot}
+    return deepfool_images(attacked, records, resize, threshold=threshold, **limits)
+
+
+def _attack_each(tester: Tester, attack: Attack, file: Path) -> list[DeepFoolResult]:
     """Return the result for each chosen image; those that a file has are taken from there.
 
     Args:
         file: where results are kept, in the run's folder.
-        threshold: of the scores.
     """
-    config, world, data = tester.config, tester.world, tester.data
-    options, dataset = config.attack, config.dataset
-    attacked = AttackedDetector(tester.detector, tester.network, LOSSES[config.loss.name].background_output)
-    records = choose_images(data.test, options.images, config.seed)
-    resize = inference_resize(dataset.train_size, dataset.test_shorter_side, dataset.test_longer_side)
+    config, world = tester.config, tester.world
+    records = choose_images(tester.data.test, config.attack.images, config.seed)
     done: dict[str, Any] = world.broadcast((read_noted(file) or {}) if world.is_main else None)
     left = [number for number in range(len(records)) if str(number) not in done]
-    interval = refresh_interval()
-    with tqdm(
-        total=len(records), initial=len(done), desc="DeepFool", mininterval=interval, disable=not world.is_main
-    ) as bar:
+    with progress_bar(left, "DeepFool", done=len(done), shown=world.is_main) as bar:
         for start in range(0, len(left), world.size):
             tester.guard.check_stop()
             own = left[start : start + world.size][world.rank : world.rank + 1]
-            images = [records[number] for number in own]
-            found = deepfool_images(
-                attacked,
-                images,
-                resize,
-                threshold=threshold,
-                iterations=options.iterations,
-                overshoot=options.overshoot,
-            )
+            found = attack([records[number] for number in own])
             parts = world.gather_to_main(dict(zip(map(str, own), map(_to_plain, found), strict=True)))
             for part in parts:
                 done |= part
@@ -84,6 +92,41 @@ def _attack_each(tester: Tester, file: Path, threshold: float) -> list[DeepFoolR
                 tester.guard.write(partial(write_json, file, done))
     done = world.broadcast(done if world.is_main else None)
     return [_from_plain(done[str(number)]) for number in range(len(records))]
+
+
+def _attack_shown(
+    tester: Tester, attack: Attack, attacked: AttackedDetector
+) -> tuple[list[ImageRecord], list[Tensor], list[Detections]]:
+    """Return the first images of a gallery after the least change that loses an object, with the detections then.
+
+    Images on which nothing is lost are left out. With several processes the main one returns them all, the others none.
+
+    Returns:
+        Their records; the changed images, rounded to uint8 [3, H, W]; the detections in pixels of the records, on the
+        changed images before they were rounded.
+    """
+    world, test = tester.world, tester.data.test
+    records = [test[index] for index in choose(len(test), tester.config.images_logged).shown[:MOST_SHOWN]]
+    found = {}
+    for number in range(world.rank, len(records), world.size):
+        tester.guard.check_stop()
+        (result,) = attack([records[number]])
+        if result.smallest is not None and result.smallest.image is not None:
+            found[number] = _shown(attacked, records[number], result.smallest.image)
+    merged = {number: one for part in world.gather_to_main(found) for number, one in part.items()}
+    shown = sorted(merged)
+    return [records[i] for i in shown], [merged[i][0] for i in shown], [merged[i][1] for i in shown]
+
+
+@torch.no_grad()
+def _shown(attacked: AttackedDetector, record: ImageRecord, image: Tensor) -> tuple[Tensor, Detections]:
+    """Return an image of the network's input rounded, and the detections on it in pixels of the record."""
+    height, width = image.shape[-2:]
+    logits, offsets = attacked.outputs(image[None])
+    found = attacked.detections(logits[0], offsets[0], (height, width))
+    zoom = torch.tensor([record.width / width, record.height / height] * 2)
+    detections = Detections(found.boxes.cpu() * zoom, found.scores.cpu(), found.labels.cpu())
+    return image.round().to(torch.uint8).cpu(), detections
 
 
 def _to_plain(result: DeepFoolResult) -> dict[str, Any]:

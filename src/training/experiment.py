@@ -122,12 +122,18 @@ def open_log(
 
 
 def log_test(tester: Tester, directory: Path, tracker: Tracker) -> None:
-    """Log the scores of the test images' anchors, and detections on some images."""
-    counts = tester.count_anchor_scores()
-    if counts is not None:
-        tracker.log({"anchor_scores": counts.tolist()})
-    if tester.config.images_logged and tester.world.is_main:
-        log_detections(tester, tracker, directory, tester.config.images_logged)
+    """Log the scores of the test images' anchors, and detections on some images, from the last test."""
+    if tester.last_test is None:  # this process has only resumed a run that was tested before
+        tester.all_detections()
+    last = tester.last_test
+    assert last is not None
+    parts = tester.world.gather_to_main(last.anchor_scores)
+    if not tester.world.is_main:
+        return
+    tracker.log({"anchor_scores": sum(parts).tolist()})
+    if tester.config.images_logged:
+        count = tester.config.images_logged
+        log_detections(tester.data, last.detections, tracker, directory=directory, count=count)
 
 
 def write_summary(

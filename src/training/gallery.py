@@ -1,17 +1,19 @@
 """What a run leaves of its detections at its end: a picture, and a gallery that figures are drawn from."""
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from torch import Tensor
 
-from src.data.images import ReadImage
 from src.data.records import ImageRecord
 from src.detectors.detections import Detections
 from src.evaluation.drawing import draw_detections, evenly_spaced, write_png
 from src.evaluation.f1 import best_f1
 from src.runs.tracking import Tracker
-from src.training.tester import Tester
+from src.training.data import Data
 from src.utils.files import write_atomically
 
 CELL = 320, 240  # pixels of an image in the gallery, at most
@@ -19,44 +21,88 @@ COLUMNS = 4
 MOST_FOR_THRESHOLD = 500  # images whose detections decide the threshold
 
 
-def log_detections(tester: Tester, tracker: Tracker, directory: Path, count: int) -> None:
-    """Draw and log the detections on a few test images, evenly spaced, on this process alone.
+@dataclass(frozen=True)
+class Choice:
+    """Which test images are shown, and the detections on which decide the threshold, by their indexes."""
 
-    `detections` is a picture. `gallery` is a list of the same images with the detections from a threshold on, and their
-    place in `gallery_picture`, where they are without boxes. The threshold, `gallery_threshold`, is that of the
-    greatest F1, `gallery_f1`, on other images of the test split, `gallery_threshold_images` many: none that is shown.
+    shown: list[int]
+    others: list[int]
+
+
+def choose(images: int, count: int) -> Choice:
+    """Choose `count` of so many test images to be shown, evenly spaced, and others, none of which is shown.
+
+    If there are no others, those that are shown decide the threshold too.
+    """
+    shown = evenly_spaced(list(range(images)), count)
+    others = sorted({*range(images)} - {*shown})
+    return Choice(shown, evenly_spaced(others, MOST_FOR_THRESHOLD) or shown)
+
+
+def log_detections(
+    data: Data, detections: Mapping[int, Detections], tracker: Tracker, *, directory: Path, count: int
+) -> None:
+    """Draw and log the detections on a few test images.
+
+    `detections` is a picture; :func:`log_gallery` has the rest. The threshold is that of the greatest F1 on other
+    images of the test split.
 
     Args:
-        tester: of the detector as it is.
+        data: with the test images.
+        detections: on the images of :func:`choose`, by index.
         tracker: of the run.
         directory: the run's folder.
-        count: of images; of fewer test images all, whose detections then decide the threshold too.
+        count: of images.
     """
-    test, classes, read = tester.data.test, tester.data.classes, tester.data.read_test_image
-    shown = evenly_spaced(test, count)
-    ids = {id(record) for record in shown}
-    others = evenly_spaced([record for record in test if id(record) not in ids], MOST_FOR_THRESHOLD) or shown
-    detections = tester.detections(shown)
-    write_png(directory / "detections.png", lambda: draw_detections(shown, detections, classes, read=read))
+    choice, classes, read = choose(len(data.test), count), data.classes, data.read_test_image
+    shown, others = ([data.test[index] for index in indexes] for indexes in (choice.shown, choice.others))
+    of_shown, of_others = ([detections[index] for index in indexes] for indexes in (choice.shown, choice.others))
+    write_png(directory / "detections.png", lambda: draw_detections(shown, of_shown, classes, read=read))
     tracker.log_image("detections", directory / "detections.png")
-    threshold, f1 = best_f1(others, tester.detections(others), classes)
-    cells = _write_gallery(directory / "gallery.jpg", shown, read)
-    gallery = [
-        _entry(record, of_image, cell, classes=classes, threshold=threshold)
-        for record, of_image, cell in zip(shown, detections, cells, strict=True)
+    threshold, f1 = best_f1(others, of_others, classes)
+    gallery = Gallery(shown, map(read, shown), of_shown, threshold, f1, len(others))
+    log_gallery(gallery, classes, tracker, directory)
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Images with the detections on them."""
+
+    records: list[ImageRecord]
+    images: Iterable[Tensor]  # uint8 [3, H, W], of any size
+    detections: list[Detections]  # in pixels of the records
+    threshold: float  # of the scores of the detections that are shown
+    f1: float  # with that threshold
+    chosen_on: int  # images, from which the threshold was chosen
+
+
+def log_gallery(gallery: Gallery, classes: list[str], tracker: Tracker, directory: Path) -> None:
+    """Log a list of images with the detections from a threshold on, and with their place in `gallery_picture`.
+
+    There they are without boxes. `gallery_threshold` is the threshold, `gallery_f1` its F1, and
+    `gallery_threshold_images` the number of images on which it was chosen.
+    """
+    cells = _write_gallery(directory / "gallery.jpg", len(gallery.records), gallery.images)
+    entries = [
+        _entry(record, of_image, cell, classes=classes, threshold=gallery.threshold)
+        for record, of_image, cell in zip(gallery.records, gallery.detections, cells, strict=True)
     ]
-    chosen = {"gallery_threshold": threshold, "gallery_f1": f1, "gallery_threshold_images": len(others)}
-    tracker.log({"gallery": gallery, **chosen})
+    chosen = {"gallery_threshold": gallery.threshold, "gallery_f1": gallery.f1}
+    tracker.log({"gallery": entries, **chosen, "gallery_threshold_images": gallery.chosen_on})
     tracker.log_image("gallery_picture", directory / "gallery.jpg")
 
 
-def _write_gallery(file: Path, records: list[ImageRecord], read: ReadImage) -> list[tuple[int, int, int, int]]:
-    """Write images, made smaller to fit their cells, in a grid; return the (x, y, width, height) of each."""
-    rows = -(-len(records) // COLUMNS)
-    sheet = Image.new("RGB", (CELL[0] * min(COLUMNS, len(records)), CELL[1] * rows))
+def _write_gallery(file: Path, count: int, images: Iterable[Tensor]) -> list[tuple[int, int, int, int]]:
+    """Write images, made smaller to fit their cells, in a grid; return the (x, y, width, height) of each.
+
+    Args:
+        count: of images.
+        images: uint8 [3, H, W].
+    """
+    sheet = Image.new("RGB", (CELL[0] * min(COLUMNS, count), CELL[1] * -(-count // COLUMNS)))
     cells = []
-    for number, record in enumerate(records):
-        image = Image.fromarray(read(record).permute(1, 2, 0).numpy())
+    for number, pixels in enumerate(images):
+        image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
         image.thumbnail(CELL)
         corner = (number % COLUMNS * CELL[0], number // COLUMNS * CELL[1])
         sheet.paste(image, corner)

@@ -31,7 +31,8 @@ def build_optimizer(
         lr=rate,
         momentum=schedule.momentum,
         weight_decay=schedule.weight_decay,
-        fused=next(model.parameters()).is_cuda or None,  # without a wait in precision=fp16; on a CPU it rounds otherwise
+        fused=next(model.parameters()).is_cuda
+        or None,  # without a wait in precision=fp16; on a CPU it rounds otherwise
     )
     keys = ("warmup_iterations", "warmup_divisor")
     options = {key: schedule[key] for key in keys} | {"decay_at": list(schedule.decay_at)}

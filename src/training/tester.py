@@ -1,7 +1,7 @@
 """Testing a detector."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -18,10 +18,11 @@ from src.detectors.detections import Detections
 from src.detectors.detector import Detector
 from src.detectors.inference import image_outputs, merge_views, mirror, predict
 from src.detectors.postprocess import ImageOutputs
-from src.evaluation.anchor_scores import anchor_scores
+from src.evaluation.anchor_scores import BINS, add_anchor_scores
 from src.evaluation.coco_metrics import evaluate_detections
 from src.runs.attempt import RunGuard
 from src.training.data import Data
+from src.training.gallery import choose
 from src.utils.distributed import World
 from src.utils.progress import progress_bar
 
@@ -29,6 +30,14 @@ NO_LIMIT = 2**31  # of the detections of one of several views
 
 
 @dataclass(frozen=True)
+class LastTest:
+    """What is kept of a test, so that no image goes through the network again only to be logged."""
+
+    anchor_scores: Tensor  # of this process's part of the test images, in the first view: see `anchor_scores`
+    detections: Mapping[int, Detections]  # on the images of `choose`, by index, on the main process
+
+
+@dataclass
 class Tester:
     """Tests a detector as it is, with all processes."""
 
@@ -39,6 +48,7 @@ class Tester:
     world: World
     guard: RunGuard
     shows_progress: bool = False
+    last_test: LastTest | None = field(default=None, init=False)  # of the network as it was then
 
     def outputs(self, records: list[ImageRecord], view: View, shared: bool) -> Iterator[ImageOutputs]:
         """Yield the detector's outputs on a view of images; raise Interrupted when a signal asks to stop."""
@@ -53,14 +63,23 @@ class Tester:
             self.guard.check_stop()
             yield batch
 
-    def _by_view(self, records: list[ImageRecord], shared: bool) -> list[dict[int, Detections]]:
-        """Return the detections of each view by the index of the image; with `shared` those of this process's part."""
+    def _by_view(
+        self, records: list[ImageRecord], shared: bool, anchors: Tensor | None = None
+    ) -> list[dict[int, Detections]]:
+        """Return the detections of each view by the index of the image; with `shared` those of this process's part.
+
+        Args:
+            anchors: int64 [50, 50], to which the scores of the anchors in the first view are added.
+        """
         views, detect = self.data.views, self.detector.detect
         if len(views) > 1:
             detect = partial(detect, max_detections=NO_LIMIT)
         by_view = []
-        for view in views:
-            detections = predict(self.outputs(records, view, shared), records, detect)
+        for number, view in enumerate(views):
+            outputs = self.outputs(records, view, shared)
+            if number == 0 and anchors is not None:
+                outputs = add_anchor_scores(outputs, records, anchors)
+            detections = predict(outputs, records, detect)
             if view.mirrored:
                 detections = {index: mirror(one, records[index].width) for index, one in detections.items()}
             by_view.append(detections)
@@ -75,11 +94,13 @@ class Tester:
 
     def all_detections(self) -> list[Detections]:
         """Return the detections on the test images, found by all processes, on the main one; else nothing."""
-        parts = self.world.gather_to_main(self._by_view(self.data.test, shared=True))
-        if not self.world.is_main:
-            return []
+        counts = torch.zeros(BINS, BINS, dtype=torch.int64)
+        parts = self.world.gather_to_main(self._by_view(self.data.test, shared=True, anchors=counts))
         by_view = [{k: v for one in of_view for k, v in one.items()} for of_view in zip(*parts, strict=True)]
-        return self._merged(by_view)
+        detections = self._merged(by_view) if self.world.is_main else []
+        choice = choose(len(detections), self.config.images_logged)
+        self.last_test = LastTest(counts, {i: detections[i] for i in (*choice.shown, *choice.others)})
+        return detections
 
     def evaluate(self) -> dict[str, float]:
         """Return the metrics on the test images, on all processes."""
@@ -88,12 +109,6 @@ class Tester:
             most = self.config.model.max_detections
             metrics = evaluate_detections(self.data.test, detections, self.data.classes, max_detections=most)
         return self.world.broadcast(metrics)
-
-    def count_anchor_scores(self) -> Tensor | None:
-        """Count the anchors of the test images' first view by IoU and score, on the main process; else None."""
-        counts = anchor_scores(self.outputs(self.data.test, self.data.views[0], shared=True), self.data.test)
-        parts = self.world.gather_to_main(counts)
-        return sum(parts) if self.world.is_main else None
 
     def detections(self, records: list[ImageRecord]) -> list[Detections]:
         """Return the detections on these images, found by this process alone."""

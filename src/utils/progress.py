@@ -1,7 +1,7 @@
 """Progress bars, on a terminal and in a log."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -14,6 +14,22 @@ def refresh_interval() -> float:
     return 0.1 if sys.stderr.isatty() else 30.0
 
 
-def progress_bar(items: Iterable[T], description: str) -> "tqdm[T]":
-    """Return an iterator over items that shows, from half a second on, how many are done and the time left."""
-    return tqdm(items, desc=description, delay=0.5, leave=False, mininterval=refresh_interval())
+def progress_bar(items: Iterable[T], description: str, *, done: int = 0, shown: bool = True) -> "tqdm[T]":
+    """Return an iterator over items that shows, from half a second on, how many are done and the time left.
+
+    Args:
+        items: those that are left.
+        description: before the bar.
+        done: how many were done before, as by an interrupted run.
+        shown: False for a process that shows nothing, as all of several but one.
+    """
+    return tqdm(
+        items,
+        desc=description,
+        total=done + len(items) if isinstance(items, Sized) else None,
+        initial=done,
+        delay=0.5,
+        leave=False,
+        mininterval=refresh_interval(),
+        disable=not shown,
+    )

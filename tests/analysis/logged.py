@@ -170,7 +170,7 @@ def every_kind_of_run() -> list[tuple[dict[str, Any], Rows]]:
         small = rows_of(20.0, loss_seconds=0.005, peak_memory=512.0)
         logged.append((config_of(f"loss={loss}", "batch_size=4"), small))
         attacked = named(f"black-{loss}", f"loss={loss}", **{"attack.name": "black_patch"})
-        logged.append((attacked, [(20, {"AP50": 50.0 - number})]))
+        logged.append((attacked, [(20, {"AP50": 50.0 - number, "patches/covered": 12.5})]))
         fooled = named(f"deepfool-{loss}", f"loss={loss}", **{"attack.name": "deepfool"})
         logged.append((fooled, [(20, {"minimal_perturbation": 15.0 + number})]))
     logged.append((named("none", **{"loss.name": "none"}), rows_of(0.0, peak_memory=900.0)))

@@ -35,6 +35,7 @@ from tests.faults.folders import FOLDERS
 from tests.faults.local import LOCAL
 from tests.faults.on_slurm import SLURM, WHOLE_CLUSTER, Cluster, SlurmTrial, cluster
 from tests.faults.surroundings import SURROUNDINGS, SURROUNDINGS_ON_SLURM
+from tests.faults.sweeps import SWEEPS, Sweep, SweepTrial, UndisturbedSweep
 
 SEEDS = 2
 BATCH_SIZE = 4  # that of TINY
@@ -45,6 +46,11 @@ Short runs, each disturbed at a random moment in one of the ways in which runs a
 clusters. What does not go on by itself is asked for again with the very same command (after a full disk, with
 `retry=true`). Then the run must be finished, and equal to the same run left alone: the same weights bit for bit, the
 same metrics, in the log each step once with the same losses and evaluations bit for bit, and no temporary file left.
+
+The last rows are sweeps, in which runs need others: detectors under attack, patches, RPNs, snapshots. Each is struck
+ten times: an array is cancelled, a job's Python is killed, or the submitting command is. After each, and when no job is
+left, the command is given again. Then all runs must be finished and equal to those of the sweep left alone. Each must
+have been finished once, begun once but for the times that its job was ended, and after all that it needs.
 
 "Asked again" counts the commands after the first. "Rows lost" are steps of which the log lacks something.
 """
@@ -76,8 +82,8 @@ class Campaign:
         self.trials: list[Trial] = []
         self.done: list[Trial] = []
         for number, kind in enumerate(kinds, 1):
-            setting = Setting(number % SEEDS, kind.epochs, kind.processes)
-            trial_class = SlurmTrial if kind.where == "SLURM" else Trial
+            setting = kind.sweep or Setting(number % SEEDS, kind.epochs, kind.processes)
+            trial_class = SweepTrial if kind.sweep else SlurmTrial if kind.where == "SLURM" else Trial
             generator = random.Random(f"{seed} {number} {kind.name}")
             trial = trial_class(number, kind, setting, data=self.data, folder=folder / str(number), random=generator)
             trial.forked = forked
@@ -103,8 +109,8 @@ class Campaign:
                 lane.result()
         return self.trials
 
-    def _make_undisturbed(self, number: int, setting: Setting) -> Undisturbed:
-        return Undisturbed.make(setting, self.data, self.folder / f"undisturbed{number}", forked=self.forked)
+    def _make_undisturbed(self, number: int, setting: Setting | Sweep) -> Undisturbed | UndisturbedSweep:
+        return setting.make_undisturbed(self.data, self.folder / f"undisturbed{number}", forked=self.forked)
 
     def _work(self, slurm: Cluster | None, node: str | None, *queues: deque[Trial]) -> None:
         for queue in queues:
@@ -116,7 +122,7 @@ class Campaign:
                 with contextlib.ExitStack() as locks:
                     if isinstance(trial, SlurmTrial):
                         for name, lock in slurm.nodes.items():
-                            if name == node or trial.kind.name in WHOLE_CLUSTER:
+                            if name == node or trial.kind.sweep or trial.kind.name in WHOLE_CLUSTER:
                                 locks.enter_context(lock)
                         trial.use_node(slurm, node)
                     self._try(trial)
@@ -186,7 +192,7 @@ def choose(only: list[str] | None, faults: int | None, seed: int) -> list[Kind]:
     """Return the kinds of a campaign's faults: all, or those whose names contain one of `only`, or a random sample."""
     try:
         check_programs()
-        possible = [*LOCAL, *FOLDERS, *SURROUNDINGS, *SLURM, *SURROUNDINGS_ON_SLURM]
+        possible = [*LOCAL, *FOLDERS, *SURROUNDINGS, *SLURM, *SURROUNDINGS_ON_SLURM, *SWEEPS]
     except UserError as error:
         print(f"without SLURM: {error}", file=sys.stderr)
         possible = [*LOCAL, *FOLDERS, *SURROUNDINGS]

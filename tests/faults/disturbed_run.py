@@ -61,6 +61,18 @@ class Setting:
         torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={self.processes}"]
         return [*(torchrun if self.processes > 1 else []), "-m", "src.run"]
 
+    def make_undisturbed(self, data: Path, folder: Path, *, forked: bool) -> "Undisturbed":
+        """Make such a run on these data in a folder."""
+        words = [*self.program(), *self.overrides(data, folder / "outputs")]
+        program = Program(words, folder, forked=forked)
+        if program.wait():
+            raise RuntimeError(f"an undisturbed run has failed:\n{program.output}")
+        (logged,) = read_local(folder / "outputs").all
+        steps = [step for step, column in cells_of(logged.history) if column == "classification_loss"]
+        if steps != list(range(1, self.steps + 1)):
+            raise RuntimeError(f"an undisturbed run has logged the steps {steps}")
+        return Undisturbed(folder / "outputs" / logged.run_id, cells_of(logged.history))
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -73,6 +85,7 @@ class Kind:
     processes: int = 1
     epochs: int = 5
     options: tuple[str, ...] = ()  # of the run's command
+    sweep: Any = None  # that is disturbed, rather than a run; see tests/faults/sweeps.py
 
 
 class Program:
@@ -127,19 +140,6 @@ class Undisturbed:
 
     directory: Path
     cells: dict[tuple[int, str], Any]
-
-    @classmethod
-    def make(cls, setting: Setting, data: Path, folder: Path, *, forked: bool) -> "Undisturbed":
-        """Make a run on these data in a folder."""
-        words = [*setting.program(), *setting.overrides(data, folder / "outputs")]
-        program = Program(words, folder, forked=forked)
-        if program.wait():
-            raise RuntimeError(f"an undisturbed run has failed:\n{program.output}")
-        (logged,) = read_local(folder / "outputs").all
-        steps = [step for step, column in cells_of(logged.history) if column == "classification_loss"]
-        if steps != list(range(1, setting.steps + 1)):
-            raise RuntimeError(f"an undisturbed run has logged the steps {steps}")
-        return cls(folder / "outputs" / logged.run_id, cells_of(logged.history))
 
 
 def cells_of(history) -> dict[tuple[int, str], Any]:

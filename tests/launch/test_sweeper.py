@@ -143,6 +143,13 @@ class CountingLoader:
         return self.loader.load_configuration(*arguments)
 
 
+def test_a_sweep_of_attacks_takes_what_the_command_changes_of_its_preset():
+    words = ["attack=black_patch,flip_patch", "slurm=one_machine", "hydra.launcher.array_parallelism=1"]
+    master, _, jobs = compose_sweep(*words)
+    assert master.hydra.launcher.array_parallelism == 1
+    assert [job.config["attack"]["name"] for job in jobs] == ["none", "black_patch", "flip_patch"]
+
+
 def test_files_are_read_once_for_each_choice_of_groups_and_not_for_each_run(monkeypatch):
     """Reading them takes Hydra a third of a second, so that a sweep of a thousand would take minutes."""
     master, _, _ = compose_sweep()

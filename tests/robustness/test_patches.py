@@ -1,5 +1,6 @@
 """What each patch changes in an image, pixel by pixel, and what it must not."""
 
+import math
 from collections import Counter
 from functools import partial
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from src.data.records import ImageRecord, make_record
 from src.robustness.adversarial_patch import adversarial_patch
 from src.robustness.patches import (
+    PatchFacts,
     black_patch,
     boxes_to_patch,
     flip_patch,
@@ -17,6 +19,7 @@ from src.robustness.patches import (
     patch_facts,
     patch_rectangles,
     random_patch,
+    summarise_patches,
 )
 from src.utils.errors import UserError
 
@@ -187,6 +190,12 @@ def test_facts_are_those_of_the_pixels():
     black = black_patch(distinct_image(), BOXES, image_generator(4, "a"), **options)
     facts = patch_facts(record, image_generator(4, "a"), **options)
     assert facts.covered == pytest.approx((black == 0).all(0).double().mean().item())
+
+
+def test_means_are_over_images_and_of_free_places_over_patches():
+    facts = [PatchFacts(0.5, 3, 1), PatchFacts(0.0, 0, 0), PatchFacts(0.1, 1, 0)]
+    assert summarise_patches(facts) == {"covered": pytest.approx(20), "per_image": 4 / 3, "without_free_place": 25.0}
+    assert math.isnan(summarise_patches(facts[1:2])["without_free_place"])
 
 
 def test_difficult_objects_have_patches_if_wanted_and_crowds_never():

@@ -1,6 +1,7 @@
 """Runs that need other runs: what these are, that each is made once and first, and what becomes of failures."""
 
 import json
+import shutil
 import threading
 import time
 
@@ -136,6 +137,19 @@ def test_an_attack_finishes_the_training_that_it_needs_and_takes_its_weights(tin
     (trained / "checkpoint.pt").unlink()
     with pytest.raises(UserError, match=r"has finished, but its weights, checkpoint\.pt, are gone: delete"):
         run_here(*tiny, NOISE, *NOT_LOGGED, "attack.standard_deviation=0.2")
+
+
+@pytest.mark.slow
+def test_the_usual_patch_is_made_with_another_seeds_detector_alone_and_attacks_this_one(tiny, tmp_path, undisturbed):
+    outputs, other = tmp_path / "outputs", undisturbed("step=heaviside", "seed=1")
+    shutil.copytree(other, outputs / other.name)
+    making = run_here(*tiny, "step=heaviside", "seed=1", "attack=patch_making", "attack.steps=2", *NOT_LOGGED)
+    assert summary_of(making)["needs"] == {"attack": other.name} and len(run_folders(outputs)) == 2
+    (outputs / other.name / "checkpoint.pt").unlink()
+    shutil.copytree(undisturbed(), outputs / undisturbed().name)
+    patched = run_here(*tiny, "attack=adversarial_patch", "attack.steps=2", *NOT_LOGGED)
+    assert summary_of(patched)["needs"] == {"attack": undisturbed().name, "patch": making.name}
+    assert 0 < summary_of(patched)["metrics"]["patches/covered"] < 50 and len(run_folders(outputs)) == 4
 
 
 @pytest.mark.slow

@@ -1,20 +1,23 @@
 import json
+import shutil
 
 import pytest
 
 from analysis.reading.local import read_local
 from src.config.identity import run_id, run_name
 from src.config.validate import resolve
+from src.utils.errors import UserError
 from tests.support.configurations import make_config
 from tests.support.exhaustive import EXHAUSTIVE
-from tests.support.programs import call_run, run_python
-from tests.support.runs import ONE_STEP, TINY, summary_of, weights
+from tests.support.programs import run_python
+from tests.support.runs import ONE_STEP, TINY, run_here, summary_of, weights
 
 pytestmark = [pytest.mark.slow, pytest.mark.multiprocess]
 
 # The losses that differ in what the processes exchange, and by whom the background is scored. All losses are compared
 # between processes in tests/losses; here it is the step of training.
-LOSSES = [["loss=ap"], ["loss=ohem"]]
+# With so many detections, DeepFool finds something by chance.
+LOSSES = [["loss=ap", "model.score_threshold=0", "model.max_detections=1000"], ["loss=ohem"]]
 if EXHAUSTIVE:
     LOSSES += [["loss=auc"], ["loss=focal"], ["step=sigmoid"]]
     LOSSES += [["method=approximate_gradient"], ["method=structured_hinge"]]
@@ -28,6 +31,13 @@ def train(processes: int, runs: list[list[str]]) -> None:
     assert done.returncode == 0, done.stderr
 
 
+# What they leave in their folders is compared; nothing is logged.
+ATTACKS = [
+    ["attack=deepfool", "attack.images=3", "attack.iterations=2"],
+    ["attack=adversarial_patch", "attack.against=itself", "attack.steps=2"],
+]
+
+
 def assert_close(first, second):
     """Hold two dicts of weights together, but for the rounding of a network in float64."""
     for key, value in first.items():
@@ -37,13 +47,24 @@ def assert_close(first, second):
 
 @pytest.fixture(scope="module")
 def trained(tiny_data, tmp_path_factory):
-    """The overrides of one step of each loss, and the outputs of one process, and those of two together."""
-    alone, together = tmp_path_factory.mktemp("alone"), tmp_path_factory.mktemp("together")
+    """The overrides of one step of each loss, and the outputs of one process, and those of two together.
+
+    In the folder "attacked" beside the latter, two processes attack the detector that one has trained.
+    """
+    alone, together = tmp_path_factory.mktemp("alone"), tmp_path_factory.mktemp("together") / "outputs"
     runs = [[*TINY, f"dataset.root={tiny_data}", *ONE_STEP, *loss] for loss in LOSSES]
-    train(1, [[*overrides, f"outputs={alone}"] for overrides in runs])
+    attacks = [[*runs[0], *attack, "images_logged=2", "wandb.mode=disabled"] for attack in ATTACKS]
+    train(1, [[*overrides, f"outputs={alone}"] for overrides in [*runs, *attacks]])
+    name = run_id(make_config(*runs[0]))
+    shutil.copytree(alone / name, together.parent / "attacked" / name)
     per_process = [*runs[0], "ranking=per_process"]
     overlapping = [*runs[0], "overlap=true", f"outputs={together.with_name('overlapping')}"]
-    train(2, [*([*overrides, f"outputs={together}"] for overrides in [*runs, per_process]), overlapping])
+    train(
+        2,
+        [[*overrides, f"outputs={together}"] for overrides in [*runs, per_process]]
+        + [[*overrides, f"outputs={together.parent / 'attacked'}"] for overrides in attacks]
+        + [overlapping],
+    )
     return runs, alone, together
 
 
@@ -64,6 +85,22 @@ def test_the_step_is_the_same_with_overlap(trained):
     runs, alone, together = trained
     name = run_id(make_config(*runs[0], "overlap=true"))
     assert_close(weights(alone / name), weights(together.with_name("overlapping") / name))
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=[attack[0] for attack in ATTACKS])
+def test_two_processes_find_what_one_finds_under_attack(attack, trained):
+    runs, alone, together = trained
+    name = run_id(make_config(*runs[0], *attack))
+    first, second = (outputs / name for outputs in (alone, together.parent / "attacked"))
+    metrics = [summary_of(directory)["metrics"] for directory in (first, second)]
+    assert json.dumps(metrics[0]) == json.dumps(metrics[1])
+    if "deepfool" in attack[0]:
+        kept = [json.loads((directory / "deepfool.json").read_text()) for directory in (first, second)]
+        assert kept[0] == kept[1] and len(kept[0]) == 3 and metrics[0]["deepfool/objects"] > 0
+    else:
+        making = [folder.parent / summary_of(folder)["needs"]["patch"] for folder in (first, second)]
+        assert (making[0] / "patch.png").read_bytes() == (making[1] / "patch.png").read_bytes()
+        assert (first / "detections.png").read_bytes() == (second / "detections.png").read_bytes()
 
 
 def test_one_process_writes_and_logs(trained):
@@ -87,7 +124,7 @@ def test_ranking_per_process_is_another_run(trained):
 
 
 def test_the_number_of_processes_must_be_that_of_torchrun_and_divide_the_batch(tiny):
-    code, output = call_run(*tiny, "processes=2")
-    assert code == 1 and "processes=2, but 1 started" in output and "torchrun" in output
-    code, output = call_run(*tiny, "processes=3")
-    assert code == 1 and "batch_size=4 must be a multiple of processes=3" in output
+    with pytest.raises(UserError, match="processes=2, but 1 started; start them with torchrun"):
+        run_here(*tiny, "processes=2")
+    with pytest.raises(UserError, match="batch_size=4 must be a multiple of processes=3"):
+        run_here(*tiny, "processes=3")

@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from analysis.artefacts import figure6, figure7, figure8, figure9, figure10, figure11, table1, table2, table3
 from analysis.artefacts.artefact import Absent
+from analysis.artefacts.number_format import to_text
 from analysis.claims.costs import COSTS
 from analysis.reading.runs import Runs
 from analysis.reading.settings import METHOD_TITLES, settings
@@ -74,10 +75,12 @@ def test_table_3(runs):
     assert missing.what == "Black Patch, Random Patch, Flip Patch, Adversarial Patch, Gaussian Noise, DeepFool"
     assert missing.command.startswith("python -m src.run -m sweeps=table3 recipe=mini seed=")
     drops = {row[0]: row for row in section.tables[1].rows}
-    assert [cell.estimate.mean for cell in drops["Black Patch"][1:5]] == [7.0, 9.0, 8.0, 10.0]  # of seed 0
-    assert drops["Black Patch"][5].estimate.mean == pytest.approx(100 * 7 / 54)
-    assert [cell.value for cell in drops["Black Patch"][9:13]] == [18.4, 20.0, 17.8, 17.1]
-    assert drops["Black Patch"][13].value == 22.6 and isinstance(drops["Flip Patch"][1], Absent)
+    assert to_text(drops["Black Patch"][1]) == "12.5" and len(drops["Black Patch"][1].run_ids) == 4
+    assert isinstance(drops["Flip Patch"][1], Absent) and drops["Gaussian Noise"][1] == "–"
+    assert [cell.estimate.mean for cell in drops["Black Patch"][2:6]] == [7.0, 9.0, 8.0, 10.0]  # of seed 0
+    assert drops["Black Patch"][6].estimate.mean == pytest.approx(100 * 7 / 54)
+    assert [cell.value for cell in drops["Black Patch"][10:14]] == [18.4, 20.0, 17.8, 17.1]
+    assert drops["Black Patch"][14].value == 22.6 and isinstance(drops["Flip Patch"][2], Absent)
 
 
 def test_figure_6_has_both_panels(runs):

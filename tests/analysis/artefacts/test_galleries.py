@@ -1,13 +1,14 @@
-"""Figs. 5 and 12: test images with detections, from what runs log."""
+"""Figs. 5 and 12, and the pictures of Table 3: test images with detections, from what runs log."""
 
 import matplotlib
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from analysis.artefacts import figure5, figure12
+from analysis.artefacts import figure5, figure12, table3
 from analysis.reading.runs import Runs
-from tests.analysis.logged import config_of, gallery_values, run_of
+from analysis.report.png_pdf_svg import drawing_of
+from tests.analysis.logged import config_of, gallery_values, named, run_of
 
 matplotlib.use("agg")
 
@@ -81,3 +82,31 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path, caplog):
 def test_a_run_that_finds_nothing_says_so():
     (section,) = figure12.build(Runs([run("ap", gallery_threshold=float("nan"))])).sections
     assert "no detection is shown" in section.notes[0]
+
+
+def attacked(loss, attack, score=0.8, **changes):
+    config = named(f"{attack}-{loss}", f"loss={loss}", **{"attack.name": attack})
+    config["needs"] = {"patch": "maker"}
+    return run_of(config, [(20, gallery_values(score) | changes)])
+
+
+def test_table_3_shows_one_image_under_each_perturbation_with_the_detections_of_two_losses():
+    maker = named("maker", **{"attack.name": "patch_making", "step": "heaviside", "seed": 1})
+    patch = run_of(maker, [(20, {"patch": gallery_values()["gallery_picture"]})])
+    attacks = [attacked(loss, attack) for attack in ("adversarial_patch", "deepfool") for loss in ("focal", "ap")]
+    clean = [run("focal", 0.4), run("ap"), run("focal", seed=2), run("ap", seed=2), attacked("ap", "flip_patch")]
+    artefact = table3.build(Runs([*clean, *attacks, patch]))
+    (section,) = artefact.sections
+    names = ["original", "adversarial-patch", "deepfool"]
+    assert [p.name for p in section.panels] == [f"{name}-{loss}" for name in names for loss in ("focal", "ap")] + [
+        "patch-0"
+    ]
+    assert section.panels[2].title == "Adversarial Patch, Focal loss" and "seed 0" in section.notes[0]
+    assert [p.alt for p in section.panels[:3]] == [f"1 detections: cat {score}." for score in ("0.40", "0.90", "0.80")]
+    drawing = drawing_of(artefact, 0)
+    assert drawing.per_row == 4 and len(drawn(section.panels[-1]).images) == 1
+    # A perturbation that shows other images has no panels, and without any there is no figure.
+    other = [image | {"id": "green"} for image in gallery_values()["gallery"]]
+    green = [attacked(loss, "deepfool", gallery=other) for loss in ("focal", "ap")]
+    assert len(table3.build(Runs([*clean, *attacks[:2], *green])).sections[0].panels) == 4
+    assert table3.build(Runs(clean)).sections[0].panels == []

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from analysis.__main__ import ARTEFACTS, WITHOUT_RUNS, build
 from analysis.reading.runs import Runs
 from analysis.reading.settings import STANDARD, Setting, ablation_values, command_of, settings
+from analysis.report.provenance import describe_runs
 from src.config.identity import run_id
 from src.config.validate import resolve
 from src.launch.sweep_runs import expand_sweep
@@ -146,6 +147,30 @@ def test_runs_of_other_settings_are_kept_apart():
         "recipe=mini # data.fingerprint=another",
         "recipe=mini schedule.epochs=2",
     }
+
+
+def test_runs_that_exist_only_because_others_need_them_are_no_setting_of_their_own():
+    def made(run_id, *words, **needs):
+        return run_of(config_of(*words) | {"run_id": run_id, "needs": needs}, rows_of(30.0))
+
+    trained, attack = made("trained"), made("attack", "attack=black_patch", attack="trained")
+    snapshot, rpn = made("snapshot", "schedule.epochs=2", proposals="rpn"), made("rpn", "dataset.classes_as_one=true")
+    warm = made("warm", "snapshot=schedule.epochs:2", proposals="rpn", snapshot="snapshot")
+    other_detector = made("other", "step=heaviside", "seed=1")
+    maker = made("maker", "step=heaviside", "seed=1", "attack=patch_making", attack="other")
+    patched = made("patched", "attack=adversarial_patch", attack="trained", patch="maker")
+    runs = [trained, attack, snapshot, rpn, warm, other_detector, maker, patched]
+    (setting,) = settings(runs)
+    assert setting.runs == [run for run in runs if run not in (snapshot, rpn)] and setting.seeds == [0]
+    # One that also has a run which no other needs, or of which no needing run counts, is one.
+    assert [one.overrides for one in settings([*runs, made("own", "schedule.epochs=2", "seed=1")])] == [
+        "recipe=mini",
+        "recipe=mini schedule.epochs=2",
+    ]
+    assert len(settings([trained, snapshot, rpn])) == 2  # the snapshot's own need of the RPN is one, too
+    needers = {row["run"]: row["needed by"] for row in describe_runs(Runs(runs), {})}
+    assert needers["rpn"] == "2 runs (proposals)" and needers["trained"] == "2 runs (attack)"
+    assert needers["warm"] == ""
 
 
 def test_a_recipe_that_has_changed_makes_another_setting_with_the_same_words():
