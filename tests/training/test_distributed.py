@@ -31,9 +31,13 @@ def train(processes: int, runs: list[list[str]]) -> None:
     assert done.returncode == 0, done.stderr
 
 
-# What they leave in their folders is compared; nothing is logged.
+# A detector that detects something, and attacks; what they leave in their folders is compared, and nothing is logged.
+ATTACKED = [
+    *("schedule.epochs=12", "schedule.evaluate_every=12"),
+    *("schedule.learning_rate=0.05", "schedule.warmup_iterations=0"),
+]
 ATTACKS = [
-    ["attack=deepfool", "attack.images=3", "attack.iterations=2"],
+    ["attack=deepfool", "attack.images=4", "attack.iterations=2"],
     ["attack=adversarial_patch", "attack.against=itself", "attack.steps=2"],
 ]
 
@@ -53,9 +57,10 @@ def trained(tiny_data, tmp_path_factory):
     """
     alone, together = tmp_path_factory.mktemp("alone"), tmp_path_factory.mktemp("together") / "outputs"
     runs = [[*TINY, f"dataset.root={tiny_data}", *ONE_STEP, *loss] for loss in LOSSES]
-    attacks = [[*runs[0], *attack, "images_logged=2", "wandb.mode=disabled"] for attack in ATTACKS]
+    detector = [*TINY, f"dataset.root={tiny_data}", *ATTACKED]
+    attacks = [[*detector, *attack, "images_logged=2", "wandb.mode=disabled"] for attack in ATTACKS]
     train(1, [[*overrides, f"outputs={alone}"] for overrides in [*runs, *attacks]])
-    name = run_id(make_config(*runs[0]))
+    name = run_id(make_config(*detector))
     shutil.copytree(alone / name, together.parent / "attacked" / name)
     per_process = [*runs[0], "ranking=per_process"]
     overlapping = [*runs[0], "overlap=true", f"outputs={together.with_name('overlapping')}"]
@@ -88,15 +93,15 @@ def test_the_step_is_the_same_with_overlap(trained):
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=[attack[0] for attack in ATTACKS])
-def test_two_processes_find_what_one_finds_under_attack(attack, trained):
-    runs, alone, together = trained
-    name = run_id(make_config(*runs[0], *attack))
+def test_two_processes_find_what_one_finds_under_attack(attack, trained, tiny_data):
+    _, alone, together = trained
+    name = run_id(make_config(*TINY, f"dataset.root={tiny_data}", *ATTACKED, *attack))
     first, second = (outputs / name for outputs in (alone, together.parent / "attacked"))
     metrics = [summary_of(directory)["metrics"] for directory in (first, second)]
     assert json.dumps(metrics[0]) == json.dumps(metrics[1])
     if "deepfool" in attack[0]:
         kept = [json.loads((directory / "deepfool.json").read_text()) for directory in (first, second)]
-        assert kept[0] == kept[1] and len(kept[0]) == 3 and metrics[0]["deepfool/objects"] > 0
+        assert kept[0] == kept[1] and len(kept[0]) == 4 and metrics[0]["deepfool/objects"] > 0
     else:
         making = [folder.parent / summary_of(folder)["needs"]["patch"] for folder in (first, second)]
         assert (making[0] / "patch.png").read_bytes() == (making[1] / "patch.png").read_bytes()
