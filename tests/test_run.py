@@ -266,10 +266,8 @@ def test_mixed_precision_and_clipping_train(tiny):
 
 
 def test_learning_rate_schedule():
-    factors = [
-        learning_rate_factor(step, 100, warmup_iterations=10, decay_at=[0.5, 0.75])
-        for step in (0, 5, 10, 49, 50, 75, 99)
-    ]
+    steps = (0, 5, 10, 49, 50, 75, 99)
+    factors = [learning_rate_factor(step, 100, warmup_iterations=10, decay_at=[0.5, 0.75]) for step in steps]
     assert factors == pytest.approx([1 / 3, 2 / 3, 1, 1, 0.1, 0.01, 0.01])
     assert learning_rate_factor(0, 100, warmup_iterations=0, decay_at=[]) == 1
 
