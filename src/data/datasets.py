@@ -92,12 +92,7 @@ def read_data(
         classes = list(dict.fromkeys(train_split.class_names() + test_split.class_names()))
         if reader.sorts_classes:
             classes.sort()
-        for names in similar_names(classes):
-            logger.warning(
-                "%s: the classes %s differ only in upper case or spaces; they are learned as different classes",
-                root,
-                " and ".join(map(repr, names)),
-            )
+        _warn_of_similar(classes, root)
     train_records = train_split.records(classes)
     with_boxes = [record for record in train_records if len(record.training_objects()[0])]
     if len(with_boxes) < len(train_records):
@@ -113,6 +108,15 @@ def read_data(
     if classes_as_one:
         return _as_one_class(with_boxes), _as_one_class(test_records), ["object"]
     return with_boxes, test_records, list(classes)
+
+
+def _warn_of_similar(classes: list[str], root: str) -> None:
+    for names in similar_names(classes):
+        logger.warning(
+            "%s: the classes %s differ only in upper case or spaces; they are learned as different classes",
+            root,
+            " and ".join(map(repr, names)),
+        )
 
 
 def _as_one_class(records: Sequence[ImageRecord]) -> list[ImageRecord]:

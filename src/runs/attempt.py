@@ -94,8 +94,7 @@ def hold_run(
             is set aside.
 
     Yields:
-        The guard that the body must check regularly; None if there is nothing to do, because the run is finished or
-        another process works on it.
+        The guard that the body must check regularly; None if the run is finished or another process works on it.
 
     Raises:
         UserError: the run has failed before, its folder cannot be used, or another process of this run is gone.
