@@ -38,10 +38,7 @@ def ended_with_peers(world: World, exit_code: Callable[[], int]) -> Iterator[Non
             dist.recv(torch.empty(1), src=peer, group=group)
         except RuntimeError:
             if not left.wait(GRACE_S):
-                print(
-                    "error: another process of this run is gone; run the same command again to resume", file=sys.stderr
-                )
-                sys.stderr.flush()
+                print(f"error: {_GONE}", file=sys.stderr, flush=True)
                 os._exit(exit_code())  # the thread of the body may wait on the GPU, out of reach of any exception
 
     listeners = [threading.Thread(target=listen, args=(peer,), daemon=True) for peer in peers]
