@@ -143,6 +143,14 @@ def test_a_divergent_run_stops_with_the_step_and_keeps_the_last_checkpoint(lag, 
 
 
 @pytest.mark.slow
+def test_weights_that_a_step_of_finite_loss_has_destroyed_are_not_saved(tiny, tmp_path):
+    with pytest.raises(NonFiniteLoss, match=r"step 1: \S+ is no longer finite\. Try a lower"):
+        run_here(*tiny, *NOT_LOGGED, "schedule.learning_rate=3e38", "schedule.box_loss_weight=1e6", "batch_size=8")
+    (directory,) = run_folders(tmp_path / "outputs")
+    assert not (directory / "checkpoint.pt").exists() and not (directory / "summary.json").exists()
+
+
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_set_aside_and_the_run_starts_again(tiny, caplog, undisturbed):
     directory = run_here(*tiny)
     (directory / "summary.json").unlink()

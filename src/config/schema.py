@@ -11,6 +11,7 @@ from omegaconf import MISSING
 from src.config.registry import ATTACKS, DETECTORS, LOSSES, METHODS, STEPS, DetectorEntry
 
 Precision = Enum("Precision", ["fp32", "bf16", "fp16"])
+Optimizer = Enum("Optimizer", ["sgd", "adamw"])
 WandbMode = Enum("WandbMode", ["offline", "online", "disabled"])
 Format = Enum("Format", ["auto", "shapes", "voc", "flat", "coco", "yolo"])
 Augmentation = Enum("Augmentation", ["ssd", "flip"])
@@ -69,6 +70,7 @@ class Test:
 class Schedule:
     epochs: int = MISSING
     steps: int | None = with_identity_default(None, default=MISSING)
+    optimizer: Optimizer = with_identity_default("sgd", default=MISSING)
     learning_rate: float = MISSING
     backbone_rate: float = with_identity_default(1.0, default=MISSING)
     reference_batch_size: int = MISSING

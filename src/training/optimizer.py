@@ -14,7 +14,7 @@ from src.utils.errors import UserError
 def build_optimizer(
     model: nn.Module, schedule: DictConfig, batch_size: int, steps: int
 ) -> tuple[torch.optim.Optimizer, LambdaLR]:
-    """Build SGD with a learning rate that is linear in the batch size and follows :func:`learning_rate_factor`.
+    """Build SGD or AdamW with a learning rate that is linear in the batch size and follows `learning_rate_factor`.
 
     Args:
         model: a network; where `backbone_rate` is not 1, with an attribute `backbone`, the part that has this multiple
@@ -26,14 +26,14 @@ def build_optimizer(
         UserError: the network has no backbone of its own to give a learning rate to.
     """
     rate = schedule.learning_rate * batch_size / schedule.reference_batch_size
-    optimizer = torch.optim.SGD(
-        _parameter_groups(model, rate, schedule.backbone_rate),
-        lr=rate,
-        momentum=schedule.momentum,
-        weight_decay=schedule.weight_decay,
-        fused=next(model.parameters()).is_cuda
-        or None,  # without a wait in precision=fp16; on a CPU it rounds otherwise
-    )
+    groups = _parameter_groups(model, rate, schedule.backbone_rate)
+    fused = next(model.parameters()).is_cuda or None  # without a wait in precision=fp16; on a CPU it rounds otherwise
+    shared: dict[str, Any] = {"lr": rate, "weight_decay": schedule.weight_decay, "fused": fused}
+    optimizer: torch.optim.Optimizer
+    if schedule.optimizer == "adamw":
+        optimizer = torch.optim.AdamW(groups, betas=(schedule.momentum, 0.999), **shared)
+    else:
+        optimizer = torch.optim.SGD(groups, momentum=schedule.momentum, **shared)
     keys = ("warmup_iterations", "warmup_divisor")
     options = {key: schedule[key] for key in keys} | {"decay_at": list(schedule.decay_at)}
     return optimizer, LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps, **options))

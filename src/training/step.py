@@ -20,6 +20,10 @@ from src.utils.errors import UserError
 from src.utils.timing import Stopwatch
 
 AP_LOSS_EVERY = 10  # steps, so that the other steps' timings are those of training alone
+HOW_TO_CONVERGE = (
+    "Try a lower schedule.learning_rate, a longer schedule.warmup_iterations, schedule.clip_gradient=10 or "
+    "precision=fp32"
+)
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -71,9 +75,7 @@ class StepValues:
         values = {name: float(value) for name, value in self._values.items()}
         if not math.isfinite(values["loss"]):
             raise NonFiniteLoss(
-                f"the loss is {values['loss']} with learning rate {self._learning_rate:.3g}. Try a lower "
-                "schedule.learning_rate, a longer schedule.warmup_iterations, schedule.clip_gradient=10 or "
-                "precision=fp32"
+                f"the loss is {values['loss']} with learning rate {self._learning_rate:.3g}. {HOW_TO_CONVERGE}"
             )
         ranked, positives = int(values.pop("ranked_logits")), int(values.pop("positives"))
         counts: dict[str, float] = {"ranked_logits": ranked, "positives": positives, "negatives": ranked - positives}

@@ -19,7 +19,7 @@ from src.runs.kept_rows import KeptRows
 from src.runs.lineage import Lineage
 from src.runs.tracking import Tracker
 from src.training.checkpoint import load_checkpoint, save_checkpoint
-from src.training.step import NonFiniteLoss, StepValues, Trainer
+from src.training.step import HOW_TO_CONVERGE, NonFiniteLoss, StepValues, Trainer
 from src.utils.distributed import World
 from src.utils.memory import peak, reset_peak
 from src.utils.progress import refresh_interval
@@ -181,6 +181,15 @@ class _Progress:
         bar.update()
         tracker.log({**read, **speed, **memory, "epoch": epoch})
 
+    def _check_weights(self) -> None:
+        """Raise NonFiniteLoss if a weight is not finite, as after a step of finite loss and infinite gradient."""
+        for name, value in self.trainer.model.state_dict().items():
+            if not value.isfinite().all():
+                raise NonFiniteLoss(
+                    f"step {self.context.tracker.step}: {name} is no longer finite. {HOW_TO_CONVERGE}. Last "
+                    f"checkpoint: {self.context.checkpoint}"
+                )
+
     def minutes_since_save(self) -> float:
         return (time.monotonic() - self._saved) / 60
 
@@ -188,13 +197,14 @@ class _Progress:
         """Log all steps, and save a checkpoint, on the main process.
 
         Raises:
-            NonFiniteLoss: the last step's loss is not finite; nothing is saved.
+            NonFiniteLoss: the last step's loss is not finite, or a weight after it; nothing is saved.
         """
         lost_log = None
         try:
             self.log_steps()
         except Interrupted as error:  # after the step is counted and its row kept
             lost_log = error
+        self._check_weights()
         self._saved = time.monotonic()
         if self.trainer.world.is_main:
             tracker = self.context.tracker

@@ -111,7 +111,8 @@ def test_identity_is_that_of_the_science():
         "method=structured_hinge",
         "model=ssd",
         "schedule.warmup_divisor=10",
-        "schedule.backbone_rate=0",
+        "schedule.backbone_rate=0.5",
+        "schedule.optimizer=adamw",
         "test.scales=[64,96]",
         "test.mirror=true",
     ]
@@ -139,7 +140,7 @@ def test_the_configuration_of_an_earlier_version_is_completed_to_one_of_the_same
     earlier = {key: dict(value) if isinstance(value, dict) else value for key, value in plain.items()}
     later = {
         "dataset": ["classes_as_one"],
-        "schedule": ["steps", "warmup_divisor", "backbone_rate"],
+        "schedule": ["steps", "optimizer", "warmup_divisor", "backbone_rate"],
         "model": ["nms_iou"],
     }
     for group, keys in later.items():

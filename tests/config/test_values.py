@@ -126,6 +126,15 @@ def test_a_batch_norm_of_one_value_is_refused_by_both_keys():
     resolve(make_config("dataset.train_size=32", "batch_size=1", "model.weights=imagenet"))
 
 
+@pytest.mark.parametrize("model", ["retinanet", "ssd"])
+def test_random_weights_are_not_frozen(model):
+    frozen = [f"model={model}", "schedule.backbone_rate=0"]
+    with pytest.raises(UserError, match="backbone_rate=0 would keep the random weights of model.weights=null"):
+        resolve(make_config(*frozen))
+    resolve(make_config(*frozen, "model.weights=imagenet"))
+    resolve(make_config(*frozen, "snapshot='schedule.backbone_rate:1'"))
+
+
 def test_detection_has_the_papers_values_by_default_and_old_ids():
     model = resolve(make_config()).model
     defaults = {name: parameter.default for name, parameter in inspect.signature(detect).parameters.items()}
