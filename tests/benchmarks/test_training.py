@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import step_parts, training
+from benchmarks import step_parts, torchvision_accuracy, training
 
 
 def cells(output):
@@ -34,3 +34,13 @@ def test_the_parts_of_a_step_add_up(tiny_data, capsys):
     parts = {"reading", "augmentation", "normalisation", "batching", "targets", "box loss", "classification loss"}
     assert parts <= rows.keys() and {"optimizer", step_parts.REST} <= rows.keys()
     assert sum(float(row[0]) for row in rows.values()) == pytest.approx(float(together), abs=1)
+
+
+@pytest.mark.slow
+def test_torchvisions_detector_is_trained_and_tested_as_a_run_is(tiny_data, capsys):
+    words = ["recipe=mini", "dataset.train_size=32", "batch_size=4", "workers=0", "schedule.epochs=1"]
+    torchvision_accuracy.main(["--learning-rate-factor=0.5", *words, *data_of(tiny_data), "model.channels=8"])
+    (row,) = cells(capsys.readouterr().out).items()
+    rate, (ap, ap50, voc, *minutes) = row
+    assert rate == "0.005" and 0 <= float(ap) <= float(ap50) <= 100 and 0 <= float(voc) <= 100
+    assert all(float(value) >= 0 for value in minutes)
