@@ -12,7 +12,7 @@ from typing import Any
 
 STEPS = ("piecewise", "heaviside", "sigmoid")  # those of src.losses.STEPS
 # Of RetinaNet: the keys of src.detectors.backbones.BUILDERS.
-BACKBONES = ("resnet18", "resnet50", "resnet101", "mobilenet_v3_large", "efficientnet_lite0")
+BACKBONES = ("resnet18_half", "resnet18", "resnet50", "resnet101", "mobilenet_v3_large", "efficientnet_lite0")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Backbones: residual networks and two for small machines, with random or pretrained weights."""
+"""Backbones: residual networks and others for small machines, with random or pretrained weights."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -13,6 +13,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from src.data.transforms import IMAGENET, Normalisation
 from src.detectors import efficientnet_lite
+from src.detectors.half_resnet import WIDTHS, HalfResNet18
 from src.utils.errors import UserError
 
 
@@ -72,7 +73,14 @@ def _build_efficientnet_lite(name: str, weights: str | None) -> tuple[nn.Module,
     return network, network.out_channels
 
 
+def _build_half_resnet(name: str, weights: str | None) -> tuple[nn.Module, list[int]]:
+    if weights is not None:
+        raise UserError(f"model.weights={weights}: {name} has random weights alone; give model.weights=null")
+    return HalfResNet18(), list(WIDTHS[1:])
+
+
 BUILDERS: dict[str, Callable[[str, str | None], tuple[nn.Module, list[int]]]] = {
+    "resnet18_half": _build_half_resnet,
     "resnet18": _build_resnet,
     "resnet50": _build_resnet,
     "resnet101": _build_resnet,

@@ -17,16 +17,25 @@ def weights(tmp_path_factory):
     return path
 
 
-def test_maps_have_their_strides_and_channels():
+@pytest.mark.parametrize(("name", "width"), [("resnet18", 128), ("resnet18_half", 64)])
+def test_maps_have_their_strides_and_channels(name, width):
     torch.manual_seed(0)
-    backbone, channels = build_backbone("resnet18", None)
+    backbone, channels = build_backbone(name, None)
     maps = backbone(torch.randn(1, 3, 64, 96))
-    assert channels == [128, 256, 512]
+    assert channels == [width, 2 * width, 4 * width]
     assert {name: tuple(value.shape) for name, value in maps.items()} == {
-        "c3": (1, 128, 8, 12),
-        "c4": (1, 256, 4, 6),
-        "c5": (1, 512, 2, 3),
+        "c3": (1, width, 8, 12),
+        "c4": (1, 2 * width, 4, 6),
+        "c5": (1, 4 * width, 2, 3),
     }
+
+
+def test_half_a_resnet_has_a_quarter_of_its_weights_and_none_that_are_published():
+    half, whole = (build_backbone(name, None)[0] for name in ("resnet18_half", "resnet18"))
+    counts = [sum(p.numel() for p in network.parameters()) for network in (half, whole)]
+    assert counts[0] == pytest.approx(counts[1] / 4, rel=0.01)
+    with pytest.raises(ValueError, match="model.weights=imagenet: resnet18_half has random weights alone"):
+        build_backbone("resnet18_half", "imagenet")
 
 
 def test_random_weights_train_everything():
