@@ -4,6 +4,8 @@ python -m analysis                            everything, into report/: open rep
 python -m analysis table1                     prints Table 1, and writes its files into report/
 python -m analysis claims                     what the runs show about the paper's claims
 python -m analysis --wandb ENTITY/PROJECT     from a W&B server instead of the folder of outputs
+python -m analysis --archive results          into results/, with the runs it is from, to be kept or sent elsewhere
+python -m analysis --from results             the same report again, from there
 """
 
 import argparse
@@ -14,6 +16,7 @@ import sys
 from pathlib import Path
 
 from analysis.artefacts.artefact import Artefact
+from analysis.reading.archive import read_archive, write_archive
 from analysis.reading.cache import read_cached
 from analysis.reading.runs import Runs
 from src.utils.errors import UserError
@@ -54,7 +57,11 @@ def main() -> None:
     parser.add_argument("artefacts", nargs="*", metavar="ARTEFACT", help=f"{names} (default: everything)")
     parser.add_argument("--outputs", type=Path, help="folder that the runs are in (default: outputs)")
     parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="read the runs from a W&B server instead")
+    parser.add_argument("--from", type=Path, metavar="FOLDER", dest="kept", help="read them from an archive instead")
     parser.add_argument("--report", type=Path, default=Path("report"), help="where files go (default: report)")
+    parser.add_argument(
+        "--archive", type=Path, metavar="FOLDER", help="where files go, and with them the runs and their images"
+    )
     parser.add_argument(
         "--unfinished", action="store_true", help="also count runs that have not finished, or have failed"
     )
@@ -62,22 +69,35 @@ def main() -> None:
     unknown = [name for name in arguments.artefacts if name not in (*ARTEFACTS, "claims")]
     if unknown:
         parser.error(f"no artefact {', '.join(unknown)}; there are {names}")
-    if arguments.outputs and arguments.wandb:
-        parser.error("--outputs and --wandb exclude each other")
+    if sum(source is not None for source in (arguments.outputs, arguments.wandb, arguments.kept)) > 1:
+        parser.error("--outputs, --wandb and --from exclude each other")
+    if arguments.archive and arguments.artefacts:
+        parser.error(f"--archive keeps a whole report; leave {' '.join(arguments.artefacts)} out")
     outputs = arguments.outputs or Path("outputs")
     reads_runs = not arguments.artefacts or bool(set(arguments.artefacts) - WITHOUT_RUNS)
-    if reads_runs and not arguments.wandb and not outputs.is_dir():
+    if reads_runs and not arguments.wandb and not arguments.kept and not outputs.is_dir():
         parser.error(f"--outputs {outputs}: no such folder; make runs with python -m src.run, or with a sweep")
     logging.basicConfig(format="%(message)s")
     try:
         runs = Runs([])
-        if reads_runs:
+        if reads_runs and arguments.kept:
+            runs = read_archive(arguments.kept, arguments.unfinished)
+        elif reads_runs:
             runs = read_cached(arguments.wandb or outputs, arguments.report / "data", arguments.unfinished)
-        report(arguments.artefacts, runs, arguments.report)
+        report(arguments.artefacts, runs, arguments.archive or arguments.report)
+        if arguments.archive:
+            archive(runs, arguments.archive)
     except UserError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("stopped; give the same command to start over")
+
+
+def archive(runs: Runs, folder: Path) -> None:
+    """Write the runs of a report into its folder, with the images that it shows."""
+    from analysis.report.html_sources import runs_with_detections
+
+    write_archive(runs, folder, detections={run.run_id: jpeg for _, run, jpeg in runs_with_detections(runs).values()})
 
 
 def report(names: list[str], runs: Runs, folder: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from analysis.artefacts.artefact import Artefact, Published
 from analysis.reading.runs import Run, Runs
-from analysis.reading.settings import LOSS_TITLES, settings
+from analysis.reading.settings import LOSS_TITLES, Setting, settings
 from analysis.report.contents import ReportContents
 from analysis.report.html_elements import command_code, link, scroll_box, setting_code
 from analysis.report.provenance import PAPER, Source, describe_runs, paper_anchor, run_anchor, sources_of
@@ -41,16 +41,24 @@ def run_links(run_ids: list[str], runs: Runs) -> str:
 
 def detections_part(runs: Runs) -> str:
     """Return sample detections of one run for each loss: of standard options, and of the lowest seed."""
-    figures: dict[str, str] = {}
+    figures = []
+    for loss, (setting, run, jpeg) in runs_with_detections(runs).items():
+        caption = f"{LOSS_TITLES[loss]}, {setting_code(setting.overrides)}, seed {run.config['seed']}, run "
+        figures.append(_detections_figure(LOSS_TITLES[loss], jpeg, caption + run_links([run.run_id], runs)))
+    return "\n".join(figures)
+
+
+def runs_with_detections(runs: Runs) -> dict[str, tuple[Setting, Run, bytes]]:
+    """Return by loss the run whose detections are shown, with its setting and the picture as JPEG."""
+    shown: dict[str, tuple[Setting, Run, bytes]] = {}
     for setting in settings(runs.counting):
-        for loss, title in LOSS_TITLES.items():
-            if loss in figures:
+        for loss in LOSS_TITLES:
+            if loss in shown:
                 continue
             for run in [run for run in setting.select(loss=loss) if _detections_file(run)][:1]:
                 if jpeg := _read_as_jpeg(Path(_detections_file(run) or "")):
-                    caption = f"{title}, {setting_code(setting.overrides)}, seed {run.config['seed']}, run "
-                    figures[loss] = _detections_figure(title, jpeg, caption + run_links([run.run_id], runs))
-    return "\n".join(figures[loss] for loss in LOSS_TITLES if loss in figures)
+                    shown[loss] = setting, run, jpeg
+    return {loss: shown[loss] for loss in LOSS_TITLES if loss in shown}
 
 
 def _detections_figure(loss: str, jpeg: bytes, caption: str) -> str:
@@ -68,11 +76,16 @@ def _detections_file(run: Run) -> str | None:
 
 
 def _read_as_jpeg(file: Path) -> bytes | None:
-    """Return an image as JPEG, no wider than the page shows it; None, with a warning, if it cannot be read."""
+    """Return an image as JPEG, no wider than the page shows it; None, with a warning, if it cannot be read.
+
+    One that is so already, as in an archive, is not changed.
+    """
     from PIL import Image
 
     try:
         with Image.open(file) as source:
+            if source.format == "JPEG" and source.width <= IMAGE_WIDTH:
+                return file.read_bytes()
             image = source.convert("RGB")
     except (OSError, ValueError, SyntaxError) as error:
         logger.warning("cannot show the image %s: %s", file, error)

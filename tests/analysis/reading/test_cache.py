@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from analysis.reading import cache, local
-from analysis.reading.cache import HISTORIES, RUNS, read_cached
+from analysis.reading.cache import read_cached
+from analysis.reading.kept_runs import HISTORIES, RUNS
 from tests.analysis.artefacts.test_golden import GOLDEN
 from tests.analysis.logged import config_of, log_runs, rows_of
 

@@ -1,0 +1,87 @@
+"""Keeps the runs that a report is from beside it, with their images, to be committed and to build the report again."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from analysis.reading.kept_runs import DAMAGE, FORMAT, RUNS, about, load, save
+from analysis.reading.runs import Run, Runs
+from src.utils.errors import UserError
+from src.utils.files import write_atomically
+
+FOLDER, IMAGES = "runs", "images"
+UNREADABLE = "unreadable"
+
+
+def write_archive(runs: Runs, report: Path, *, detections: Mapping[str, bytes]) -> None:
+    """Write runs and images into the folder `runs` of a report; images of an earlier archive are removed.
+
+    Args:
+        detections: by the ids of runs the JPEG that the report shows in place of their large picture of detections.
+            Those of other runs are left out, and all their other images kept.
+
+    Raises:
+        UserError: the folder cannot be written to.
+    """
+    folder = report / FOLDER
+    names: set[Path] = set()
+
+    def keep(run: Run, key: str, image: dict[str, Any]) -> dict[str, Any]:
+        file = Path(image.get("path") or "")
+        if key == "detections":
+            content, suffix = detections.get(run.run_id), ".jpg"
+        else:
+            content, suffix = file.read_bytes() if file.is_file() else None, file.suffix
+        if content is None:
+            return {name: value for name, value in image.items() if name != "path"}
+        name = Path(IMAGES, run.run_id, f"{key}{suffix}")
+        names.add(name)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / name, lambda temporary: temporary.write_bytes(content))
+        return image | {"path": name.as_posix()}
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = [("", _with_images(run, keep)) for run in runs.all]
+        save(kept, folder, {UNREADABLE: json.dumps(runs.unreadable)})
+        for file in sorted((folder / IMAGES).glob("*/*")):
+            if file.relative_to(folder) not in names:
+                file.unlink()
+    except OSError as error:
+        raise UserError(f"{folder}: the runs cannot be kept there: {error.strerror}") from error
+
+
+def read_archive(report: Path, unfinished_too: bool = False) -> Runs:
+    """Return the runs that `write_archive` has written into a report.
+
+    Raises:
+        UserError: there are none, or the files are damaged or of another version.
+    """
+    folder = report / FOLDER
+    if not (folder / RUNS).is_file():
+        raise UserError(f"--from {report}: no {FOLDER}/{RUNS} is there; python -m analysis --archive FOLDER writes it")
+    try:
+        words = about(folder)
+        same_format = words["format"] == FORMAT
+        runs = [run for _, run in load(folder)] if same_format else []
+        unreadable = json.loads(words[UNREADABLE])
+    except DAMAGE as error:
+        raise UserError(f"--from {report}: {folder} is damaged: {error!r}") from error
+    if not same_format:
+        raise UserError(f"--from {report}: {folder} was written by another version of this analysis; use that one")
+
+    def find(run: Run, key: str, image: dict[str, Any]) -> dict[str, Any]:
+        return image | {"path": str(folder / image["path"])} if "path" in image else image
+
+    return Runs([_with_images(run, find) for run in runs], unreadable, unfinished_too)
+
+
+def _with_images(run: Run, change: Callable[[Run, str, dict[str, Any]], dict[str, Any]]) -> Run:
+    """Return a run with each of the images that it has logged changed."""
+    objects = {
+        key: change(run, key, value) if isinstance(value, dict) and value.get("_type") == "image-file" else value
+        for key, value in run.objects.items()
+    }
+    return replace(run, objects=objects)

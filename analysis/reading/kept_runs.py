@@ -1,0 +1,120 @@
+"""Runs as two parquet files: a table of runs, and one of their histories."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pyarrow import parquet
+
+from analysis.reading.runs import Run
+from src.utils.files import write_atomically
+
+FORMAT = "2"  # of what is kept, and of how logs are read; where it differs, all logs are read again
+RUNS, HISTORIES = "runs.parquet", "histories.parquet"
+TEXTS = ["run_id", "state", "reason", "started", "source"]
+DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException)  # raised for damaged files
+
+
+def save(kept: Sequence[tuple[str, Run]], folder: Path, words: Mapping[str, str]) -> None:
+    """Write runs, each with its mark, and a few words about them all.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    runs = [run for _, run in kept]
+    table: dict[str, list[Any]] = {name: [getattr(run, name) for run in runs] for name in TEXTS}
+    table |= {name: [json.dumps(getattr(run, name)) for run in runs] for name in ("config", "objects")}
+    table |= {"resumed": [run.resumed for run in runs], "rows": [len(run.values) for run in runs]}
+    table |= {"mark": [mark for mark, _ in kept]}
+    marks = hashlib.sha256("\0".join(table["mark"]).encode()).hexdigest()
+    described = {**words, "format": FORMAT, "marks": marks}
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / HISTORIES, _histories(runs), described)
+    _write(folder / RUNS, pa.table(table), described)
+
+
+def about(folder: Path) -> dict[str, str]:
+    """Return the words about the runs that `save` has written into a folder, with their `format`.
+
+    Raises:
+        one of DAMAGE: the files are missing or damaged.
+    """
+    metadata = parquet.read_schema(folder / RUNS).metadata or {}
+    return {key.decode(): value.decode() for key, value in metadata.items()}
+
+
+def load(folder: Path) -> list[tuple[str, Run]]:
+    """Return the runs that `save` has written into a folder, with their marks.
+
+    Raises:
+        one of DAMAGE: the files are missing or damaged, or not of one `save`.
+    """
+    runs, histories = _read(folder / RUNS), _read(folder / HISTORIES)
+    if runs.schema.metadata[b"marks"] != histories.schema.metadata.get(b"marks"):
+        raise ValueError("its two files were not written together")
+    return _restore(runs, histories)
+
+
+def _histories(runs: list[Run]) -> pa.Table:
+    """Return the columns run_id, global_step, key and value, run after run."""
+    names: dict[str, int] = {}
+    keys = [
+        np.array([names.setdefault(k, len(names)) for k in run.values["key"].cat.categories], np.int32)[
+            run.values["key"].cat.codes
+        ]
+        for run in runs
+    ]
+    counts = [len(run.values) for run in runs]
+    empty = [np.empty(0)]
+    return pa.table(
+        {
+            "run_id": _dictionary(np.repeat(np.arange(len(runs)), counts), [run.run_id for run in runs]),
+            "global_step": pa.array(np.concatenate([run.values["global_step"] for run in runs] or empty), pa.int64()),
+            "key": _dictionary(np.concatenate(keys or empty), list(names)),
+            # Without pandas, which would take NaN for a missing value.
+            "value": pa.array(np.concatenate([run.values["value"].to_numpy() for run in runs] or empty), pa.float64()),
+        }
+    )
+
+
+def _dictionary(codes: np.ndarray, words: list[str]) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(words, pa.string()))
+
+
+def _write(file: Path, table: pa.Table, words: dict[str, str]) -> None:
+    described = table.replace_schema_metadata(words)
+    write_atomically(file, lambda temporary: parquet.write_table(described, temporary))
+
+
+def _read(file: Path) -> pa.Table:
+    return parquet.ParquetFile(file, read_dictionary=["key", "run_id"] if file.name == HISTORIES else []).read()
+
+
+def _restore(runs: pa.Table, histories: pa.Table) -> list[tuple[str, Run]]:
+    rows = runs.to_pylist()
+    keys = histories["key"].unify_dictionaries().combine_chunks()
+    keys = keys.chunk(0) if isinstance(keys, pa.ChunkedArray) else keys
+    dtype = pd.CategoricalDtype(keys.dictionary.to_pylist())
+    codes = keys.indices.to_numpy()
+    steps, values = histories["global_step"].to_numpy(), histories["value"].to_numpy()
+    ends = np.cumsum([0, *(row["rows"] for row in rows)])
+    if ends[-1] != len(values):
+        raise ValueError("its histories are not complete")
+    kept = []
+    for row, start, end in zip(rows, ends[:-1], ends[1:], strict=True):
+        frame = pd.DataFrame(
+            {
+                "global_step": steps[start:end],
+                "key": pd.Categorical.from_codes(codes[start:end], dtype=dtype),
+                "value": values[start:end],
+            }
+        )
+        texts = {name: row[name] for name in (*TEXTS, "resumed")}
+        run = Run(**texts, values=frame, config=json.loads(row["config"]), objects=json.loads(row["objects"]))
+        kept.append((row["mark"], run))
+    return kept

@@ -1,0 +1,107 @@
+"""A report's runs, kept beside it, give the same report elsewhere."""
+
+import re
+import shutil
+import sys
+
+import pytest
+from PIL import Image
+
+from analysis.__main__ import archive, main, report
+from analysis.reading import archive as archives
+from analysis.reading.archive import read_archive
+from analysis.reading.kept_runs import HISTORIES, RUNS
+from analysis.reading.runs import Runs
+from src.utils.errors import UserError
+from tests.analysis.logged import config_of, gallery_values, rows_of, run_of
+from tests.analysis.reading.test_cache import bits
+
+pytestmark = pytest.mark.slow
+
+
+def logged_image(path, width=32):
+    path.parent.mkdir(exist_ok=True)
+    Image.effect_noise((width, 20), 50).save(path)
+    return {"_type": "image-file", "path": str(path)}
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Two seeds of two losses with galleries and large pictures, and a run without an end."""
+    made = []
+    for loss in ("ap", "focal"):
+        for seed in (0, 1):
+            picture = logged_image(tmp_path / "media" / f"{loss}-{seed}.png", width=1500)
+            values = gallery_values() | {"detections": picture}
+            values["gallery_picture"] = logged_image(tmp_path / "media" / f"{loss}-{seed}.jpg", width=640)
+            made.append(run_of(config_of(f"loss={loss}", f"seed={seed}"), [*rows_of(30.0 + seed), (20, values)]))
+    return Runs([*made, run_of(config_of("loss=auc"), rows_of(9.0), "unfinished")], ["broken.wandb is empty; left out"])
+
+
+@pytest.fixture
+def results(runs, tmp_path):
+    archive(runs, tmp_path / "results")
+    return tmp_path / "results"
+
+
+def contents(folder):
+    """The report's files, but for the date on its page."""
+    files = [file for file in folder.iterdir() if file.is_file()]
+    return {file.name: re.sub(rb"<time>[^<]+</time>", b"", file.read_bytes()) for file in files}
+
+
+def test_an_archive_that_was_moved_gives_the_same_report(runs, results, tmp_path, monkeypatch, capsys):
+    report([], runs, results)
+    capsys.readouterr()
+    shutil.rmtree(tmp_path / "media")
+    moved = results.rename(tmp_path / "elsewhere")
+    monkeypatch.setattr(sys, "argv", ["analysis", "--from", str(moved), "--report", str(tmp_path / "report")])
+    main()
+    assert contents(tmp_path / "report") == contents(moved)
+    output = capsys.readouterr().err
+    assert "broken.wandb is empty" in output and "its log has no end" in output
+    pictures = sorted(file.relative_to(moved / "runs/images").as_posix()[10:] for file in moved.glob("runs/images/*/*"))
+    assert pictures == ["/detections.jpg"] * 2 + ["/gallery_picture.jpg"] * 4
+
+
+def test_all_but_the_paths_of_images_is_kept(runs, results):
+    kept = read_archive(results)
+    for run in (*runs.all, *kept.all):
+        for value in run.objects.values():
+            if isinstance(value, dict):
+                value.pop("path", None)
+    assert bits(kept) == bits(runs) and kept.unreadable == runs.unreadable
+    assert len(kept.counting) == 4 and len(read_archive(results, unfinished_too=True).counting) == 5
+
+
+def test_images_of_runs_that_are_gone_are_removed(runs, results):
+    archive(Runs(runs.all[:1]), results)
+    assert len(list(results.glob("runs/images/*/*"))) == 2 and len(read_archive(results).all) == 1
+
+
+def test_an_archive_that_cannot_be_read_is_refused(results, monkeypatch, tmp_path):
+    with pytest.raises(UserError, match="no runs/runs.parquet is there; python -m analysis --archive FOLDER"):
+        read_archive(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(archives, "FORMAT", "another")
+        with pytest.raises(UserError, match="another version of this analysis"):
+            read_archive(results)
+    for name in (HISTORIES, RUNS):
+        file = results / "runs" / name
+        file.write_bytes(file.read_bytes()[:-50])
+        with pytest.raises(UserError, match=f"--from {re.escape(str(results))}: .*runs is damaged"):
+            read_archive(results)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--from", "results", "--outputs", "outputs"], "exclude each other"),
+        (["--archive", "results", "table1"], "leave table1 out"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(words, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["analysis", *words])
+    with pytest.raises(SystemExit):
+        main()
+    assert message in capsys.readouterr().err
