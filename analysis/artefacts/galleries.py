@@ -15,6 +15,7 @@ from analysis.artefacts.artefact import Panel
 from analysis.artefacts.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, Axes
 from analysis.reading.runs import Run
 from analysis.reading.settings import LOSS_TITLES
+from src.utils.text import counted
 
 logger = logging.getLogger(__name__)
 COLUMNS = ["kind", "name", "score", "x1", "y1", "x2", "y2"]
@@ -68,7 +69,7 @@ def panel(name: str, title: str, picture: Picture, classes: Sequence[str]) -> Pa
     """Return a panel that shows an image with its objects, dashed, and the detections in the colours of classes."""
     detections = picture.boxes[picture.boxes.kind == "detection"]
     words = [f"{row.name} {row.score:.2f}" for row in detections.itertuples(index=False)]
-    alt = f"{len(words)} detections: {', '.join(words)}." if words else "No detection."
+    alt = f"{counted(len(words), 'detection')}: {', '.join(words)}." if words else "No detection."
     colours = {name: CLASS_COLOURS[number % len(CLASS_COLOURS)] for number, name in enumerate(classes)}
     return Panel(name, title, partial(_draw, picture, colours), picture.boxes, alt)
 

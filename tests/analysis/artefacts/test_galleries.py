@@ -33,8 +33,8 @@ def test_figure_5_pairs_the_images_of_both_losses():
         "AP-loss: blue",
     ]
     assert [panel.alt for panel in section.panels] == [
-        "1 detections: cat 0.40.",
-        "1 detections: cat 0.90.",
+        "1 detection: cat 0.40.",
+        "1 detection: cat 0.90.",
         "No detection.",
         "No detection.",
     ]
@@ -102,7 +102,7 @@ def test_table_3_shows_one_image_under_each_perturbation_with_the_detections_of_
         "patch-0"
     ]
     assert section.panels[2].title == "Adversarial Patch, Focal loss" and "seed 0" in section.notes[0]
-    assert [p.alt for p in section.panels[:3]] == [f"1 detections: cat {score}." for score in ("0.40", "0.90", "0.80")]
+    assert [p.alt for p in section.panels[:3]] == [f"1 detection: cat {score}." for score in ("0.40", "0.90", "0.80")]
     drawing = drawing_of(artefact, 0)
     assert drawing.per_row == 4 and len(drawn(section.panels[-1]).images) == 1
     # A perturbation that shows other images has no panels, and without any there is no figure.
