@@ -4,8 +4,7 @@
 
 It is `torchvision.models.detection.RetinaNet` with its own focal loss, matching and post-processing, on the backbone,
 pyramid, images, batches, optimizer and learning rates of `python -m src.run` with the same overrides, and with as wide
-heads; it is tested once, after the last step, by the same evaluator. `--learning-rate-factor` multiplies the learning
-rate, as another loss may need another one. Nothing is saved.
+heads; it is tested once, after the last step, by the same evaluator. Nothing is saved.
 """
 
 import argparse
@@ -35,10 +34,8 @@ from src.utils.progress import progress_bar
 def main(words: Sequence[str] | None = None) -> None:
     """Train and test as a command line asks for, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--learning-rate-factor", type=float, default=1.0, help="default: %(default)s")
-    options, overrides = parser.parse_known_args(words)
+    _, overrides = parser.parse_known_args(words)
     config = compose_config(["loss=focal", *overrides])
-    config.schedule.learning_rate *= options.learning_rate_factor
     data = build_data(config, normalisation_of(config.model.backbone), World())
     torch.manual_seed(config.seed)
     network = Network(config, len(data.classes))

@@ -5,7 +5,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,7 @@ class Picture:
 
 def has_gallery(run: Run) -> bool:
     """Return whether a run has logged a gallery, and its picture is there."""
-    return isinstance(run.objects.get("gallery"), list) and _file(run, "gallery_picture") is not None
+    return isinstance(run.objects.get("gallery"), list) and run.image("gallery_picture") is not None
 
 
 def gallery_of(run: Run) -> dict[str, Picture]:
@@ -45,7 +44,7 @@ def read_image(run: Run, key: str) -> np.ndarray | None:
     """Return an image that a run has logged, uint8 [h, w, 3]; None, with a warning, if it cannot be read."""
     from PIL import Image
 
-    file = _file(run, key)
+    file = run.image(key)
     try:
         with Image.open(file or "") as image:
             return np.asarray(image.convert("RGB"))
@@ -77,12 +76,6 @@ def panel(name: str, title: str, picture: Picture, classes: Sequence[str]) -> Pa
 def classes_in(pictures: Sequence[Picture]) -> list[str]:
     """Return the names of the classes of all boxes, sorted."""
     return sorted({name for one in pictures for name in one.boxes.name[one.boxes.kind != "image"]})
-
-
-def _file(run: Run, key: str) -> Path | None:
-    logged = run.objects.get(key)
-    path = logged.get("path") if isinstance(logged, dict) else None
-    return Path(path) if path and Path(path).is_file() else None
 
 
 def _picture(sheet: np.ndarray, entry: dict[str, Any]) -> Picture:

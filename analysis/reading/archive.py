@@ -29,13 +29,12 @@ def write_archive(runs: Runs, report: Path, *, detections: Mapping[str, bytes]) 
     names: set[Path] = set()
 
     def keep(run: Run, key: str, image: dict[str, Any]) -> dict[str, Any]:
-        file = Path(image.get("path") or "")
-        if key == "detections":
-            content, suffix = detections.get(run.run_id), ".jpg"
-        else:
-            content, suffix = file.read_bytes() if file.is_file() else None, file.suffix
-        if content is None:
+        file = run.image(key)
+        if file is None or (key == "detections" and run.run_id not in detections):
             return {name: value for name, value in image.items() if name != "path"}
+        content, suffix = file.read_bytes(), file.suffix
+        if key == "detections":
+            content, suffix = detections[run.run_id], ".jpg"
         name = Path(IMAGES, run.run_id, f"{key}{suffix}")
         names.add(name)
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

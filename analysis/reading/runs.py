@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,12 @@ class Run:
         values = self._columns[1][self._row_numbers.get(key, _NO_ROWS)]
         values = values[~np.isnan(values)]
         return float(values[-1]) if len(values) else float("nan")
+
+    def image(self, key: str) -> Path | None:
+        """Return the file of the image that was logged last under this key; None if there is none."""
+        logged = self.objects.get(key)
+        path = logged.get("path") if isinstance(logged, dict) else None
+        return Path(path) if path and Path(path).is_file() else None
 
     @cached_property
     def history(self) -> pd.DataFrame:

@@ -55,9 +55,10 @@ def runs_with_detections(runs: Runs) -> dict[str, tuple[Setting, Run, bytes]]:
         for loss in LOSS_TITLES:
             if loss in shown:
                 continue
-            for run in [run for run in setting.select(loss=loss) if _detections_file(run)][:1]:
-                if jpeg := _read_as_jpeg(Path(_detections_file(run) or "")):
-                    shown[loss] = setting, run, jpeg
+            pictures = ((run, run.image("detections")) for run in setting.select(loss=loss))
+            run, file = next(((run, file) for run, file in pictures if file), (None, None))
+            if run and file and (jpeg := _read_as_jpeg(file)):
+                shown[loss] = setting, run, jpeg
     return {loss: shown[loss] for loss in LOSS_TITLES if loss in shown}
 
 
@@ -67,12 +68,6 @@ def _detections_figure(loss: str, jpeg: bytes, caption: str) -> str:
     image = f'<img alt="{escape(alt)}" src="data:image/jpeg;base64,{data}">'
     box = scroll_box(f"Detections with {loss}", image)
     return f'<figure class="detections">{box}<figcaption>{caption}</figcaption></figure>'
-
-
-def _detections_file(run: Run) -> str | None:
-    logged = run.objects.get("detections")
-    path = logged.get("path") if isinstance(logged, dict) else None
-    return path if path and Path(path).is_file() else None
 
 
 def _read_as_jpeg(file: Path) -> bytes | None:

@@ -90,8 +90,9 @@ def _check_values(config: Mapping[str, Any]) -> None:
             f"dataset.test_longer_side={longer}"
         )
     check_batch_norm(config, config["batch_size"])
-    random_weights = config["model"].get("weights", "of the user's own") is None and config["snapshot"] is None
-    if random_weights and config["schedule"]["backbone_rate"] == 0:
+    model = config["model"]
+    has_random_weights = "weights" in model and model["weights"] is None and config["snapshot"] is None
+    if has_random_weights and config["schedule"]["backbone_rate"] == 0:
         raise UserError(
             "schedule.backbone_rate=0 would keep the random weights of model.weights=null: add "
             "schedule.backbone_rate=1, or start from trained weights with model.weights or snapshot"

@@ -39,7 +39,7 @@ def test_the_parts_of_a_step_add_up(tiny_data, capsys):
 @pytest.mark.slow
 def test_torchvisions_detector_is_trained_and_tested_as_a_run_is(tiny_data, capsys):
     words = ["recipe=mini", "dataset.train_size=32", "batch_size=4", "workers=0", "schedule.epochs=1"]
-    torchvision_accuracy.main(["--learning-rate-factor=0.5", *words, *data_of(tiny_data), "model.channels=8"])
+    torchvision_accuracy.main(["schedule.learning_rate=0.005", *words, *data_of(tiny_data), "model.channels=8"])
     (row,) = cells(capsys.readouterr().out).items()
     rate, (ap, ap50, voc, *minutes) = row
     assert rate == "0.005" and 0 <= float(ap) <= float(ap50) <= 100 and 0 <= float(voc) <= 100
