@@ -24,6 +24,7 @@ from src.utils.errors import explain
 from src.utils.files import read_json
 
 PRECISIONS = {"cuda": ["fp32", "bf16", "fp16"], "cpu": ["fp32", "bf16"]}
+LOSSES = ("ap", "auc", "focal", "ohem")
 BATCH = 4
 IMAGES, QUICK_IMAGES = 64, 12
 EPOCHS, QUICK_EPOCHS = 10, 4
@@ -118,8 +119,15 @@ def train_twice(options: PartOptions, common: list[str], without: list[float]) -
 
 
 def find_waits(options: PartOptions, common: list[str]) -> list[str]:
-    """Return where the host waits for the GPU in a step of training; nothing where it does not."""
-    config, device = compose_config([*common, f"outputs={options.folder / 'outputs'}"]), torch.device(options.device)
+    """Return with which losses the host waits for the GPU in a step of training, and where."""
+    common = [*common, f"outputs={options.folder / 'outputs'}"]
+    found = {loss: find_wait(torch.device(options.device), [*common, f"loss={loss}"]) for loss in LOSSES}
+    return [f"a step of training with loss={loss} waits for the GPU: {where}" for loss, where in found.items() if where]
+
+
+def find_wait(device: torch.device, overrides: list[str]) -> str | None:
+    """Return where the host waits for the GPU in a step of training; None where it does not."""
+    config = compose_config(overrides)
     detector = build_detector(config.model, config.dataset.train_size)
     data = build_data(config, detector.normalisation, World())
     trainer = build_trainer(config, detector, data, device, World())
@@ -131,9 +139,9 @@ def find_waits(options: PartOptions, common: list[str]) -> list[str]:
         with waits_refused(device):
             values = trainer.step(batch)
     except RuntimeError as error:
-        return [f"a step of training waits for the GPU: {error}"]
+        return str(error)
     values.read()
-    return []
+    return None
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """Checks of the losses' arguments, and the dtype in which they compute."""
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -18,21 +17,25 @@ def compute_dtype(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def check_inputs(logits: Tensor, targets: Tensor, check_values: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+def check_inputs(logits: Tensor, targets: Tensor) -> Tensor:
     """Raise a TypeError or a ValueError unless logits and targets have one shape and fit together.
 
     Args:
         logits: floating tensor of any shape.
         targets: tensor of the same shape and device; 1 positive, 0 negative, −1 ignored.
-        check_values: in place of :func:`check_targets`.
 
     Returns:
         The targets, in a dtype that torch computes with.
     """
+    check_shapes(logits, targets)
+    return check_targets(targets)
+
+
+def check_shapes(logits: Tensor, targets: Tensor) -> None:
+    """Raise a TypeError or a ValueError unless logits and targets have one shape and fit by :func:`check_kinds`."""
     check_kinds(logits, targets)
     if logits.shape != targets.shape:
         raise ValueError(f"logits and targets differ in shape: {tuple(logits.shape)} and {tuple(targets.shape)}")
-    return (check_values or check_targets)(targets)
 
 
 def check_kinds(logits: Tensor, targets: Tensor) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from .checks import check_targets, signed_dtype
+from .checks import are_valid, check_targets, signed_dtype, waits
 from .outcome import Outcome
 
 OutcomeFunction = Callable[..., Outcome]
@@ -47,9 +47,15 @@ def _evaluate_eagerly(
     return outcome(logits.detach(), targets, process_group=process_group, **options).of(logits)
 
 
-def checked_targets(targets: Tensor) -> Tensor:
-    """Return what :func:`check_targets` returns, or raise its error, without a break of the compiler's graph."""
-    return _checked_targets(targets) if torch.compiler.is_compiling() else check_targets(targets)
+def checked_targets(targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what :func:`check_targets` returns, or raise its error, without a break of the compiler's graph, and 1.
+
+    Where a look at targets would wait, wrong ones raise nothing, and a NaN is returned in place of the 1.
+    """
+    one = torch.ones((), device=targets.device)
+    if waits(targets):
+        return targets.view(signed_dtype(targets)), torch.where(are_valid(targets), one, torch.nan)
+    return _checked_targets(targets) if torch.compiler.is_compiling() else check_targets(targets), one
 
 
 @torch.library.custom_op(f"{NAMESPACE}::checked_targets", mutates_args=())

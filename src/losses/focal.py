@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 from torch.nn.functional import logsigmoid
 
-from .checks import are_finite, are_valid, check_focusing, check_inputs, compute_dtype, signed_dtype, waits
+from .checks import are_finite, check_focusing, check_shapes, compute_dtype
 from .collectives import Collectives, shared_nan
 from .compiling import checked_targets
 
@@ -35,12 +35,8 @@ def focal_loss(
         TypeError, ValueError: as :func:`ap_loss` does, or alpha or gamma is out of its range.
     """
     check_focusing(alpha, gamma)
-    scale = torch.ones((), device=logits.device)
-    if waits(logits):
-        check_inputs(logits, targets, lambda targets: targets)
-        scale, targets = torch.where(are_valid(targets), scale, torch.nan), targets.view(signed_dtype(targets))
-    else:
-        targets = check_inputs(logits, targets, checked_targets)
+    check_shapes(logits, targets)
+    targets, scale = checked_targets(targets)
     logits, counts, is_positive = compute_dtype(logits), targets != -1, targets == 1
     if not are_finite(logits):
         # What does not count is replaced before anything is computed, as its gradient would be 0 times NaN.

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 from torch.nn.functional import cross_entropy
 
-from .checks import are_finite, check_kinds, check_ratio, compute_dtype
+from .checks import are_finite, check_kinds, check_ratio, compute_dtype, waits
 from .collectives import Collectives, shared_nan
 from .compiling import NAMESPACE, checked_targets
 
@@ -48,17 +48,20 @@ def ohem_loss(
         )
     if targets.shape[2] == 0:
         raise ValueError("targets have no class: their last dimension is empty")
-    targets, logits = checked_targets(targets), compute_dtype(logits)
+    (targets, valid), logits = checked_targets(targets), compute_dtype(logits)
     collectives = Collectives(process_group, logits.device)
     if torch.compiler.is_compiling():
         counted, labels, scale = _choose_operator(logits.detach(), targets, negatives_per_positive)
+    else:
+        counted, labels, scale = _choose(logits.detach(), targets, negatives_per_positive)
+    if torch.compiler.is_compiling() or waits(logits):
         # The same sum without a shape that depends on the data.
         entries = torch.where(counted[..., None], logits, 0).flatten(0, 1)
         losses = cross_entropy(entries, labels.flatten(), reduction="none")
-        total = torch.where(counted.flatten(), losses, 0).sum() * scale
+        total = torch.where(counted.flatten(), losses, 0).sum()
     else:
-        counted, labels, scale = _choose(logits.detach(), targets, negatives_per_positive)
-        total = cross_entropy(logits[counted], labels[counted], reduction="sum") * scale
+        total = cross_entropy(logits[counted], labels[counted], reduction="sum")
+    total = total * (scale * valid)
     positives = collectives.sum((labels > 0).sum())
     return shared_nan(collectives.sum(total) / positives.clamp(min=1))
 
@@ -71,25 +74,32 @@ def softmax_scores(logits: Tensor) -> Tensor:
 def _choose(logits: Tensor, targets: Tensor, negatives_per_positive: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return which anchors count, bool [B, A], their labels, int64 [B, A], and 1, or NaN if some output is not finite.
 
-    In the latter case all anchors count that are not ignored.
+    In the latter case all anchors count that are not ignored. Anchors of two classes are such a case where a look at
+    them would wait, and an error elsewhere.
     """
     is_class = targets == 1
     positive = is_class.any(2)
-    if is_class.sum() != positive.sum():
+    several = is_class.sum() != positive.sum()
+    if not waits(logits) and several:
         raise ValueError("targets give an anchor more than one class")
     ignored = (targets == -1).any(2)  # some of them may have a class beside
     negative = ~(positive | ignored)
     positive &= ~ignored
     labels = torch.where(positive, is_class.int().argmax(2) + 1, 0)
+    broken = several
     if not are_finite(logits):
         of_label = logits.gather(2, labels[..., None]).squeeze(2)
         is_finite = (logits < torch.inf).all(2) & (of_label > -torch.inf)
-        if not is_finite[~ignored].all():
-            return ~ignored, labels, logits.new_tensor(torch.nan)
-    background_loss = logits.logsumexp(2) - logits[..., 0]
-    background_loss[~negative] = -torch.inf
-    counted = positive.clone()
+        broken = several | ~(is_finite | ignored).all()
+    background_loss = torch.where(negative, logits.logsumexp(2) - logits[..., 0], -torch.inf)
     numbers_counted = torch.minimum(negatives_per_positive * positive.sum(1), negative.sum(1))
+    if waits(logits):
+        ranks = background_loss.argsort(1, descending=True).argsort(1)
+        counted = torch.where(broken, ~ignored, positive | (ranks < numbers_counted[:, None]))
+        return counted, labels, torch.where(broken, torch.nan, logits.new_tensor(1.0))
+    if broken:
+        return ~ignored, labels, logits.new_tensor(torch.nan)
+    counted = positive.clone()
     for image, number in enumerate(numbers_counted.tolist()):
         counted[image, background_loss[image].topk(number).indices] = True
     return counted, labels, logits.new_tensor(1.0)
