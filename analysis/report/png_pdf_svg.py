@@ -16,6 +16,7 @@ from src.utils.files import write_atomically
 from src.utils.fonts import text_in_any_script
 
 DPI = 300
+DPI_WITH_IMAGES = 150  # about that of the images that runs log; more would only make files larger
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,11 @@ def write_png_and_pdf(panels: Sequence[Panel], path: Path, per_row: int = 2) -> 
             ax = figure.add_subplot(rows, columns, number)
             _draw_panel(panel, ax)
             ax.set_title(panel.title, loc="left", parse_math=False)
+        dpi = DPI_WITH_IMAGES if any(ax.images for ax in figure.axes) else DPI
         # Without program and date, so that the same figure is the same file.
         for extension, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
             file = path.with_name(f"{path.name}.{extension}")
-            write_atomically(file, partial(figure.savefig, format=extension, dpi=DPI, metadata=metadata))
+            write_atomically(file, partial(figure.savefig, format=extension, dpi=dpi, metadata=metadata))
 
 
 def write_svg(panel: Panel, path: Path) -> None:
