@@ -6,7 +6,6 @@ linear approximation: to where no detection of the object's class is left, or to
 higher.
 """
 
-import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -214,6 +213,10 @@ class _Search:
     iterations: int = 0
     state: str = "active"  # then "found" or "failed"
 
+    def left(self, scene: _Scene) -> list[int]:
+        """Return the objects that may be detected still: one pass for many spares a gradient for each that is lost."""
+        return scene.detected(self.candidate, self.objects) if len(self.objects) > 1 else self.objects
+
 
 def _search(scene: _Scene, sets: list[list[int]], *, iterations: int, overshoot: float) -> list[Perturbation]:
     """Return a perturbation for each set of objects. All are searched for at once, in batches."""
@@ -221,10 +224,12 @@ def _search(scene: _Scene, sets: list[list[int]], *, iterations: int, overshoot:
     at_once = max(PIXELS_AT_ONCE // scene.image[0].numel(), 1)
     for iteration in range(iterations + 1):
         active = [search for search in searches if search.state == "active"]
-        rows = [(search.candidate, index) for search in active for index in search.objects]
-        of_rows = iter([one for i in range(0, len(rows), at_once) for one in scene.boundaries(rows[i : i + at_once])])
+        pairs = [(search, index) for search in active for index in search.left(scene)]
+        rows = [(search.candidate, index) for search, index in pairs]
+        of_rows = [one for i in range(0, len(rows), at_once) for one in scene.boundaries(rows[i : i + at_once])]
         for search in active:
-            boundaries = [one for one in itertools.islice(of_rows, len(search.objects)) if one is not None]
+            of_search = (one for (owner, _), one in zip(pairs, of_rows, strict=True) if owner is search)
+            boundaries = [one for one in of_search if one is not None]
             if iteration == 0:
                 search.margin = min((one.margin_to_none for one in boundaries), default=math.nan)
             if not boundaries and not scene.detected(search.candidate, search.objects):
