@@ -19,6 +19,7 @@ from src.training.tester import Tester
 from src.utils.distributed import World
 from src.utils.errors import UserError
 from src.utils.files import write_atomically
+from src.utils.progress import progress_bar
 from src.utils.signals import Interrupted
 
 FILE = "patch.png"
@@ -45,18 +46,21 @@ def make_and_log_patch(tester: Tester, log: RunLog) -> dict[str, float]:
 
     saved, loss = time.monotonic(), float("nan")
     batches = replace(tester.data, world=World()).training_batches
-    for loss in make_patch(maker, batches, config.attack.steps):
-        tracker.step = maker.steps
-        tester.guard.note_step()
-        try:
-            tracker.log({"patch_loss": loss})
-            tester.guard.check_stop()
-        except Interrupted:
-            save()
-            raise
-        if time.monotonic() - saved > 60 * config.checkpoint_minutes:
-            save()
-            saved = time.monotonic()
+    left = range(maker.steps, config.attack.steps)
+    with progress_bar(left, "adversarial patch", done=maker.steps, shown=world.is_main) as bar:
+        for loss in make_patch(maker, batches, config.attack.steps):
+            tracker.step = maker.steps
+            tester.guard.note_step()
+            try:
+                tracker.log({"patch_loss": loss})
+                tester.guard.check_stop()
+            except Interrupted:
+                save()
+                raise
+            if time.monotonic() - saved > 60 * config.checkpoint_minutes:
+                save()
+                saved = time.monotonic()
+            bar.update()
     save()
     if world.is_main:
         file = log.directory / FILE
