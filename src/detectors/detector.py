@@ -41,6 +41,7 @@ class Detector:
         normalisation: of the network's input.
         size_option: the option on which the anchors' sizes depend, and its value: "model.anchor_scale=4".
         scales_with_images: whether anchors are larger where `dataset.train_size` is larger.
+        selects_boxes: whether the module takes, after the images, of which anchors offsets are wanted, bool [B, A].
     """
 
     build_network: Callable[[int], nn.Module]
@@ -50,6 +51,7 @@ class Detector:
     normalisation: Normalisation = IMAGENET
     size_option: str = ""
     scales_with_images: bool = False
+    selects_boxes: bool = False
 
     def anchors(self, height: int, width: int, device: torch.device | str = "cpu") -> list[Tensor]:
         """Return the anchors of images of this size on each level, see :func:`src.detectors.anchors.make_anchors`."""

@@ -14,6 +14,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 from src.detectors.anchors import AnchorGrid
 from src.detectors.backbones import build_backbone, normalisation_of
 from src.detectors.detector import Detector
+from src.detectors.head_at_anchors import head_at_anchors
 from src.detectors.heads import PRIOR_BIAS, convolution, group_norm, per_anchor
 from src.detectors.postprocess import detect
 
@@ -38,6 +39,7 @@ def build_retinanet(options: Mapping[str, Any], image_size: int) -> Detector:
         detect=partial(detect, **{name: options[name] for name in detection}),
         normalisation=normalisation_of(options["backbone"]),
         size_option=f"model.anchor_scale={options['anchor_scale']:g}",
+        selects_boxes=True,
     )
 
 
@@ -95,16 +97,19 @@ class RetinaNet(nn.Module):
         """The layers that `schedule.backbone_rate` is about."""
         return self.body
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, boxes_of: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the logits and box offsets of every anchor.
 
         Args:
             images: float [B, 3, H, W], normalised; H and W multiples of 32.
+            boxes_of: bool [B, A], the anchors whose offsets are wanted, others may be 0; None: all.
 
         Returns:
             Logits [B, A, K] and offsets [B, A, 4], in the order of :func:`anchor_grids`.
         """
         levels = list(self.pyramid(OrderedDict(self.body(images))).values())
+        if boxes_of is not None:
+            return _apply_head(self.classification, levels), head_at_anchors(self.regression, levels, boxes_of)
         return _apply_head(self.classification, levels), _apply_head(self.regression, levels)
 
 

@@ -112,10 +112,12 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.options.precision == "fp16")
         size = self.options.image_size
         self.anchors = torch.cat(self.detector.anchors(size, size, self.device))
+        # Elsewhere the host would wait for the number of positive anchors, or the compiler's graph break.
+        self.selects_boxes = self.detector.selects_boxes and self.device.type == "cpu" and not self.options.compile
         network = self.model
         if self.options.overlap:
             network = self.world.with_overlap(network)
-        self.forward: Callable[[Tensor], Any] = torch.compile(network) if self.options.compile else network
+        self.forward: Callable[..., Any] = torch.compile(network) if self.options.compile else network
 
     def parts(self) -> dict[str, Any]:
         """Return what a checkpoint must hold for training to go on as if nothing had happened."""
@@ -140,7 +142,7 @@ class Trainer:
         own_positives = targets.positive.sum().float()
         positives = self.world.all_reduce_sum(own_positives)
         with autocast(self.device, self.options.precision):
-            logits, offsets = self.forward(images)
+            logits, offsets = self.forward(images, targets.positive) if self.selects_boxes else self.forward(images)
             localisation = box_loss(offsets, self.anchors, targets)
             # Not a division, which rounds otherwise than earlier versions did.
             localisation = localisation * (own_positives * positives.clamp(min=1).reciprocal())

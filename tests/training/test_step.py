@@ -2,6 +2,7 @@
 
 import functools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -39,11 +40,11 @@ def test_neither_reading_values_a_step_later_nor_determinism_changes_a_number_on
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-def make_trainer(device, **options):
+def make_trainer(device, *overrides, change=lambda detector: detector, **options):
     """A trainer of a tiny detector of three classes, whose loss pulls up the logits of positives."""
-    config = resolve(make_config(*TINY, "dataset.root=none"))
+    config = resolve(make_config(*TINY, "dataset.root=none", *overrides))
     torch.manual_seed(0)
-    detector = build_detector(config.model, 64)
+    detector = change(build_detector(config.model, 64))
     model = detector.build_network(3).to(device)
     optimizer, scheduler = build_optimizer(model, config.schedule, batch_size=2, steps=10)
     return Trainer(
@@ -70,6 +71,17 @@ def test_a_step_waits_for_no_value():
     trained = make_trainer(device)
     trained.step(make_training_batch().to(device))
     assert trained.scheduler.last_epoch == 1
+
+
+def test_a_step_is_the_same_where_the_box_head_sees_positive_anchors_alone():
+    words = "model=retinanet", "model.norms=false", "model.channels=8"
+    trained = make_trainer(torch.device("cpu"), *words)
+    dense = make_trainer(torch.device("cpu"), *words, change=functools.partial(replace, selects_boxes=False))
+    assert trained.selects_boxes and not dense.selects_boxes
+    assert not make_trainer(torch.device("cpu"), *words, compile=True).selects_boxes
+    values = [one.step(make_training_batch()).read() for one in (trained, dense)]
+    assert values[0]["box_loss"] == pytest.approx(values[1]["box_loss"]) and values[0]["box_loss"] > 0
+    torch.testing.assert_close(trained.model.state_dict(), dense.model.state_dict())
 
 
 @pytest.mark.slow
