@@ -12,7 +12,7 @@ from typing import Any
 
 STEPS = ("piecewise", "heaviside", "sigmoid")  # those of src.losses.STEPS
 # Of RetinaNet: the keys of src.detectors.backbones.BUILDERS.
-BACKBONES = ("resnet18_half", "resnet18", "resnet50", "resnet101", "mobilenet_v3_large", "efficientnet_lite0")
+BACKBONES = ("resnet10_half", "resnet18", "resnet50", "resnet101", "mobilenet_v3_large", "efficientnet_lite0")
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,12 @@ DETECTORS = {
             "backbone": BACKBONES,
             "weights": str | None,
             "channels": int,
+            "head_convolutions": int,
             "norms": bool | None,
             "anchor_scale": float,
             "candidates_per_level": int,
         },
-        identity_defaults={"candidates_per_level": 1000, "norms": None},
+        identity_defaults={"candidates_per_level": 1000, "norms": None, "head_convolutions": 4},
         batch_norm_stride=32,
     ),
     "ssd": DetectorEntry(

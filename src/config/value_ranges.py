@@ -83,6 +83,7 @@ RANGES = {
     "dataset.classes": CLASSES,
     "test.scales": SCALES_OF_TESTS,
     "model.channels": AT_LEAST_2,  # the group norm of one channel on a map of one pixel has a single value
+    "model.head_convolutions": NOT_NEGATIVE,
     "model.anchor_scale": POSITIVE_FINITE,
     "model.score_threshold": FRACTION,
     "model.scales": Range("three growing fractions of the image's side, greater than 0 and at most 1", _are_scales),

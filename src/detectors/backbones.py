@@ -13,7 +13,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from src.data.transforms import IMAGENET, Normalisation
 from src.detectors import efficientnet_lite
-from src.detectors.half_resnet import WIDTHS, HalfResNet18
+from src.detectors.resnet10 import WIDTHS, HalfResNet10
 from src.utils.errors import UserError
 
 
@@ -73,14 +73,14 @@ def _build_efficientnet_lite(name: str, weights: str | None) -> tuple[nn.Module,
     return network, network.out_channels
 
 
-def _build_half_resnet(name: str, weights: str | None) -> tuple[nn.Module, list[int]]:
+def _build_resnet10(name: str, weights: str | None) -> tuple[nn.Module, list[int]]:
     if weights is not None:
         raise UserError(f"model.weights={weights}: {name} has random weights alone; give model.weights=null")
-    return HalfResNet18(), list(WIDTHS[1:])
+    return HalfResNet10(), list(WIDTHS[1:])
 
 
 BUILDERS: dict[str, Callable[[str, str | None], tuple[nn.Module, list[int]]]] = {
-    "resnet18_half": _build_half_resnet,
+    "resnet10_half": _build_resnet10,
     "resnet18": _build_resnet,
     "resnet50": _build_resnet,
     "resnet101": _build_resnet,

@@ -21,6 +21,7 @@ from src.detectors.postprocess import detect
 STRIDES = (8, 16, 32, 64, 128)  # P3 to P7
 SCALES = (1.0, math.sqrt(2.0))
 ASPECT_RATIOS = (0.5, 1.0, 2.0)  # height over width
+NETWORK_OPTIONS = ("backbone", "weights", "channels", "head_convolutions", "norms")  # of the configuration's `model`
 ANCHORS_PER_CELL = len(SCALES) * len(ASPECT_RATIOS)
 
 
@@ -31,7 +32,7 @@ def build_retinanet(options: Mapping[str, Any], image_size: int) -> Detector:
         options: the configuration's `model`.
         image_size: side of the training images; anchors do not depend on it.
     """
-    network = partial(RetinaNet, **{name: options[name] for name in ("backbone", "weights", "channels", "norms")})
+    network = partial(RetinaNet, **{name: options[name] for name in NETWORK_OPTIONS})
     detection = ("score_threshold", "candidates_per_level", "nms_iou", "max_detections")
     return Detector(
         build_network=network,
@@ -60,7 +61,7 @@ def anchor_grids(height: int, width: int, scale: float = 4.0) -> list[AnchorGrid
 
 
 class RetinaNet(nn.Module):
-    """RetinaNet with levels P3 to P7 and two heads of four convolutions (Section 4.1.1).
+    """RetinaNet with levels P3 to P7 and two heads, of four convolutions before the last one (Section 4.1.1).
 
     Args:
         classes: number of outputs per anchor K.
@@ -68,6 +69,7 @@ class RetinaNet(nn.Module):
         weights: "imagenet", the path of a state dict of that network, or None for random weights; see
             `build_backbone` for what is frozen.
         channels: of the pyramid and the heads.
+        head_convolutions: in each head, before the last one.
         norms: whether the pyramid and the heads have group norms; None: where weights are random.
 
     Raises:
@@ -81,6 +83,7 @@ class RetinaNet(nn.Module):
         weights: str | None = None,
         channels: int = 256,
         *,
+        head_convolutions: int = 4,
         norms: bool | None = None,
     ) -> None:
         super().__init__()
@@ -89,8 +92,8 @@ class RetinaNet(nn.Module):
         # then get normalisation, as is usual for detectors trained from scratch.
         norm = group_norm if (weights is None if norms is None else norms) else None
         self.pyramid = FeaturePyramidNetwork(widths, channels, LastLevelP6P7(widths[-1], channels), norm)
-        self.classification = _head(channels, classes, norm, std=0.01, bias=PRIOR_BIAS)
-        self.regression = _head(channels, 4, norm, std=0.001, bias=0.0)
+        self.classification = _head(channels, head_convolutions, classes, norm, std=0.01, bias=PRIOR_BIAS)
+        self.regression = _head(channels, head_convolutions, 4, norm, std=0.001, bias=0.0)
 
     @property
     def backbone(self) -> nn.Module:
@@ -119,11 +122,11 @@ def _apply_head(head: nn.Module, levels: list[Tensor]) -> Tensor:
 
 
 def _head(
-    channels: int, outputs: int, norm: Callable[[int], nn.Module] | None, *, std: float, bias: float
+    channels: int, convolutions: int, outputs: int, norm: Callable[[int], nn.Module] | None, *, std: float, bias: float
 ) -> nn.Sequential:
-    """Build four convolutions and a last one with `outputs` channels per anchor, of the given initialisation."""
+    """Build so many convolutions and a last one with `outputs` channels per anchor, of the given initialisation."""
     layers: list[nn.Module] = []
-    for _ in range(4):
+    for _ in range(convolutions):
         layers.append(convolution(channels, channels, std=0.01, bias=0.0))
         if norm:
             layers.append(norm(channels))

@@ -43,6 +43,7 @@ WRONG = {
     "dataset.classes": [[], ["a", "b", "a"], ["a", ""], ["  "]],
     "test.scales": [[], [0], [400, 400], [9000]],
     "model.channels": [0, -8, 1],
+    "model.head_convolutions": [-1],
     "model.anchor_scale": [0, -4, *NOT_FINITE],
     "model.score_threshold": [-0.1, 1.1, math.nan],
     "model.candidates_per_level": [0],

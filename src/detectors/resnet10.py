@@ -1,39 +1,34 @@
-"""ResNet-18 with half its channels, for small images, random weights and two cores."""
+"""ResNet-10 with half of ResNet's channels, for small images, random weights and two cores."""
 
 from collections import OrderedDict
 
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, conv1x1
 
-WIDTHS = (32, 64, 128, 256)  # of the maps at strides 4, 8, 16 and 32; ResNet-18 has twice as many
-BLOCKS = 2  # in each stage
+WIDTHS = (32, 64, 128, 256)  # of the maps at strides 4, 8, 16 and 32, half of ResNet-18's; each has one block
 
 
-class HalfResNet18(nn.Module):
-    """ResNet-18 with half the channels, and two convolutions of 3 × 3 in place of one of 7 × 7 and of pooling.
+class HalfResNet10(nn.Module):
+    """A residual network of four blocks, one for each map, on two convolutions of 3 × 3 that halve the image.
 
-    A step of RetinaNet in small takes a third of the processor time that it takes with ResNet-18.
+    From random weights a detector learns more with it in a minute than with ResNet-18, which is twice as deep.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Sequential(*_convolution(3, WIDTHS[0] // 2), *_convolution(WIDTHS[0] // 2, WIDTHS[0]))
-        self.stages = nn.ModuleList()
-        inputs = WIDTHS[0]
-        for outputs in WIDTHS:
-            first = BasicBlock(inputs, outputs) if inputs == outputs else _halving(inputs, outputs)
-            self.stages.append(nn.Sequential(first, *(BasicBlock(outputs, outputs) for _ in range(BLOCKS - 1))))
-            inputs = outputs
+        halving = [_halving(inputs, outputs) for inputs, outputs in zip(WIDTHS[:-1], WIDTHS[1:], strict=True)]
+        self.blocks = nn.ModuleList([BasicBlock(WIDTHS[0], WIDTHS[0]), *halving])
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
         """Return the maps "c3", "c4" and "c5" of images [B, 3, H, W]."""
-        value = self.stages[0](self.stem(images))
+        value = self.blocks[0](self.stem(images))
         maps: OrderedDict[str, Tensor] = OrderedDict()
-        for name, stage in zip(("c3", "c4", "c5"), self.stages[1:], strict=True):
-            value = maps[name] = stage(value)
+        for name, block in zip(("c3", "c4", "c5"), self.blocks[1:], strict=True):
+            value = maps[name] = block(value)
         return maps
 
 
