@@ -54,7 +54,7 @@ def test_tables_of_claims_and_runs_are_complete(written):
     assert runs["run-c"]["options"] == "delta=4.0" and runs["run-b"]["seed"] == "1" and runs["run-a"]["options"] == ""
     assert runs["run-d"]["counts"] == "no" and runs["run-d"]["state"] == "failed" and runs["run-d"]["reason"]
     assert runs["run-a"]["commit"] == "0" * 10 and runs["run-a"]["host"] == "here"
-    assert [runs["run-a"][key] for key in ("AP", "AP75", "schedule.epochs", "delta")] == ["30.0", "15.0", "9", "1.0"]
+    assert [runs["run-a"][key] for key in ("AP", "AP75", "schedule.epochs", "delta")] == ["30.0", "15.0", "27", "1.0"]
 
 
 def test_links_between_files_have_targets(written):
