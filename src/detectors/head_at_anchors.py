@@ -13,7 +13,7 @@ from torch.nn.functional import linear
 
 from src.detectors.heads import per_anchor
 
-MOST_CELLS = 0.5  # of those of the whole maps; with more the whole maps are faster
+MOST_CELLS = 0.5  # of those of the whole maps; with more, gathering them would spare little
 
 
 def head_at_anchors(head: nn.Sequential, levels: list[Tensor], wanted: Tensor) -> Tensor:
