@@ -134,7 +134,12 @@ def settings(runs: Iterable[Run]) -> list[Setting]:
 
 def _difference(group: Group, alike: list[Group]) -> str:
     """Return in what a group differs from those with the same words: "data.fingerprint=…"; "" if it is the only one."""
-    return ", ".join(f"{key}={group.fixed.get(key)}" for key in sorted(differing_keys(alike)))
+    return ", ".join(f"{key}={_in_order(group.fixed.get(key))}" for key in sorted(differing_keys(alike)))
+
+
+def _in_order(value: Any) -> Any:
+    """Return a value whose text is the same wherever it was read: a server gives the keys of a dict in any order."""
+    return dict(sorted(value.items())) if isinstance(value, dict) else value
 
 
 def command_of(run: Run) -> str:

@@ -163,9 +163,10 @@ def test_new_options_leave_old_ids_as_they_were():
         "loss=auc": "a2df5ff823",
         "loss=focal": "75812a45e7",
     }
-    # That of the recipe then; a recipe may change.
-    rate = "schedule.learning_rate=0.02"
-    assert {override: run_id(make_config(override, rate)) for override in known} == known
+    # What the recipe was then; a recipe may change.
+    then = ["model=retinanet", "dataset.train_size=96", "schedule.epochs=9", "schedule.evaluate_every=3"]
+    then.append("schedule.learning_rate=0.02")
+    assert {override: run_id(make_config(override, *then)) for override in known} == known
 
 
 def test_identity_is_the_same_before_and_after_resolution():

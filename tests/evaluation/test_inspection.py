@@ -17,6 +17,7 @@ OPTIONS = {
     "backbone": "resnet18",
     "weights": None,
     "channels": 8,
+    "head_convolutions": 4,
     "norms": None,
     "anchor_scale": 4.0,
     "score_threshold": 0.01,

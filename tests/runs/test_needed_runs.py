@@ -79,7 +79,7 @@ def test_an_adversarial_patch_is_one_run_for_all_losses_unless_it_is_made_agains
         ("schedule.epochs:0", "schedule.epochs=0 must be greater than 0"),
         ("workers:3", "workers changes no number of a run"),
         ("wandb.mode:online", "wandb.mode changes no number of a run"),
-        ("schedule.epochs:9", "is this run itself without a snapshot"),
+        ("schedule.epochs:27", "is this run itself without a snapshot"),
         ("abcdefabcd", "there is no .*/abcdefabcd/config.yaml. Start that run first"),
         ("epochs", "epochs is neither KEY:VALUE nor the id of a run"),
     ],

@@ -31,7 +31,7 @@ def test_good_data_are_said_in_three_lines(caplog):
     assert caplog.messages == [
         "train on 8 images of trainval: 8 objects of 1 class (cat 8)",
         "test on 1 image of test: 1 object of 1 class (cat 1)",
-        "training objects at 96 × 96 pixels: 0% small, 100% medium, 0% large; 8 of 8 have an anchor of IoU ≥ 0.5",
+        "training objects at 128 × 128 pixels: 0% small, 100% medium, 0% large; 8 of 8 have an anchor of IoU ≥ 0.5",
     ]
     caplog.clear()
     look(log=False)

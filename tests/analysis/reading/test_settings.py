@@ -207,12 +207,12 @@ def test_values_given_by_hand_that_are_the_usual_ones_make_no_other_setting():
     runs = [
         run("loss=ap"),
         run("loss=focal"),
-        run("loss=ohem", "schedule.learning_rate=0.005"),
+        run("loss=ohem", "schedule.learning_rate=0.015"),
         run("loss=focal", "loss.gamma=2", "seed=1"),
         run("loss=focal", "loss.gamma=1"),
         run("loss=ap", "schedule.learning_rate=0.005"),
         run("method=structured_hinge", "schedule.box_loss_weight=0"),
-        run("method=structured_hinge", "schedule.box_loss_weight=0", "schedule.learning_rate=0.02", "seed=1"),
+        run("method=structured_hinge", "schedule.box_loss_weight=0", "schedule.learning_rate=0.03", "seed=1"),
     ]
     first, *others = settings(runs)
     assert first.overrides == "recipe=mini" and first.runs == [*runs[:4], *runs[6:]]
