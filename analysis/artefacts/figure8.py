@@ -123,30 +123,37 @@ def _imbalance(runs: list[Run]) -> Panel:
         over_seeds(part, "method", "share", "ap_loss").assign(proposals=proposals, snapshot=snapshot)
         for (snapshot, proposals), part in frame.dropna().groupby(["snapshot", "proposals"])
     ]
-    data = pd.concat(parts, ignore_index=True) if parts else over_seeds(frame, "method", "share", "ap_loss")
+    none = over_seeds(frame, "method", "share", "ap_loss").assign(proposals="", snapshot=False)
+    data = pd.concat(parts, ignore_index=True) if parts else none
     # Also of what started from a snapshot: its own first AP-loss is that of a trained detector.
     data["converged"] = data["mean"] <= CONVERGED * data.share.map(starts)
     words = [
         f"{METHOD_TITLES[row.method]} {row.mean:.2f} with {row.proposals} proposals"
-        for row in data.sort_values("share").groupby("method").last().reset_index().itertuples()
+        for row in _cold(data).sort_values("share").groupby("method").last().reset_index().itertuples()
     ]
     alt = f"Final AP-loss against the number of proposals, a line for each method. {listed(words)}."
     return Panel("imbalance", "(b) by the number of proposals", partial(_draw_imbalance, data), data, alt)
+
+
+def _cold(points: pd.DataFrame) -> pd.DataFrame:
+    """Return the points of trainings without a snapshot."""
+    return points[~points.snapshot.astype(bool)]
 
 
 def _draw_imbalance(data: pd.DataFrame, ax: Axes) -> None:
     for name in [name for name in METHOD_TITLES if (data.method == name).any()]:
         points = data[data.method == name].sort_values("share")
         look = line_of(name)
-        cold, warm = points[~points.snapshot.astype(bool)], points[points.snapshot.astype(bool)]
-        solid, stuck = cold[cold.converged], cold[~cold.converged]
-        ax.plot(solid.share, solid["mean"], label=METHOD_TITLES[name], **look | {"linestyle": "-"})
-        ax.fill_between(solid.share, solid.low, solid.high, color=look["color"], alpha=0.15, linewidth=0)
+        cold, warm = _cold(points), points[points.snapshot.astype(bool)]
+        solid, stuck = cold.where(cold.converged), cold[~cold.converged]  # a line ends where a training is stuck
+        ax.plot(cold.share, solid["mean"], label=METHOD_TITLES[name], **look | {"linestyle": "-", "marker": "."})
+        ax.fill_between(cold.share, solid.low, solid.high, color=look["color"], alpha=0.15, linewidth=0)
         ax.plot(stuck.share, stuck["mean"], linestyle="", marker="x", markersize=4, color=look["color"])
-        rescued = warm[warm.converged & warm.share.isin(stuck.share)]
-        if len(rescued):
-            dashed = pd.concat([solid[solid.share < rescued.share.min()].tail(1), rescued])
-            ax.plot(dashed.share, dashed["mean"], **look | {"linestyle": (0, (3, 2)), "marker": "."})
+        rescued = cold.share.map(warm[warm.converged & warm.share.isin(stuck.share)].set_index("share")["mean"])
+        if rescued.notna().any():
+            beside = cold.converged & (rescued.shift(-1).notna() | rescued.shift(1).notna())
+            dashed = rescued.where(~beside, cold["mean"])  # from and to where no snapshot is needed
+            ax.plot(cold.share, dashed, **look | {"linestyle": (0, (3, 2)), "marker": "."})
     ax.set_xscale("log", base=2)
     ticks = data.drop_duplicates("share").sort_values("share")
     ax.set_xticks(ticks.share.tolist(), ticks.proposals.tolist(), rotation=45)

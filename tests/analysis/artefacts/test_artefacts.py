@@ -1,5 +1,7 @@
 """Each artefact on every kind of run, also on those that nothing can make yet, with the keys that they will log."""
 
+import math
+
 import matplotlib
 import pytest
 from matplotlib.figure import Figure
@@ -121,7 +123,10 @@ def test_figure_8_has_both_panels(runs):
     ax = axes["imbalance"]
     assert [text.get_text() for text in ax.get_xticklabels()] == ["2000", "8000", "all"]
     (dashed,) = [line for line in ax.lines if line.get_linestyle() == "--"]
-    assert dashed.get_xdata().tolist() == [2000 / 32736, 8000 / 32736]
+    assert dashed.get_xdata().tolist() == [2000 / 32736, 8000 / 32736, 1]
+    assert dashed.get_ydata().tolist() == pytest.approx([0.42, 0.48, 0.5125])
+    (solid,) = [line for line in ax.lines if line.get_label().startswith("approximate")]
+    assert solid.get_ydata().tolist() == pytest.approx([0.42, math.nan, 0.5125], nan_ok=True)
     crosses = [line.get_xdata().tolist() for line in ax.lines if line.get_marker() == "x" and len(line.get_xdata())]
     assert crosses == [[8000 / 32736]]
     assert section.missing == []
