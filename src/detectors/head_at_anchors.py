@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from src.detectors.heads import per_anchor
+from src.detectors.heads import apply_head
 
 MOST_CELLS = 0.5  # of those of the whole maps; with more, gathering them would spare little
 
@@ -33,14 +33,13 @@ def head_at_anchors(head: nn.Sequential, levels: list[Tensor], wanted: Tensor) -
     convolutions = [layer for layer in head if isinstance(layer, nn.Conv2d)]
     sizes = tuple((level.shape[2], level.shape[3]) for level in levels)
     cells = len(levels[0]) * sum(height * width for height, width in sizes)
-    anchors_per_cell = wanted.numel() // cells
     if all(isinstance(layer, nn.Conv2d | nn.ReLU) for layer in head):
         neighbours = _neighbours_in_batch(sizes, len(levels[0]))
         needed = _needed_cells(wanted.view(cells, -1).any(1).nonzero().squeeze(1), neighbours, len(convolutions))
         if 0 < sum(map(len, needed)) <= MOST_CELLS * cells * len(convolutions):
             outputs = _apply(head, levels, needed, neighbours)
             return outputs.view(*wanted.shape, -1)
-    return torch.cat([per_anchor(head(level), anchors_per_cell) for level in levels], dim=1)
+    return apply_head(head, levels, wanted.numel() // cells)
 
 
 def _needed_cells(wanted: Tensor, neighbours: Tensor, convolutions: int) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from torch import Tensor, nn
 
 PRIOR = 0.01  # the initial score of every (anchor, class)
@@ -25,3 +26,8 @@ def group_norm(channels: int) -> nn.GroupNorm:
 def per_anchor(maps: Tensor, anchors_per_cell: int) -> Tensor:
     """Return a head's maps [B, anchors_per_cell · outputs, H, W] by anchor: [B, H · W · anchors_per_cell, outputs]."""
     return maps.permute(0, 2, 3, 1).reshape(len(maps), -1, maps.shape[1] // anchors_per_cell)
+
+
+def apply_head(head: nn.Module, levels: list[Tensor], anchors_per_cell: int) -> Tensor:
+    """Return the outputs of a head for all anchors of all levels, [B, A, outputs]."""
+    return torch.cat([per_anchor(head(level), anchors_per_cell) for level in levels], dim=1)

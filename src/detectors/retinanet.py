@@ -15,7 +15,7 @@ from src.detectors.anchors import AnchorGrid
 from src.detectors.backbones import build_backbone, normalisation_of
 from src.detectors.detector import Detector
 from src.detectors.head_at_anchors import head_at_anchors
-from src.detectors.heads import PRIOR_BIAS, convolution, group_norm, per_anchor
+from src.detectors.heads import PRIOR_BIAS, apply_head, convolution, group_norm
 from src.detectors.postprocess import detect
 
 STRIDES = (8, 16, 32, 64, 128)  # P3 to P7
@@ -111,14 +111,10 @@ class RetinaNet(nn.Module):
             Logits [B, A, K] and offsets [B, A, 4], in the order of :func:`anchor_grids`.
         """
         levels = list(self.pyramid(OrderedDict(self.body(images))).values())
+        logits = apply_head(self.classification, levels, ANCHORS_PER_CELL)
         if boxes_of is not None:
-            return _apply_head(self.classification, levels), head_at_anchors(self.regression, levels, boxes_of)
-        return _apply_head(self.classification, levels), _apply_head(self.regression, levels)
-
-
-def _apply_head(head: nn.Module, levels: list[Tensor]) -> Tensor:
-    """Return the outputs of a head for all anchors of all levels, [B, A, outputs]."""
-    return torch.cat([per_anchor(head(level), ANCHORS_PER_CELL) for level in levels], dim=1)
+            return logits, head_at_anchors(self.regression, levels, boxes_of)
+        return logits, apply_head(self.regression, levels, ANCHORS_PER_CELL)
 
 
 def _head(

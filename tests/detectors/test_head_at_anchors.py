@@ -4,7 +4,7 @@ from torch import nn
 
 from src.detectors import head_at_anchors as module
 from src.detectors.head_at_anchors import head_at_anchors
-from src.detectors.heads import group_norm, per_anchor
+from src.detectors.heads import apply_head, group_norm
 from src.detectors.retinanet import RetinaNet
 from tests.support.exhaustive import trials
 
@@ -22,7 +22,7 @@ def make_head(convolutions, norm=False):
 
 
 def whole(head, levels):
-    return torch.cat([per_anchor(head(level), ANCHORS_PER_CELL) for level in levels], dim=1)
+    return apply_head(head, levels, ANCHORS_PER_CELL)
 
 
 def outcome(outputs, wanted, head, levels):
