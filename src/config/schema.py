@@ -14,7 +14,7 @@ Precision = Enum("Precision", ["fp32", "bf16", "fp16"])
 Optimizer = Enum("Optimizer", ["sgd", "adamw"])
 WandbMode = Enum("WandbMode", ["offline", "online", "disabled"])
 Format = Enum("Format", ["auto", "shapes", "voc", "flat", "coco", "yolo"])
-Augmentation = Enum("Augmentation", ["ssd", "flip"])
+Augmentation = Enum("Augmentation", ["ssd", "scale_jitter", "flip"])
 Ranking = Enum("Ranking", ["global", "per_process"])
 Step = Enum("Step", list(STEPS))  # type: ignore[misc]  # mypy knows literal members only
 

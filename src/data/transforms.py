@@ -1,11 +1,13 @@
-"""Augmentation in the manner of SSD for training, and resizing for tests, from torchvision's transforms."""
+"""Augmentation for training, and resizing for tests, from torchvision's transforms."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.nn.functional import pad
+from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 PAD_TO = 32  # pixels, the stride of the backbone's coarsest map
@@ -27,18 +29,21 @@ def training_transform(size: int, augmentation: str, normalisation: Normalisatio
 
     Args:
         size: of the training images in pixels.
-        augmentation: "ssd" for photometric distortion, expansion, crops by IoU and mirroring (Section 4.1.1, [2]), or
-            "flip" for mirroring alone.
+        augmentation: "ssd" for photometric distortion, expansion, crops by IoU and mirroring (Section 4.1.1, [2]);
+            "scale_jitter" for :class:`ScaleJitter` and mirroring, which costs an eighth; or "flip" for mirroring alone.
         normalisation: of the network's input; its mean is also the colour around an expanded image.
     """
     augment: list[v2.Transform] = []
+    fill = [round(255 * m) for m in normalisation.mean]
     if augmentation == "ssd":
         augment = [
             v2.RandomPhotometricDistort(p=0.5),
-            v2.RandomZoomOut(fill=[round(255 * m) for m in normalisation.mean], side_range=(1, 4), p=0.5),
+            v2.RandomZoomOut(fill=fill, side_range=(1, 4), p=0.5),
             _IoUCrop(),
             v2.SanitizeBoundingBoxes(),
         ]
+    elif augmentation == "scale_jitter":
+        augment = [ScaleJitter(fill)]
     return v2.Compose(
         [*augment, v2.RandomHorizontalFlip(0.5), v2.Resize((size, size), antialias=True), v2.SanitizeBoundingBoxes()]
         + _normalise(normalisation)
@@ -102,6 +107,58 @@ def inference_views(
         if mirror:
             views.append(View(v2.Compose([transform, v2.RandomHorizontalFlip(1.0)]), mirrored=True))
     return views
+
+
+class ScaleJitter(v2.Transform):
+    """Take a random window of an image, smaller or larger than it, in which objects become larger or smaller.
+
+    Height and width of the window are those of the image, times a factor that both share and one by which their ratio
+    varies. A window larger than the image holds all of it, at a random place, with `fill` around it. Objects whose
+    centre is outside become empty, for `SanitizeBoundingBoxes` to remove; of others the part outside is cut off.
+
+    Only what is in the window is ever resized, so that this costs hardly more than to warp the image. torchvision's
+    transform of the same name resizes the image first.
+
+    Args:
+        fill: RGB values from 0 to 255.
+        sides: the range of the shared factor, which is uniform in its logarithm.
+        stretch: the largest factor on the ratio of height and width, either way.
+    """
+
+    def __init__(self, fill: Sequence[int], sides: tuple[float, float] = (0.6, 1.35), stretch: float = 1.16) -> None:
+        super().__init__()
+        self.fill, self.sides, self.stretch = list(fill), sides, stretch
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """Choose the window: its top, left, height and width in pixels of the image."""
+        height, width = v2.functional.get_size(flat_inputs[0])
+        low, high, most = *map(math.log, self.sides), math.log(self.stretch)
+        for_side, for_ratio, down, across = torch.rand(4).tolist()
+        side, ratio = low + for_side * (high - low), (2 * for_ratio - 1) * most
+        tall = max(round(height * math.exp(side + ratio / 2)), 1)
+        wide = max(round(width * math.exp(side - ratio / 2)), 1)
+        return {
+            "top": round(down * (height - tall)),
+            "left": round(across * (width - wide)),
+            "height": tall,
+            "width": wide,
+        }
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """Cut the window out of an image, or of its boxes in the format XYXY."""
+        if isinstance(inpt, tv_tensors.BoundingBoxes):
+            window = v2.functional.crop(inpt, **params)
+            centres = (inpt[:, :2] + inpt[:, 2:]).as_subclass(torch.Tensor) / 2
+            start = torch.tensor([params["left"], params["top"]])
+            end = start + torch.tensor([params["width"], params["height"]])
+            window[((centres < start) | (centres > end)).any(1)] = 0
+            return window
+        height, width = v2.functional.get_size(inpt)
+        top, left = params["top"], params["left"]
+        bottom, right = top + params["height"], left + params["width"]
+        outside = [max(-left, 0), max(-top, 0), max(right - width, 0), max(bottom - height, 0)]
+        padded = v2.functional.pad(inpt, outside, fill=self.fill)
+        return v2.functional.crop(padded, max(top, 0), max(left, 0), params["height"], params["width"])
 
 
 class _IoUCrop(v2.RandomIoUCrop):

@@ -35,7 +35,7 @@ def records(tmp_path):
     return records
 
 
-@pytest.mark.parametrize("augmentation", ["ssd", "flip"])
+@pytest.mark.parametrize("augmentation", ["ssd", "scale_jitter", "flip"])
 def test_batches_do_not_depend_on_workers_and_differ_between_epochs_and_seeds(records, augmentation):
     dataset = TrainingSet(records, training_transform(64, augmentation))
 
@@ -50,8 +50,9 @@ def test_batches_do_not_depend_on_workers_and_differ_between_epochs_and_seeds(re
     assert not torch.equal(alone, images(0, 1, 0)) and not torch.equal(alone, images(1, 0, 0))
 
 
-def test_augmented_boxes_stay_inside_and_keep_their_labels(records):
-    dataset = TrainingSet(records, training_transform(64, "ssd"))
+@pytest.mark.parametrize("augmentation", ["ssd", "scale_jitter"])
+def test_augmented_boxes_stay_inside_and_keep_their_labels(records, augmentation):
+    dataset = TrainingSet(records, training_transform(64, augmentation))
     counts = []
     for seed in range(60):
         image, boxes, labels = dataset[seed % 5, seed]
@@ -67,6 +68,43 @@ def test_warping_moves_boxes_with_the_image(records):
     left = torch.tensor([[16, 40, 80, 120], [8, 10, 48, 50.0]])
     mirrored = left[:, [2, 1, 0, 3]] * torch.tensor([-1, 1, -1, 1]) + torch.tensor([160, 0, 160, 0])
     assert torch.allclose(boxes, left) or torch.allclose(boxes, mirrored)
+
+
+def test_scale_jitter_moves_boxes_with_the_image(tmp_path):
+    """An object's pixels, brighter than all others, are where its box is, at every scale; or it is not an object."""
+    image = np.zeros((80, 120, 3), np.uint8)
+    image[20:50, 30:90] = 255
+    Image.fromarray(image).save(tmp_path / "a.png")
+    record = make_record("a", tmp_path / "a.png", (120, 80), boxes=[[30, 20, 90, 50]], labels=[0])
+    dataset = TrainingSet([record], training_transform(128, "scale_jitter"))
+    widths, cut = [], 0
+    for seed in range(200):
+        pixels, boxes, _ = dataset[0, seed]
+        bright = pixels.min(0).values > 1
+        if len(boxes) == 0:  # at least half of the object is outside
+            assert bright.sum() < 0.6 * (60 / 120 / 0.6) * (30 / 80 / 0.6) * 128**2
+            continue
+        rows, columns = bright.any(1).nonzero().flatten(), bright.any(0).nonzero().flatten()
+        found = torch.tensor([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+        assert torch.allclose(boxes[0], found.float(), atol=1.5), seed
+        widths.append(float(boxes[0, 2] - boxes[0, 0]))
+        cut += bool((found[:2] == 0).any() or (found[2:] == 128).any())
+    assert min(widths) < 64 / 1.2 and max(widths) > 64 * 1.4 and cut
+
+
+def test_scale_jitter_shows_the_mean_colour_around_a_small_image(tmp_path):
+    Image.new("RGB", (120, 80), "white").save(tmp_path / "a.png")
+    record = make_record("a", tmp_path / "a.png", (120, 80), boxes=[[0, 0, 120, 80]], labels=[0])
+    dataset = TrainingSet([record], training_transform(128, "scale_jitter"))
+    shares = []
+    for seed in range(100):
+        pixels, boxes, _ = dataset[0, seed]
+        around = torch.ones(128, 128, dtype=torch.bool)
+        left, top, right, bottom = boxes[0].round().int().tolist()
+        around[max(top - 2, 0) : bottom + 2, max(left - 2, 0) : right + 2] = False
+        assert (pixels[:, around].abs() < 0.02).all()  # the mean is 0 after normalisation
+        shares.append(float(around.float().mean()))
+    assert min(shares) == 0 and max(shares) > 0.3
 
 
 def test_difficult_and_crowd_boxes_are_not_trained_on(tmp_path):
@@ -151,7 +189,7 @@ def test_the_shorter_side_gives_way_to_the_longer():
 
 
 @pytest.mark.parametrize("size", [(1, 1000), (4000, 1), (3, 900), (1, 1), (2, 2)])
-@pytest.mark.parametrize("augmentation", ["ssd", "flip"])
+@pytest.mark.parametrize("augmentation", ["ssd", "scale_jitter", "flip"])
 def test_images_a_few_pixels_wide_or_high_survive_the_transforms(tmp_path, size, augmentation):
     Image.new("RGB", size, "red").save(tmp_path / "a.png")
     record = make_record("a", tmp_path / "a.png", size, boxes=[[0, 0, *size]], labels=[0])
