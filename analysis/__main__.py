@@ -84,24 +84,26 @@ def main() -> None:
             runs = read_archive(arguments.kept, arguments.unfinished)
         elif reads_runs:
             runs = read_cached(arguments.wandb or outputs, arguments.report / "data", arguments.unfinished)
-        report(arguments.artefacts, runs, arguments.archive or arguments.report)
+        artefacts = report(arguments.artefacts, runs, arguments.archive or arguments.report)
         if arguments.archive:
-            archive(runs, arguments.archive)
+            archive(runs, artefacts, arguments.archive)
     except UserError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("stopped; give the same command to start over")
 
 
-def archive(runs: Runs, folder: Path) -> None:
+def archive(runs: Runs, artefacts: list[Artefact], folder: Path) -> None:
     """Write the runs of a report into its folder, with the images that it shows."""
     from analysis.report.html_sources import runs_with_detections
 
-    write_archive(runs, folder, detections={run.run_id: jpeg for _, run, jpeg in runs_with_detections(runs).values()})
+    detections = {run.run_id: jpeg for _, run, jpeg in runs_with_detections(runs).values()}
+    panels = [panel for artefact in artefacts for section in artefact.sections for panel in section.panels]
+    write_archive(runs, folder, detections=detections, shown={panel.image for panel in panels if panel.image})
 
 
-def report(names: list[str], runs: Runs, folder: Path) -> None:
-    """Write the report of the artefacts of these names, of everything if there are none, and print a summary."""
+def report(names: list[str], runs: Runs, folder: Path) -> list[Artefact]:
+    """Write the report of the artefacts of these names, or of all, and print a summary; return the artefacts."""
     from analysis.reading.settings import command_of
     from analysis.report.contents import ReportContents
     from analysis.report.markdown import claims_to_markdown, to_markdown
@@ -122,6 +124,7 @@ def report(names: list[str], runs: Runs, folder: Path) -> None:
     print(f"{len(runs.counting)} runs count; {len(files)} files in {folder}{os.sep}", file=sys.stderr)
     if left_out:
         print("\n".join(["left out:", *left_out]), file=sys.stderr)
+    return artefacts
 
 
 if __name__ == "__main__":

@@ -62,6 +62,7 @@ class Panel:
     draw: Callable[[Axes], None]  # uses nothing but `data`
     data: pd.DataFrame  # tidy; all that is drawn
     alt: str  # what can be seen, in words
+    image: tuple[str, str] | None = None  # the run, and its key, of the logged image that it shows
 
 
 @dataclass(frozen=True)

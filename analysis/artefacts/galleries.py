@@ -12,11 +12,12 @@ import pandas as pd
 
 from analysis.artefacts.artefact import Panel
 from analysis.artefacts.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, Axes
-from analysis.reading.runs import Run
+from analysis.reading.runs import LEFT_OUT, Run
 from analysis.reading.settings import LOSS_TITLES
 from src.utils.text import counted
 
 logger = logging.getLogger(__name__)
+PICTURE = "gallery_picture"  # the key under which runs log the images of their galleries
 COLUMNS = ["kind", "name", "score", "x1", "y1", "x2", "y2"]
 CLASS_COLOURS = (ORANGE, SKY, GREEN, VERMILION, PURPLE, BLUE)
 
@@ -25,19 +26,22 @@ CLASS_COLOURS = (ORANGE, SKY, GREEN, VERMILION, PURPLE, BLUE)
 class Picture:
     """A test image, made smaller, and its boxes."""
 
+    run_id: str
     pixels: np.ndarray  # uint8 [h, w, 3]
     boxes: pd.DataFrame  # COLUMNS, in pixels of the test image; its first row, of kind "image", names the pixels
 
 
 def has_gallery(run: Run) -> bool:
-    """Return whether a run has logged a gallery, and its picture is there."""
-    return isinstance(run.objects.get("gallery"), list) and run.image("gallery_picture") is not None
+    """Return whether a run has logged a gallery, and its picture is there or was left out of an archive."""
+    if not isinstance(run.objects.get("gallery"), list):
+        return False
+    return run.image(PICTURE) is not None or LEFT_OUT in run.objects.get(PICTURE, {})
 
 
 def gallery_of(run: Run) -> dict[str, Picture]:
     """Return the images of a run's gallery by id; none, with a warning, if its picture cannot be read."""
-    sheet = read_image(run, "gallery_picture")
-    return {} if sheet is None else {entry["id"]: _picture(sheet, entry) for entry in run.objects["gallery"]}
+    sheet = read_image(run, PICTURE)
+    return {} if sheet is None else {entry["id"]: _picture(run, sheet, entry) for entry in run.objects["gallery"]}
 
 
 def read_image(run: Run, key: str) -> np.ndarray | None:
@@ -70,7 +74,7 @@ def panel(name: str, title: str, picture: Picture, classes: Sequence[str]) -> Pa
     words = [f"{row.name} {row.score:.2f}" for row in detections.itertuples(index=False)]
     alt = f"{counted(len(words), 'detection')}: {', '.join(words)}." if words else "No detection."
     colours = {name: CLASS_COLOURS[number % len(CLASS_COLOURS)] for number, name in enumerate(classes)}
-    return Panel(name, title, partial(_draw, picture, colours), picture.boxes, alt)
+    return Panel(name, title, partial(_draw, picture, colours), picture.boxes, alt, (picture.run_id, PICTURE))
 
 
 def classes_in(pictures: Sequence[Picture]) -> list[str]:
@@ -78,7 +82,7 @@ def classes_in(pictures: Sequence[Picture]) -> list[str]:
     return sorted({name for one in pictures for name in one.boxes.name[one.boxes.kind != "image"]})
 
 
-def _picture(sheet: np.ndarray, entry: dict[str, Any]) -> Picture:
+def _picture(run: Run, sheet: np.ndarray, entry: dict[str, Any]) -> Picture:
     x, y, width, height = entry["cell"]
     pixels = sheet[y : y + height, x : x + width]
     digest = hashlib.sha256(pixels.tobytes()).hexdigest()[:16]
@@ -87,7 +91,7 @@ def _picture(sheet: np.ndarray, entry: dict[str, Any]) -> Picture:
         *(["object", name, np.nan, *box] for name, *box in entry["objects"]),
         *(["detection", *detection] for detection in entry["detections"]),
     ]
-    return Picture(pixels, pd.DataFrame(rows, columns=COLUMNS))
+    return Picture(run.run_id, pixels, pd.DataFrame(rows, columns=COLUMNS))
 
 
 def _draw(picture: Picture, colours: dict[str, str], ax: Axes) -> None:

@@ -14,6 +14,7 @@ from analysis.reading.runs import Run
 from analysis.reading.settings import LOSS_TITLES
 
 LOSSES = ("focal", "ap")
+PATCH = "patch"  # the key under which a run logs the patch that it has made
 NOTE = (
     "The pictures are of one test image, with the detections of the runs of seed {seed}, from a threshold on that each "
     "run has chosen for itself as in Fig. 5; for DeepFool, which is made against each detector, that from which on an "
@@ -73,7 +74,7 @@ def _best_image(pictures: list[list[dict[str, Picture]]]) -> str | None:
 def _patch_panel(pair: list[Run], runs: list[Run]) -> list[Panel]:
     """Return a panel of the patch that runs under attack by one have pasted, if its picture is there."""
     makers = {run.config.get("needs.patch") for run in pair}
-    pictures = [(run, read_image(run, "patch")) for run in runs if run.run_id in makers]
+    pictures = [(run, read_image(run, PATCH)) for run in runs if run.run_id in makers]
     return [
         Panel(
             f"patch-{number}",
@@ -81,6 +82,7 @@ def _patch_panel(pair: list[Run], runs: list[Run]) -> list[Panel]:
             partial(_draw, pixels),
             pd.DataFrame({"patch": [run.run_id], "pixels": [hashlib.sha256(pixels.tobytes()).hexdigest()[:16]]}),
             f"The patch, {pixels.shape[1]} × {pixels.shape[0]} pixels.",
+            (run.run_id, PATCH),
         )
         for number, (run, pixels) in enumerate(pictures)
         if pixels is not None

@@ -1,13 +1,13 @@
 """Keeps the runs that a report is from beside it, with their images, to be committed and to build the report again."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from analysis.reading.kept_runs import DAMAGE, FORMAT, RUNS, about, load, save
-from analysis.reading.runs import Run, Runs
+from analysis.reading.runs import LEFT_OUT, Run, Runs
 from src.utils.errors import UserError
 from src.utils.files import write_atomically
 
@@ -15,12 +15,14 @@ FOLDER, IMAGES = "runs", "images"
 UNREADABLE = "unreadable"
 
 
-def write_archive(runs: Runs, report: Path, *, detections: Mapping[str, bytes]) -> None:
-    """Write runs and images into the folder `runs` of a report; images of an earlier archive are removed.
+def write_archive(
+    runs: Runs, report: Path, *, detections: Mapping[str, bytes], shown: Container[tuple[str, str]]
+) -> None:
+    """Write runs, and the images that a report shows, into its folder `runs`; those of an earlier archive are removed.
 
     Args:
         detections: by the ids of runs the JPEG that the report shows in place of their large picture of detections.
-            Those of other runs are left out, and all their other images kept.
+        shown: of the other images those that the report's figures show, by run and key.
 
     Raises:
         UserError: the folder cannot be written to.
@@ -30,8 +32,9 @@ def write_archive(runs: Runs, report: Path, *, detections: Mapping[str, bytes]) 
 
     def keep(run: Run, key: str, image: dict[str, Any]) -> dict[str, Any]:
         file = run.image(key)
-        if file is None or (key == "detections" and run.run_id not in detections):
-            return {name: value for name, value in image.items() if name != "path"}
+        if file is None or not (run.run_id in detections if key == "detections" else (run.run_id, key) in shown):
+            left_out = {LEFT_OUT: True} if file or LEFT_OUT in image else {}
+            return {name: value for name, value in image.items() if name != "path"} | left_out
         content, suffix = file.read_bytes(), file.suffix
         if key == "detections":
             content, suffix = detections[run.run_id], ".jpg"

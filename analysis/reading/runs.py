@@ -11,6 +11,7 @@ import pandas as pd
 from src.runs.wandb_log import join_rows
 
 FINISHED, FAILED, UNFINISHED, DAMAGED = "finished", "failed", "unfinished", "damaged"
+LEFT_OUT = "left_out"  # set in the place of a logged image's path where an archive has left it out
 NO_IDENTITY = (
     "its log does not state what the run is, as an earlier version wrote it; give the run's command again, without "
     "slurm=: a finished run is not trained again, it only logs what it is"

@@ -1,5 +1,6 @@
 """The panels of an artefact as pictures: together as PNG and PDF, and each alone as an SVG for the report's page."""
 
+import base64
 import hashlib
 import html
 import io
@@ -16,7 +17,8 @@ from src.utils.files import write_atomically
 from src.utils.fonts import text_in_any_script
 
 DPI = 300
-DPI_WITH_IMAGES = 150  # about that of the images that runs log; more would only make files larger
+DPI_WITH_IMAGES = 110  # about that of the images that runs log; more would only make files larger
+JPEG_QUALITY = 85  # of photographs in SVG files
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Drawing:
 
     def digest(self, code: str) -> str:
         """Return a digest of what the files depend on: the panels' data and texts, and the code that draws them."""
-        parts = [code, version("matplotlib"), self.name, str(self.per_row)]
+        parts = [code, version("matplotlib"), version("pillow"), self.name, str(self.per_row)]
         for panel in self.panels:
             parts += [panel.name, panel.title, panel.alt, panel.data.to_csv(index=False)]
         return hashlib.sha256("\0".join(parts).encode(errors="backslashreplace")).hexdigest()
@@ -123,9 +125,24 @@ def _inline_svg(svg: str, alt: str, prefix: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"data:image/png;base64,\s*([\w+/=\s]+)", _smaller_image, svg)
     svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
     svg = re.sub(r'href="#', f'href="#{prefix}-', svg).replace("url(#", f"url(#{prefix}-")
     svg = svg.replace(INK, "currentColor").replace(GRID, f"var(--grid, {GRID})")
     name = html.escape(alt)
     end = svg.index(">")
     return f'{svg[:end]} role="img" aria-label="{name}"><title>{name}</title>{svg[end + 1 :]}'
+
+
+def _smaller_image(match: re.Match[str]) -> str:
+    """Return an SVG's PNG image as JPEG, unless it has transparent parts or is smaller as it is, as drawings are."""
+    from PIL import Image
+
+    png = base64.b64decode(match[1])
+    with Image.open(io.BytesIO(png)) as image:
+        opaque = not image.has_transparency_data or image.convert("RGBA").getchannel("A").getextrema() == (255, 255)
+        jpeg = io.BytesIO()
+        image.convert("RGB").save(jpeg, "JPEG", quality=JPEG_QUALITY)
+    if not opaque or len(jpeg.getvalue()) >= len(png):
+        return match[0]
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"

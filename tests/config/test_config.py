@@ -165,7 +165,7 @@ def test_new_options_leave_old_ids_as_they_were():
     }
     # What the recipe was then; a recipe may change.
     then = ["model=retinanet", "dataset.train_size=96", "schedule.epochs=9", "schedule.evaluate_every=3"]
-    then.append("schedule.learning_rate=0.02")
+    then += ["dataset.augmentation=flip", "schedule.learning_rate=0.02"]
     assert {override: run_id(make_config(override, *then)) for override in known} == known
 
 

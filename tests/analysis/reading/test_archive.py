@@ -7,7 +7,7 @@ import sys
 import pytest
 from PIL import Image
 
-from analysis.__main__ import archive, main, report
+from analysis.__main__ import ARTEFACTS, archive, build, main, report
 from analysis.reading import archive as archives
 from analysis.reading.archive import read_archive
 from analysis.reading.kept_runs import HISTORIES, RUNS
@@ -40,8 +40,14 @@ def runs(tmp_path):
 
 @pytest.fixture
 def results(runs, tmp_path):
-    archive(runs, tmp_path / "results")
+    archive(runs, build(ARTEFACTS, runs), tmp_path / "results")
     return tmp_path / "results"
+
+
+def without_paths(runs):
+    for value in (value for run in runs.all for value in run.objects.values() if isinstance(value, dict)):
+        value.pop("path", None)
+    return runs
 
 
 def contents(folder):
@@ -61,21 +67,38 @@ def test_an_archive_that_was_moved_gives_the_same_report(runs, results, tmp_path
     output = capsys.readouterr().err
     assert "broken.wandb is empty" in output and "its log has no end" in output
     pictures = sorted(file.relative_to(moved / "runs/images").as_posix()[10:] for file in moved.glob("runs/images/*/*"))
-    assert pictures == ["/detections.jpg"] * 2 + ["/gallery_picture.jpg"] * 4
+    assert pictures == ["/detections.jpg"] * 2 + ["/gallery_picture.jpg"] * 2  # of the seed that the figures show
+
+
+def test_an_archive_of_an_archive_is_the_same(runs, results, tmp_path, monkeypatch):
+    report([], runs, results)
+    shutil.rmtree(tmp_path / "media")
+    monkeypatch.setattr(sys, "argv", ["analysis", "--from", str(results), "--archive", str(tmp_path / "again")])
+    main()
+    assert contents(tmp_path / "again") == contents(results)
+    images = [
+        sorted(file.relative_to(folder) for file in folder.glob("runs/images/*/*"))
+        for folder in (results, tmp_path / "again")
+    ]
+    assert images[0] == images[1]
+    kept = [without_paths(read_archive(folder)) for folder in (results, tmp_path / "again")]
+    assert bits(kept[0]) == bits(kept[1])
 
 
 def test_all_but_the_paths_of_images_is_kept(runs, results):
     kept = read_archive(results)
-    for run in (*runs.all, *kept.all):
-        for value in run.objects.values():
-            if isinstance(value, dict):
-                value.pop("path", None)
-    assert bits(kept) == bits(runs) and kept.unreadable == runs.unreadable
+    assert {run.run_id for run in kept.all if "left_out" in run.objects.get("gallery_picture", {})} == {
+        run.run_id for run in runs.all if run.config["seed"] == 1
+    }
+    for value in (value for run in kept.all for value in run.objects.values() if isinstance(value, dict)):
+        value.pop("left_out", None)
+    assert bits(without_paths(kept)) == bits(without_paths(runs)) and kept.unreadable == runs.unreadable
     assert len(kept.counting) == 4 and len(read_archive(results, unfinished_too=True).counting) == 5
 
 
 def test_images_of_runs_that_are_gone_are_removed(runs, results):
-    archive(Runs(runs.all[:1]), results)
+    first = Runs(runs.all[:1])
+    archive(first, build(ARTEFACTS, first), results)
     assert len(list(results.glob("runs/images/*/*"))) == 2 and len(read_archive(results).all) == 1
 
 

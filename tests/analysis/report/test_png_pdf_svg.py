@@ -1,9 +1,12 @@
+import base64
+import io
 import re
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from analysis.artefacts.style import BLUE, GRID, INK
 from analysis.report.png_pdf_svg import draw, drawing_of
@@ -67,3 +70,31 @@ def test_powers_of_ten_on_an_axis_are_mathematics(tmp_path):
     draw_artefact(sample_artefact(panels=[panel]), tmp_path)
     ticks = [tick for tick in axes[0].yaxis.get_ticklabels() if "$" in tick.get_text()]
     assert ticks and all(tick.get_parse_math() for tick in ticks)
+
+
+@pytest.mark.slow
+def test_photographs_in_svg_files_are_jpeg_and_drawings_png(tmp_path):
+    """JPEG where it is smaller and shows the same but for its noise; never for what would be lost: transparency."""
+    noise = np.asarray(Image.effect_noise((320, 240), 200).filter(ImageFilter.GaussianBlur(6)).convert("RGB"))
+    edges = np.kron(np.eye(8, dtype=np.uint8)[..., None] * 255, np.ones((20, 20, 3), np.uint8))
+    seen_through = np.dstack([noise, np.full(noise.shape[:2], 128, np.uint8)])
+    images = {"photograph": noise, "drawing": edges, "transparent": seen_through}
+    panels = [
+        replace(sample_panel(name), draw=lambda ax, pixels=pixels: ax.imshow(pixels)) for name, pixels in images.items()
+    ]
+    draw_artefact(sample_artefact(panels=panels), tmp_path)
+    embedded = {}
+    for name in images:
+        svg = (tmp_path / f"table1-{name}.svg").read_text()
+        [(kind, data)] = re.findall(r'"data:image/(\w+);base64,\s*([^"]+)"', svg)
+        embedded[name] = kind, Image.open(io.BytesIO(base64.b64decode(data)))
+    assert {name: kind for name, (kind, _) in embedded.items()} == {
+        "photograph": "jpeg",
+        "drawing": "png",
+        "transparent": "png",
+    }
+    # Matplotlib writes images upside down, and mirrors them by their transform.
+    shown = embedded["photograph"][1].convert("L").resize((32, 24)).transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+    wanted = Image.fromarray(noise).convert("L").resize((32, 24))
+    difference = np.abs(np.asarray(shown, float) - np.asarray(wanted, float))
+    assert difference.mean() < 0.2 * np.asarray(wanted, float).std()
