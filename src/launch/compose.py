@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,8 +82,13 @@ def _combinations(loader: ConfigLoader, sweeper: DictConfig, arguments: list[str
     for entry in sweeper.get("runs") or [{}]:
         overrides = parser.parse_overrides([*common, *_as_arguments(entry), *arguments])
         (batch,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
-        combinations += batch
+        combinations += [[_as_typed(word) for word in words] for words in batch]
     return combinations
+
+
+def _as_typed(word: str) -> str:
+    """Return an override with true and false as people type them; Hydra has written Python's."""
+    return re.sub(r"(?<==)(True|False)$", lambda value: value[0].lower(), word)
 
 
 def _as_arguments(values: dict[str, Any]) -> list[str]:

@@ -117,6 +117,13 @@ def test_tables_and_figures_share_runs():
     assert ids("figure10") < ids("table1") and ids("table2") < ids("figure11") == ids("figure9")
 
 
+def test_true_and_false_are_written_as_people_type_them():
+    _, _, jobs = compose_sweep("sweeps=table1", "deterministic=True", "model.small=true")
+    words = {word for job in jobs for word in job.overrides}
+    assert {"interpolated=false", "deterministic=true", "model.small=true"} <= words
+    assert not any(word.endswith(("=True", "=False")) for word in words)
+
+
 def test_the_command_line_overrides_a_sweeps_file():
     _, _, jobs = compose_sweep("sweeps=table1", "delta=3")
     assert {job.config["delta"] for job in jobs} == {3.0}

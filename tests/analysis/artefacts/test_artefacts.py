@@ -153,20 +153,32 @@ def test_figures_9_to_11(runs):
     assert len(drawn(section)["time"].lines) == 4
 
 
-def test_a_training_of_so_many_steps_is_for_figures_9_and_11_alone():
+def test_a_training_of_so_many_steps_is_for_figures_9_to_11_alone():
     words = ["model.small=false", "schedule.steps=20"]
     rows = [(step, values | {"loss_seconds": 0.02 if step <= 10 else 0.01}) for step, values in rows_of(1.0)]
     rows = [(step, values) for step, values in rows if "AP" not in values]
     runs = Runs([run_of(config_of(*words, f"batch_size={size}"), rows) for size in (4, 8)])
-    for module in (table1, table2, figure6, figure10):
+    for module in (table1, table2, figure6):
         assert not any(section.run_ids for section in module.build(runs).sections)
     (section,) = figure9.build(runs).sections
     (panel,) = section.panels  # and none of what the loss adds, as there is no run without one
     assert panel.data["mean"].tolist() == [1044 / 1024] * 2
     (section,) = figure11.build(runs).sections
     assert section.panels[0].data["mean"].tolist() == pytest.approx([10, 10])
+    (section,) = figure10.build(runs).sections
+    assert section.panels[0].data["mean"].tolist() == [0.02] * 10 + [0.01] * 10
     verdicts = [statement.name for statement in COSTS if statement.verdict(settings(runs.counting)[0]) is not None]
     assert "time-falls-early" not in verdicts and "a-third-of-the-iteration" in verdicts
+
+
+def test_memory_below_that_without_a_loss_is_seen():
+    peaks = {"none": 900.0, "ap": 800.0}
+    runs = Runs([run_of(config_of(f"loss={loss}"), [(1, {"peak_memory": peak})]) for loss, peak in peaks.items()])
+    axes = drawn(section_of(figure9.build(runs), "recipe=mini"))
+    (line,) = axes["added"].lines
+    assert (
+        line.get_ydata().tolist() == [-100] and axes["added"].get_ylim()[0] < -100 and axes["memory"].get_ylim()[0] == 0
+    )
 
 
 def test_without_runs_each_artefact_names_its_sweep():
