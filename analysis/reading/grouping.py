@@ -63,9 +63,10 @@ def group_runs(runs: Iterable[Run]) -> list[Group]:
         if facts is not None:
             by_fixed.setdefault(_hashable(facts.fixed), Group([])).own.append(facts)
     groups = list(by_fixed.values())
-    matches = {id(facts): _only_match(facts, groups) for group in groups for facts in group.own}
-    # Only a group that keeps a run can be joined.
-    lasting = [group for group in groups if any(matches[id(facts)] is None for facts in group.own)]
+    matches, lasting = {}, groups
+    for _ in range(2):  # only a group that keeps a run can be joined, and only such ones make a match ambiguous
+        matches = {id(facts): _only_match(facts, lasting) for group in groups for facts in group.own}
+        lasting = [group for group in groups if any(matches[id(facts)] is None for facts in group.own)]
     result = {id(group): Group([]) for group in groups}
     for group in groups:
         for facts in group.own:

@@ -43,7 +43,7 @@ def test_the_command_of_an_rpns_run_makes_it_and_other_methods_seeds_and_numbers
     command = shlex.split(rpn.command.canonical)
     assert run_id(rpn) == run_id(make_config(*command[command.index("-m") + 2 :]))
     assert (rpn.schedule.epochs, rpn.schedule.box_loss_weight, rpn.loss.name) == (3, 0, "focal")
-    assert rpn.schedule.learning_rate in (0.01, 0.02, 0.5) and needed_runs(rpn) == []
+    assert rpn.schedule.learning_rate in (0.015, 0.02, 0.5) and needed_runs(rpn) == []
     others = [*words, "proposals=7", "seed=4", "method=structured_hinge", "delta=2", "schedule.epochs=1"]
     assert run_id(rpn_of(*others)) == run_id(rpn)
     assert run_id(rpn_of(*words, "rpn_epochs=5")) != run_id(rpn)
