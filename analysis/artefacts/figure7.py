@@ -1,13 +1,15 @@
 """Fig. 7: the score of anchors against their IoU with the ground truth, in a detector trained with each loss."""
 
+import math
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from analysis.artefacts.artefact import Artefact, Panel, Section
+from analysis.artefacts.artefact import Artefact, Cell, Panel, Section, Table
 from analysis.artefacts.style import INK, Axes, label
-from analysis.artefacts.table_cells import missing_runs, run_ids_of, sections_by_setting
+from analysis.artefacts.table_cells import measured, missing_runs, run_ids_of, sections_by_setting
 from analysis.reading.runs import Run, Runs
 from analysis.reading.settings import LOSS_TITLES, Setting
 
@@ -15,13 +17,14 @@ TITLE = "Fig. 7: scores of anchors against their IoU"
 CAPTION = (
     "All anchors of the test images by IoU with the matched ground truth and by score for its class, at the end of "
     "training. Darker means more anchors, on a logarithmic scale that all panels share; white means none. Left of the "
-    "dashed line at IoU 0.4 are the negatives. The counts are sums over seeds."
+    "dashed line at IoU 0.4 are the negatives. The counts are sums over seeds. How high all scores are is a matter "
+    "of the loss, but how many negatives outscore half of the positives is not."
 )
 NEGATIVE_IOU, POSITIVE_IOU, HIGH_SCORE = 0.4, 0.5, 0.5
 
 
 def build(runs: Runs) -> Artefact:
-    """Build four panels for each setting that has a run of it."""
+    """Build four panels and a table for each setting that has a run of it."""
     return Artefact("figure7", TITLE, CAPTION, sections_by_setting(runs, _section))
 
 
@@ -38,11 +41,46 @@ def count_negatives(counts: np.ndarray) -> tuple[int, int]:
     return int(negatives.sum()), int(negatives[:, edges >= HIGH_SCORE].sum())
 
 
+def high_negatives(run: Run) -> float:
+    """Return how many of a million negatives have a high score; NaN without counts."""
+    counts = counts_of(run)
+    if counts is None:
+        return math.nan
+    negatives, high = count_negatives(counts)
+    return 1e6 * high / max(negatives, 1)
+
+
+def outscoring_negatives(run: Run) -> float:
+    """Return how many of a million negatives score above the median positive; NaN without counts or positives.
+
+    Within a bin of scores anchors count as evenly spread.
+    """
+    counts = counts_of(run)
+    if counts is None or not (positives := _positives(counts)).any():
+        return math.nan
+    negatives = counts[_edges(counts) < NEGATIVE_IOU].sum(axis=0)
+    up_to = positives.cumsum()
+    half = up_to[-1] / 2
+    middle = int(np.searchsorted(up_to, half))
+    above = negatives[middle + 1 :].sum() + negatives[middle] * (up_to[middle] - half) / positives[middle]
+    return float(1e6 * above / max(negatives.sum(), 1))
+
+
+def positive_score(run: Run) -> float:
+    """Return the mean score of positives; NaN without counts."""
+    counts = counts_of(run)
+    return math.nan if counts is None else mean_positive_score(counts)
+
+
 def mean_positive_score(counts: np.ndarray) -> float:
-    """Return the mean score of the positives, those with an IoU of POSITIVE_IOU and more; 0 without any."""
-    edges = _edges(counts)
-    positives = counts[edges >= POSITIVE_IOU].sum(axis=0)
-    return float((positives * (edges + 0.5 / len(counts))).sum() / max(positives.sum(), 1))
+    """Return the mean score of the positives; 0 without any."""
+    positives = _positives(counts)
+    return float((positives * (_edges(counts) + 0.5 / len(counts))).sum() / max(positives.sum(), 1))
+
+
+def _positives(counts: np.ndarray) -> np.ndarray:
+    """Return the number of positives, anchors with an IoU of POSITIVE_IOU and more, in each bin of scores."""
+    return counts[_edges(counts) >= POSITIVE_IOU].sum(axis=0)
 
 
 def _edges(counts: np.ndarray) -> np.ndarray:
@@ -57,7 +95,21 @@ def _section(setting: Setting) -> Section:
     most = max((int(counts.max()) for counts in sums.values()), default=1)
     panels = [_panel(loss, counts, most, len(groups[loss])) for loss, counts in sums.items()]
     missing = missing_runs(setting, "figure7", {LOSS_TITLES[loss]: runs for loss, runs in groups.items()})
-    return Section(setting.overrides, [], panels, missing, run_ids_of(groups.values()))
+    tables = [_table(groups)] if sums else []
+    return Section(setting.overrides, tables, panels, missing, run_ids_of(groups.values()))
+
+
+def _table(groups: Mapping[str, list[Run]]) -> Table:
+    """Return how high positives and negatives score with each loss."""
+    group = "of a million negatives"
+    columns = [("", "Training loss"), ("", "mean score of positives"), (group, f"score at least {HIGH_SCORE}")]
+    columns.append((group, "score above the median positive"))
+    metrics = ((positive_score, 2), (high_negatives, 0), (outscoring_negatives, 0))
+    rows: list[list[Cell]] = [
+        [LOSS_TITLES[loss], *(measured(runs, metric, digits) for metric, digits in metrics)]
+        for loss, runs in groups.items()
+    ]
+    return Table("scores", "Scores of positives and negatives", columns, rows)
 
 
 def _panel(loss: str, counts: np.ndarray, most: int, seeds: int) -> Panel:

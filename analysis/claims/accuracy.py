@@ -3,7 +3,7 @@
 import math
 
 from analysis.artefacts.artefact import Verdict
-from analysis.artefacts.figure7 import HIGH_SCORE, POSITIVE_IOU, count_negatives, counts_of, mean_positive_score
+from analysis.artefacts.figure7 import HIGH_SCORE, POSITIVE_IOU, high_negatives, positive_score
 from analysis.artefacts.statistics import Difference, difference
 from analysis.artefacts.table3 import PERTURBATIONS, metric, runs_of
 from analysis.artefacts.table_cells import by_seed, run_ids_of
@@ -23,21 +23,6 @@ DELTA = {delta: selected(f"δ = {delta:g}", delta=delta) for delta in (0.25, 0.5
 INTERPOLATED = selected("interpolation", interpolated=True)
 NOT_INTERPOLATED = selected("no interpolation", interpolated=False)
 AP_LOSS_LEADS = compare_losses(what="AP", metric="AP", first="ap")
-
-
-def high_negatives(run: Run) -> float:
-    """Return how many of a million negative anchors score high; NaN without counts."""
-    counts = counts_of(run)
-    if counts is None:
-        return math.nan
-    negatives, high = count_negatives(counts)
-    return 1e6 * high / max(negatives, 1)
-
-
-def positive_score(run: Run) -> float:
-    """Return the mean score of positive anchors; NaN without counts."""
-    counts = counts_of(run)
-    return math.nan if counts is None else mean_positive_score(counts)
 
 
 def ahead_at_every_snapshot(setting: Setting) -> Verdict | None:

@@ -3,11 +3,13 @@
 import math
 
 import matplotlib
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
 from analysis.artefacts import figure6, figure7, figure8, figure9, figure10, figure11, table1, table2, table3
 from analysis.artefacts.artefact import Absent
+from analysis.artefacts.figure7 import high_negatives, outscoring_negatives
 from analysis.artefacts.number_format import to_text
 from analysis.claims.costs import COSTS
 from analysis.reading.runs import Runs
@@ -106,6 +108,25 @@ def test_figure_7_counts_negatives(runs):
     )
     image = drawn(section)["scores-ap"].images[0].get_array()
     assert image[40, 5] == 14 and image[45, 30] == 40 and image.count() == 3
+    (table,) = section.tables
+    assert [to_text(cell) for cell in table.rows[-1]] == ["AP-loss", "0.91 ± 0.00", "6951 ± 0", "0 ± 0"]
+
+
+def test_negatives_above_the_median_positive_do_not_depend_on_the_scale_of_scores():
+    def run_with(counts):
+        return run_of(config_of(), [(1, {"anchor_scores": counts.tolist()})])
+
+    counts = np.zeros((50, 50), int)
+    counts[0, [1, 10, 20, 30]] = 900, 80, 16, 4  # negatives
+    counts[30, [5, 20, 40]] = 30, 60, 10  # positives, of which the median is a third into the second of these bins
+    assert outscoring_negatives(run_with(counts)) == pytest.approx(1e3 * (4 + 16 * (90 - 50) / 60))
+    squeezed = np.zeros_like(counts)
+    for low, high in enumerate((1, 5, 10, 20, 30, 40)):
+        squeezed[:, low] = counts[:, high]
+    assert outscoring_negatives(run_with(squeezed)) == outscoring_negatives(run_with(counts))
+    assert high_negatives(run_with(squeezed)) == 0 < high_negatives(run_with(counts))
+    counts[30] = 0
+    assert math.isnan(outscoring_negatives(run_with(counts)))
 
 
 def test_figure_8_has_both_panels(runs):
