@@ -14,7 +14,7 @@ from analysis.reading.settings import Setting
 TITLE = "Fig. 10: time over training"
 CAPTION = (
     "Seconds of AP-loss, forward and backward, and of the whole iteration at batch size 8: medians over hundredths of "
-    "the steps, or each of them where only the first ones of a training were measured (schedule.steps)."
+    "the steps, or of the first ones where a training had no more (schedule.steps)."
 )
 TIMES = {"loss_seconds": "AP-loss", "iteration_seconds": "iteration"}
 PARTS = 100

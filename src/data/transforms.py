@@ -116,23 +116,24 @@ class ScaleJitter(v2.Transform):
     varies. A window larger than the image holds all of it, at a random place, with `fill` around it. Objects whose
     centre is outside become empty, for `SanitizeBoundingBoxes` to remove; of others the part outside is cut off.
 
-    Only what is in the window is ever resized, so that this costs hardly more than to warp the image. torchvision's
+    Only what is in the window is ever resized, so that this costs little more than to warp the image. torchvision's
     transform of the same name resizes the image first.
 
     Args:
         fill: RGB values from 0 to 255.
-        sides: the range of the shared factor, which is uniform in its logarithm.
-        stretch: the largest factor on the ratio of height and width, either way.
     """
 
-    def __init__(self, fill: Sequence[int], sides: tuple[float, float] = (0.6, 1.35), stretch: float = 1.16) -> None:
+    SIDES = (0.6, 1.35)  # the range of the shared factor, which is uniform in its logarithm
+    STRETCH = 1.16  # the largest factor on the ratio of height and width, either way
+
+    def __init__(self, fill: Sequence[int]) -> None:
         super().__init__()
-        self.fill, self.sides, self.stretch = list(fill), sides, stretch
+        self.fill = list(fill)
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         """Choose the window: its top, left, height and width in pixels of the image."""
         height, width = v2.functional.get_size(flat_inputs[0])
-        low, high, most = *map(math.log, self.sides), math.log(self.stretch)
+        low, high, most = *map(math.log, self.SIDES), math.log(self.STRETCH)
         for_side, for_ratio, down, across = torch.rand(4).tolist()
         side, ratio = low + for_side * (high - low), (2 * for_ratio - 1) * most
         tall = max(round(height * math.exp(side + ratio / 2)), 1)
