@@ -6,6 +6,7 @@ python -m analysis claims                     what the runs show about the paper
 python -m analysis --wandb ENTITY/PROJECT     from a W&B server instead of the folder of outputs
 python -m analysis --archive results          into results/, with the runs it is from, to be kept or sent elsewhere
 python -m analysis --from results             the same report again, from there
+python -m analysis --from results --outputs outputs --archive results     with runs made since
 """
 
 import argparse
@@ -57,7 +58,13 @@ def main() -> None:
     parser.add_argument("artefacts", nargs="*", metavar="ARTEFACT", help=f"{names} (default: everything)")
     parser.add_argument("--outputs", type=Path, help="folder that the runs are in (default: outputs)")
     parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="read the runs from a W&B server instead")
-    parser.add_argument("--from", type=Path, metavar="FOLDER", dest="kept", help="read them from an archive instead")
+    parser.add_argument(
+        "--from",
+        type=Path,
+        metavar="FOLDER",
+        dest="kept",
+        help="read them from an archive instead, or besides where --outputs or --wandb is given too",
+    )
     parser.add_argument("--report", type=Path, default=Path("report"), help="where files go (default: report)")
     parser.add_argument(
         "--archive", type=Path, metavar="FOLDER", help="where files go, and with them the runs and their images"
@@ -69,21 +76,21 @@ def main() -> None:
     unknown = [name for name in arguments.artefacts if name not in (*ARTEFACTS, "claims")]
     if unknown:
         parser.error(f"no artefact {', '.join(unknown)}; there are {names}")
-    if sum(source is not None for source in (arguments.outputs, arguments.wandb, arguments.kept)) > 1:
-        parser.error("--outputs, --wandb and --from exclude each other")
+    if arguments.outputs and arguments.wandb:
+        parser.error("--outputs and --wandb exclude each other")
     if arguments.archive and arguments.artefacts:
         parser.error(f"--archive keeps a whole report; leave {' '.join(arguments.artefacts)} out")
-    outputs = arguments.outputs or Path("outputs")
     reads_runs = not arguments.artefacts or bool(set(arguments.artefacts) - WITHOUT_RUNS)
-    if reads_runs and not arguments.wandb and not arguments.kept and not outputs.is_dir():
-        parser.error(f"--outputs {outputs}: no such folder; make runs with python -m src.run, or with a sweep")
+    logs = arguments.wandb or arguments.outputs or (None if arguments.kept else Path("outputs"))
+    if reads_runs and isinstance(logs, Path) and not logs.is_dir():
+        parser.error(f"--outputs {logs}: no such folder; make runs with python -m src.run, or with a sweep")
     logging.basicConfig(format="%(message)s")
     try:
         runs = Runs([])
         if reads_runs and arguments.kept:
             runs = read_archive(arguments.kept, arguments.unfinished)
-        elif reads_runs:
-            runs = read_cached(arguments.wandb or outputs, arguments.report / "data", arguments.unfinished)
+        if reads_runs and logs:
+            runs = runs.joined(read_cached(logs, arguments.report / "data", arguments.unfinished))
         artefacts = report(arguments.artefacts, runs, arguments.archive or arguments.report)
         if arguments.archive:
             archive(runs, artefacts, arguments.archive)

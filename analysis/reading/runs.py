@@ -94,6 +94,15 @@ class Runs:
         """Return whether a run may be part of tables and figures: it has finished, or all runs may."""
         return (run.finished or self.unfinished_too) and not run.lacks_identity
 
+    def joined(self, newer: "Runs") -> "Runs":
+        """Return these runs and newer ones. Of a run that both have, the newer counts unless only the older can."""
+        runs = {run.run_id: run for run in self.all}
+        for run in newer.all:
+            if newer.counts(run) or not (run.run_id in runs and self.counts(runs[run.run_id])):
+                runs[run.run_id] = run
+        by_id = sorted(runs.values(), key=lambda run: run.run_id)
+        return Runs(by_id, [*self.unreadable, *newer.unreadable], newer.unfinished_too)
+
     @property
     def counting(self) -> list[Run]:
         """The runs that tables and figures use."""

@@ -13,7 +13,7 @@ from analysis.reading.archive import read_archive
 from analysis.reading.kept_runs import HISTORIES, RUNS
 from analysis.reading.runs import Runs
 from src.utils.errors import UserError
-from tests.analysis.logged import config_of, gallery_values, rows_of, run_of
+from tests.analysis.logged import config_of, gallery_values, log_runs, rows_of, run_of
 from tests.analysis.reading.test_cache import bits
 
 pytestmark = pytest.mark.slow
@@ -102,6 +102,29 @@ def test_images_of_runs_that_are_gone_are_removed(runs, results):
     assert len(list(results.glob("runs/images/*/*"))) == 2 and len(read_archive(results).all) == 1
 
 
+def test_runs_made_since_join_an_archive(runs, results, tmp_path, monkeypatch):
+    outputs, auc = tmp_path / "outputs", runs.all[-1]
+    log_runs(outputs, [(auc.config, rows_of(9.0))])
+    words = ["--from", str(results), "--outputs", str(outputs), "--report", str(tmp_path / "report")]
+    monkeypatch.setattr(sys, "argv", ["analysis", *words, "--archive", str(results)])
+    monkeypatch.setattr("analysis.__main__.ARTEFACTS", ["table2", "figure12"])
+    for _ in range(2):  # and again, as they are in both places then
+        main()
+        kept = read_archive(results)
+        assert [run.run_id for run in kept.counting] == sorted(run.run_id for run in runs.all)
+        assert kept.unreadable == runs.unreadable
+        assert sum(run.image("detections") is not None for run in kept.all) == 2
+
+
+def test_of_a_run_in_two_places_the_newer_counts_unless_only_the_older_has_finished():
+    old, new = (run_of(config_of(), rows_of(ap)) for ap in (30.0, 31.0))
+    unfinished = run_of(config_of(), rows_of(32.0), "unfinished")
+    assert Runs([old]).joined(Runs([new])).all == [new]
+    assert Runs([old]).joined(Runs([unfinished])).all == [old]
+    assert Runs([unfinished]).joined(Runs([new])).all == [new]
+    assert Runs([unfinished]).joined(Runs([unfinished])).left_out == [unfinished]
+
+
 def test_an_archive_that_cannot_be_read_is_refused(results, monkeypatch, tmp_path):
     with pytest.raises(UserError, match="no runs/runs.parquet is there; python -m analysis --archive FOLDER"):
         read_archive(tmp_path)
@@ -119,7 +142,7 @@ def test_an_archive_that_cannot_be_read_is_refused(results, monkeypatch, tmp_pat
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--from", "results", "--outputs", "outputs"], "exclude each other"),
+        (["--wandb", "lab/ap", "--outputs", "outputs"], "exclude each other"),
         (["--archive", "results", "table1"], "leave table1 out"),
     ],
 )
