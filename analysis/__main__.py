@@ -121,12 +121,14 @@ def report(names: list[str], runs: Runs, folder: Path) -> list[Artefact]:
         from analysis.claims import judge_claims
 
         claims = judge_claims(runs)
-    artefacts = build([name for name in ARTEFACTS if name in names] if names else ARTEFACTS, runs)
+    # All of them, as the list of runs says what each number of any of them is from.
+    artefacts = build(ARTEFACTS if runs.all or not names else [name for name in ARTEFACTS if name in names], runs)
     if names:
-        print("\n\n".join([*map(to_markdown, artefacts), *([claims_to_markdown(claims)] if claims else [])]))
+        asked_for = [artefact for artefact in artefacts if artefact.name in names]
+        print("\n\n".join([*map(to_markdown, asked_for), *([claims_to_markdown(claims)] if claims else [])]))
     commands = {run.run_id: command_of(run) for run in runs.all}
     contents = ReportContents(artefacts=artefacts, claims=claims, runs=runs, commands=commands)
-    files = write_report(contents, folder, whole=not names)
+    files = write_report(contents, folder, names)
     left_out = [f"  {run.source}: {run.reason}" for run in runs.left_out] + [f"  {line}" for line in runs.unreadable]
     print(f"{len(runs.counting)} runs count; {len(files)} files in {folder}{os.sep}", file=sys.stderr)
     if left_out:

@@ -70,7 +70,7 @@ class Missing:
     """Something that no run shows yet, and the command that makes it."""
 
     what: str
-    command: str | None  # None: the code for it is not here yet
+    command: str
 
 
 @dataclass(frozen=True)
@@ -120,3 +120,4 @@ class Claim:
     artefact: str  # the one that shows it: "table1"
     verdicts: list[Verdict]  # one for each setting that has any of its runs
     missing: list[Missing]  # what would decide it
+    about: list[str] = field(default_factory=list)  # the settings that it is about, with and without such runs

@@ -35,7 +35,7 @@ def build_benchmark(benchmark: Benchmark, runs: Runs) -> Artefact:
     The published numbers stand in those of the paper's data set alone: on others they compare with nothing.
     """
     known = [setting for setting in settings(runs.counting) if benchmark.includes(setting)]
-    of_paper = {setting.overrides for setting in known if setting.data == benchmark.data}
+    of_paper = {setting.overrides for setting in known if _is_of_paper(benchmark, setting)}
     sections = [_section(benchmark, setting) for setting in known]
     sections = [section for section in sections if section.run_ids]
     if not any(section.setting in of_paper for section in sections):
@@ -61,6 +61,11 @@ def _section(benchmark: Benchmark, setting: Setting) -> Section:
     table = Table("detectors", title, headings, rows, [benchmark.note] if of_paper and benchmark.note else [])
     missing = missing_runs(setting, benchmark.name, {LOSS_TITLES[loss]: runs for loss, runs in groups.items()})
     return Section(setting.overrides, [table], [], missing, run_ids_of(groups.values()))
+
+
+def _is_of_paper(benchmark: Benchmark, setting: Setting) -> bool:
+    size, backbone = setting.config.get("dataset.train_size", 0), setting.config.get("model.backbone")
+    return setting.data == benchmark.data and backbone == "resnet101" and size >= 512
 
 
 def kind_of(setting: Setting) -> str:

@@ -89,14 +89,23 @@ def listed(words: Iterable[str]) -> str:
 
 
 def machine(run: Run) -> str:
-    """Return what has to be the same for times and memory to compare."""
-    return f"{run.config.get('environment.device')} {run.config.get('environment.threads')}"
+    """Return what has to be the same for times and memory to compare: a kind of GPU, or a CPU's host; and threads."""
+    device = str(run.config.get("environment.device", "an unknown device"))
+    host = f" of {run.config.get('environment.host')}" if device.endswith("CPU") else ""
+    return f"{device}{host} ({run.config.get('environment.threads')} threads)"
 
 
-def where_run(runs: Iterable[Run]) -> str:
-    """Return a sentence that names the devices and the number of threads of runs."""
-    devices = dict.fromkeys(
-        f"{run.config.get('environment.device', 'an unknown device')} ({run.config.get('environment.threads')} threads)"
-        for run in runs
-    )
-    return f"Measured on {listed(devices)}."
+def best_machine(groups: Iterable[Iterable[Run]]) -> str:
+    """Return the machine with runs in most of the groups, and of several the one with most runs; "" without any."""
+    machines: dict[str, list[int]] = {}
+    for number, runs in enumerate(groups):
+        for run in runs:
+            machines.setdefault(machine(run), []).append(number)
+    return max(machines, key=lambda name: (len(set(machines[name])), len(machines[name])), default="")
+
+
+def where_run(shown: Iterable[Run], others: Iterable[Run] = ()) -> str:
+    """Return a sentence that names the machines of the runs that are shown, and those of others, which are not."""
+    names = [list(dict.fromkeys(map(machine, runs))) for runs in (shown, others)]
+    rest = f" Not shown, as times and memory of machines do not compare: {listed(names[1])}." if names[1] else ""
+    return f"Measured on {listed(names[0])}.{rest}"

@@ -5,7 +5,7 @@ from functools import partial
 import pandas as pd
 
 from analysis.artefacts.artefact import Artefact, Panel, Section
-from analysis.artefacts.curves import draw_over_seeds, over_seeds, smoothed, where_run
+from analysis.artefacts.curves import best_machine, draw_over_seeds, machine, over_seeds, smoothed, where_run
 from analysis.artefacts.style import Axes, label
 from analysis.artefacts.table_cells import missing_runs, run_ids_of, sections_by_setting
 from analysis.reading.runs import Run, Runs
@@ -26,10 +26,12 @@ def build(runs: Runs) -> Artefact:
 
 
 def _section(setting: Setting) -> Section:
-    runs = [run for run in setting.select() if len(run.series("loss_seconds"))]
+    measured = [run for run in setting.select() if len(run.series("loss_seconds"))]
+    best = best_machine([measured])
+    runs = [run for run in measured if machine(run) == best]
     missing = missing_runs(setting, "figure10", {"AP-loss": runs})
     panels = [_panel(key, runs) for key in TIMES] if runs else []
-    notes = [where_run(runs)] if runs else []
+    notes = [where_run(runs, [run for run in measured if machine(run) != best])] if runs else []
     return Section(setting.overrides, [], panels, missing, run_ids_of([runs]), notes)
 
 

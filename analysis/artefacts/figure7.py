@@ -17,10 +17,11 @@ TITLE = "Fig. 7: scores of anchors against their IoU"
 CAPTION = (
     "All anchors of the test images by IoU with the matched ground truth and by score for its class, at the end of "
     "training. Darker means more anchors, on a logarithmic scale that all panels share; white means none. Left of the "
-    "dashed line at IoU 0.4 are the negatives. The counts are sums over seeds. How high all scores are is a matter "
-    "of the loss, but how many negatives outscore half of the positives is not."
+    "dashed line, at IoU 0.4 with RetinaNet and 0.5 with SSD, are the negatives. The counts are sums over seeds. How "
+    "high all scores are is a matter of the loss, but how many negatives outscore half of the positives is not."
 )
-NEGATIVE_IOU, POSITIVE_IOU, HIGH_SCORE = 0.4, 0.5, 0.5
+NEGATIVE_IOU = {"retinanet": 0.4, "ssd": 0.5}  # below which anchors are negatives
+POSITIVE_IOU, HIGH_SCORE = 0.5, 0.5
 
 
 def build(runs: Runs) -> Artefact:
@@ -34,11 +35,15 @@ def counts_of(run: Run) -> np.ndarray | None:
     return counts if counts.ndim == 2 and counts.sum() else None
 
 
-def count_negatives(counts: np.ndarray) -> tuple[int, int]:
+def count_negatives(counts: np.ndarray, detector: str) -> tuple[int, int]:
     """Return how many anchors are negatives, and how many of these have a high score."""
     edges = _edges(counts)
-    negatives = counts[edges < NEGATIVE_IOU]
+    negatives = counts[edges < NEGATIVE_IOU[detector]]
     return int(negatives.sum()), int(negatives[:, edges >= HIGH_SCORE].sum())
+
+
+def _detector(run: Run) -> str:
+    return str(run.config.get("model.name", "retinanet"))
 
 
 def high_negatives(run: Run) -> float:
@@ -46,7 +51,7 @@ def high_negatives(run: Run) -> float:
     counts = counts_of(run)
     if counts is None:
         return math.nan
-    negatives, high = count_negatives(counts)
+    negatives, high = count_negatives(counts, _detector(run))
     return 1e6 * high / max(negatives, 1)
 
 
@@ -58,7 +63,7 @@ def outscoring_negatives(run: Run) -> float:
     counts = counts_of(run)
     if counts is None or not (positives := _positives(counts)).any():
         return math.nan
-    negatives = counts[_edges(counts) < NEGATIVE_IOU].sum(axis=0)
+    negatives = counts[_edges(counts) < NEGATIVE_IOU[_detector(run)]].sum(axis=0)
     up_to = positives.cumsum()
     half = up_to[-1] / 2
     middle = int(np.searchsorted(up_to, half))
@@ -93,7 +98,7 @@ def _section(setting: Setting) -> Section:
     counted = {loss: [array for run in runs if (array := counts_of(run)) is not None] for loss, runs in groups.items()}
     sums = {loss: np.sum(arrays, axis=0) for loss, arrays in counted.items() if arrays}
     most = max((int(counts.max()) for counts in sums.values()), default=1)
-    panels = [_panel(loss, counts, most, len(groups[loss])) for loss, counts in sums.items()]
+    panels = [_panel(setting.detector, loss, counts, most, len(groups[loss])) for loss, counts in sums.items()]
     missing = missing_runs(setting, "figure7", {LOSS_TITLES[loss]: runs for loss, runs in groups.items()})
     tables = [_table(groups)] if sums else []
     return Section(setting.overrides, tables, panels, missing, run_ids_of(groups.values()))
@@ -112,20 +117,20 @@ def _table(groups: Mapping[str, list[Run]]) -> Table:
     return Table("scores", "Scores of positives and negatives", columns, rows)
 
 
-def _panel(loss: str, counts: np.ndarray, most: int, seeds: int) -> Panel:
+def _panel(detector: str, loss: str, counts: np.ndarray, most: int, seeds: int) -> Panel:
     iou, score = (values.ravel() for values in np.meshgrid(_edges(counts), _edges(counts), indexing="ij"))
     data = pd.DataFrame({"iou": iou, "score": score, "anchors": counts.ravel()}).query("anchors > 0")
     data = data.reset_index(drop=True)
-    negatives, high = count_negatives(counts)
+    negatives, high = count_negatives(counts, detector)
     alt = (
         f"{LOSS_TITLES[loss]}: of {negatives:,} negative anchors {high:,} score at least {HIGH_SCORE}; the mean score "
         f"of anchors with an IoU of at least {POSITIVE_IOU} is {mean_positive_score(counts):.2f}."
     )
     title = f"{LOSS_TITLES[loss]}, {seeds} seed{'s' * (seeds > 1)}"
-    return Panel(f"scores-{loss}", title, partial(_draw, data, len(counts), most), data, alt)
+    return Panel(f"scores-{loss}", title, partial(_draw, data, len(counts), most, NEGATIVE_IOU[detector]), data, alt)
 
 
-def _draw(data: pd.DataFrame, bins: int, most: int, ax: Axes) -> None:
+def _draw(data: pd.DataFrame, bins: int, most: int, negative_iou: float, ax: Axes) -> None:
     from matplotlib.colors import LogNorm
 
     image = np.full((bins, bins), np.nan)
@@ -139,6 +144,6 @@ def _draw(data: pd.DataFrame, bins: int, most: int, ax: Axes) -> None:
         norm=LogNorm(1, max(most, 2)),
         interpolation="nearest",
     )
-    ax.axvline(NEGATIVE_IOU, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
+    ax.axvline(negative_iou, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
     label(ax, "IoU with the ground truth", "score")
     ax.grid(False)

@@ -8,7 +8,7 @@ from functools import partial
 import pandas as pd
 
 from analysis.artefacts.artefact import Panel, Section
-from analysis.artefacts.curves import draw_over_seeds, listed, over_seeds, where_run
+from analysis.artefacts.curves import best_machine, draw_over_seeds, listed, machine, over_seeds, where_run
 from analysis.artefacts.style import Axes, label
 from analysis.artefacts.table_cells import missing_runs, run_ids_of
 from analysis.reading.runs import Run
@@ -35,11 +35,13 @@ def losses_by_batch_size(setting: Setting, sweep: str, quantity: Quantity, title
         sweep: that makes the runs.
         titles: of the lines, by loss.
     """
-    groups = {
+    measured = {
         (loss, size): [run for run in setting.select(loss=loss, batch_size=size) if not math.isnan(quantity.value(run))]
         for loss in titles
         for size in BATCH_SIZES
     }
+    best = best_machine(measured.values())
+    groups = {key: [run for run in runs if machine(run) == best] for key, runs in measured.items()}
     rows = [
         {"loss": loss, "batch_size": size, "seed": run.config["seed"], quantity.name: quantity.value(run)}
         for (loss, size), runs in groups.items()
@@ -50,11 +52,12 @@ def losses_by_batch_size(setting: Setting, sweep: str, quantity: Quantity, title
     named = {f"{titles[loss]} at {size}": runs for (loss, size), runs in groups.items() if loss in LOSS_TITLES}
     missing = missing_runs(setting, sweep, named)
     shown = [run for runs in groups.values() for run in runs]
+    others = [run for runs in measured.values() for run in runs if machine(run) != best]
     if not shown:
         return Section(setting.overrides, missing=missing)
     draw = partial(_draw, data, quantity.axis, titles)
     panel = Panel(quantity.name, setting.data, draw, data, _alt(data, quantity, titles))
-    return Section(setting.overrides, [], [panel], missing, run_ids_of([shown]), [where_run(shown)])
+    return Section(setting.overrides, [], [panel], missing, run_ids_of([shown]), [where_run(shown, others)])
 
 
 def _draw(data: pd.DataFrame, axis: str, titles: Mapping[str, str], ax: Axes) -> None:

@@ -28,7 +28,8 @@ CAPTION = (
     "AP50 in percent on perturbed test images. For DeepFool, the smallest perturbation that succeeds: the larger, the "
     "more robust. Rows and columns are swapped with respect to the paper. The last columns give by how much AP-loss is "
     "ahead of focal loss, here and in the paper, and ours minus the paper's. The paper's numbers are those of "
-    "RetinaNet on VOC2007 test. The second table has the loss of AP50 by each perturbation, seed by seed."
+    "RetinaNet on VOC2007 test. Options that a perturbation was given stand after its name. The second table has the "
+    "loss of AP50 by each perturbation, seed by seed."
 )
 PERTURBATIONS = {
     "original": "Original",
@@ -49,20 +50,28 @@ def build(runs: Runs) -> Artefact:
 
 def metric(perturbation: str) -> str:
     """Return the key under which a perturbation's number is logged."""
-    return "minimal_perturbation" if perturbation == "deepfool" else "AP50"
+    return "minimal_perturbation" if perturbation.split()[0] == "deepfool" else "AP50"
 
 
 def runs_of(setting: Setting, loss: str, perturbation: str) -> list[Run]:
-    """Return the runs that tested a loss's detector on images perturbed in this way."""
-    return setting.select(loss=loss, attack=None if perturbation == "original" else perturbation)
+    """Return the runs that tested a loss's detector on images perturbed in this way.
+
+    Args:
+        perturbation: with its options; without any, those that most runs of the setting have.
+    """
+    name, *options = perturbation.split()
+    return setting.select(
+        loss=loss, attack=None if name == "original" else perturbation if options else setting.attacks(name)[0]
+    )
 
 
 def _section(setting: Setting) -> Section:
     paper = published_table("table3").set_index("loss")
-    groups = {p: {loss: runs_of(setting, loss, p) for loss in LOSS_TITLES} for p in PERTURBATIONS}
+    titles = _titles(setting)
+    groups = {p: {loss: runs_of(setting, loss, p) for loss in LOSS_TITLES} for p in titles}
     rows: list[list[Cell]] = []
-    for perturbation, name in PERTURBATIONS.items():
-        key, runs, numbers = metric(perturbation), groups[perturbation], paper[perturbation]
+    for perturbation, name in titles.items():
+        key, runs, numbers = metric(perturbation), groups[perturbation], paper[perturbation.split()[0]]
         published = [numbers[loss] for loss in LOSS_TITLES]
         ours, papers = ours_and_paper_cells(runs.values(), key, paper=published, where="Table 3")
         pair = numbers["ap"], numbers["focal"]
@@ -71,15 +80,26 @@ def _section(setting: Setting) -> Section:
     columns = [("", "Test images"), *((group, name) for group in ("ours", "paper") for name in LOSS_TITLES.values())]
     columns += [("AP-loss before focal loss", name) for name in ("ours", "paper", "difference")]
     run_ids = run_ids_of(runs for by_loss in groups.values() for runs in by_loss.values())
-    tables = [Table("robustness", "By perturbation of the test images", columns, rows), _drops(groups, paper)]
-    panels, notes = gallery_panels(groups, PERTURBATIONS, setting.runs)
-    return Section(setting.overrides, tables, panels, _missing(setting, groups), run_ids, notes)
+    tables = [Table("robustness", "By perturbation of the test images", columns, rows), _drops(groups, titles, paper)]
+    shown = {p: {loss: runs_of(setting, loss, p) for loss in LOSS_TITLES} for p in PERTURBATIONS}
+    panels, notes = gallery_panels(shown, PERTURBATIONS, setting.runs)
+    return Section(setting.overrides, tables, panels, _missing(setting, groups, titles), run_ids, notes)
 
 
-def _drops(groups: Mapping[str, Mapping[str, list[Run]]], paper: pd.DataFrame) -> Table:
+def _titles(setting: Setting) -> dict[str, str]:
+    """Return the title of each perturbation, with its options, that any run has, and of those that none has."""
+    titles = {}
+    for name, title in PERTURBATIONS.items():
+        for perturbation in setting.attacks(name):
+            options = perturbation.split()[1:]
+            titles[perturbation] = f"{title} ({', '.join(options)})" if options else title
+    return titles
+
+
+def _drops(groups: Mapping[str, Mapping[str, list[Run]]], titles: Mapping[str, str], paper: pd.DataFrame) -> Table:
     """Return the table of what each perturbation costs a detector, in points and as a share of its own AP50."""
     rows: list[list[Cell]] = []
-    for perturbation, name in PERTURBATIONS.items():
+    for perturbation, name in titles.items():
         if metric(perturbation) != "AP50" or perturbation == "original":
             continue
         row: list[Cell] = [name, _covered(perturbation, groups[perturbation])]
@@ -87,7 +107,7 @@ def _drops(groups: Mapping[str, Mapping[str, list[Run]]], paper: pd.DataFrame) -
             for relative in (False, True):
                 for loss in LOSS_TITLES:
                     if of_paper:
-                        numbers = paper["original"][loss], paper[perturbation][loss]
+                        numbers = paper["original"][loss], paper[perturbation.split()[0]][loss]
                         row.append(Published(round(_drop(*numbers, relative), 1), "Table 3"))
                     else:
                         row.append(_measured_drop(groups["original"][loss], groups[perturbation][loss], relative))
@@ -107,7 +127,7 @@ def _drops(groups: Mapping[str, Mapping[str, list[Run]]], paper: pd.DataFrame) -
 
 def _covered(perturbation: str, groups: Mapping[str, list[Run]]) -> Cell:
     """Return how much of an image a perturbation's patches cover, the same for all losses; a dash without patches."""
-    if "place" not in ATTACKS[perturbation].own_options:
+    if "place" not in ATTACKS[perturbation.split()[0]].own_options:
         return "–"
     cell = measured([run for runs in groups.values() for run in runs], "patches/covered")
     return replace(cell, plain=True) if isinstance(cell, Measured) else cell
@@ -131,16 +151,21 @@ def _measured_drop(originals: list[Run], perturbed: list[Run], relative: bool) -
     return Measured(estimate(list(drops.values())), run_ids)
 
 
-def _missing(setting: Setting, groups: Mapping[str, Mapping[str, list[Run]]]) -> list[Missing]:
+def _missing(
+    setting: Setting, groups: Mapping[str, Mapping[str, list[Run]]], titles: Mapping[str, str]
+) -> list[Missing]:
     """Return which detectors, and which attacks on those that exist, no run shows."""
     seeds = {run.config["seed"] for runs in groups["original"].values() for run in runs} or {0}
     missing = missing_runs(setting, "table3", {LOSS_TITLES[loss]: runs for loss, runs in groups["original"].items()})
-    untested = [
-        name
-        for perturbation, name in PERTURBATIONS.items()
-        if perturbation != "original"
-        and any({run.config["seed"] for run in runs} < seeds for runs in groups[perturbation].values())
-    ]
+    untested = []
+    for perturbation, title in titles.items():
+        name, *options = perturbation.split()
+        lacking = {seed for runs in groups[perturbation].values() for seed in seeds - {r.config["seed"] for r in runs}}
+        if name != "original" and lacking and options:
+            words = [f"loss={','.join(LOSS_TITLES)}", f"attack={name}", *options]
+            missing.append(Missing(title, setting.command_of_words(words, lacking)))
+        elif name != "original" and lacking:
+            untested.append(title)
     if untested:
         missing.append(Missing(", ".join(untested), setting.command("table3", seeds)))
     return missing

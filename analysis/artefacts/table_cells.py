@@ -21,15 +21,17 @@ def sections_by_setting(
     detectors: Sequence[str] = ("retinanet", "ssd"),
     *,
     whole_trainings: bool = True,
+    words: tuple[str, ...] = ("recipe=mini",),
 ) -> list[Section]:
     """Return the sections of all settings with these detectors that have a run of it; an empty one if none has.
 
     Args:
         whole_trainings: whether trainings of so many steps, which test nothing, are left out.
+        words: of the empty one.
     """
     counting = [run for run in runs.counting if is_whole_training(run) or not whole_trainings]
     sections = [section(setting) for setting in settings(counting) if setting.detector in detectors]
-    return [one for one in sections if one.run_ids] or [section(Setting(("recipe=mini",)))]
+    return [one for one in sections if one.run_ids] or [section(Setting(words))]
 
 
 def values_of(runs: Iterable[Run], metric: Metric) -> dict[str, float]:

@@ -32,13 +32,12 @@ def _claim(statement: Statement, known: list[Setting]) -> Claim:
         artefact=statement.artefact,
         verdicts=[verdict for _, verdict in decided],
         missing=missing,
+        about=[setting.overrides for setting in known if statement.is_about(setting)],
     )
 
 
 def _missing(statement: Statement, setting: Setting) -> Missing:
     """Return what would decide a claim: its runs, with one more seed than there are."""
-    if statement.missing_code:
-        return Missing(statement.missing_code, None)
     # One more seed, if more of them can decide; runs of the sweep that exist are not made again.
     seeds = setting.seeds or list(range(statement.seeds))
     if setting.seeds and statement.seeds > 1:

@@ -70,6 +70,7 @@ TABLE_1_CLAIMS = [
         text="Batch size 8 outperforms all smaller ones.",
         where=TABLE_1,
         artefact="table1",
+        detector="retinanet",
         verdict=compare(
             what="AP", metric="AP", first=BATCH_SIZE[8], others=[BATCH_SIZE[1], BATCH_SIZE[2], BATCH_SIZE[4]]
         ),
@@ -79,6 +80,7 @@ TABLE_1_CLAIMS = [
         text=f"Batch size 1 is still acceptable: it costs less than {ACCEPTABLE:g} AP.",
         where=TABLE_1,
         artefact="table1",
+        detector="retinanet",
         verdict=compare(what="AP", metric="AP", first=BATCH_SIZE[1], others=[BATCH_SIZE[8]], allowance=ACCEPTABLE),
     ),
     Statement(
@@ -86,6 +88,7 @@ TABLE_1_CLAIMS = [
         text="δ = 1 is the best of the five.",
         where=TABLE_1,
         artefact="table1",
+        detector="retinanet",
         verdict=compare(
             what="AP", metric="AP", first=DELTA[1.0], others=[DELTA[0.25], DELTA[0.5], DELTA[2.0], DELTA[4.0]]
         ),
@@ -95,6 +98,7 @@ TABLE_1_CLAIMS = [
         text="A sharp step, δ = 0.25, is worse than δ = 1.",
         where=TABLE_1,
         artefact="table1",
+        detector="retinanet",
         verdict=compare(what="AP", metric="AP", first=DELTA[1.0], others=[DELTA[0.25]]),
     ),
     Statement(
@@ -102,6 +106,7 @@ TABLE_1_CLAIMS = [
         text="A wide step, δ = 4, is worse than δ = 1.",
         where=TABLE_1,
         artefact="table1",
+        detector="retinanet",
         verdict=compare(what="AP", metric="AP", first=DELTA[1.0], others=[DELTA[4.0]]),
     ),
     Statement(
@@ -109,6 +114,7 @@ TABLE_1_CLAIMS = [
         text="Interpolated AP is marginally better.",
         where=TABLE_1,
         artefact="table1",
+        detector="retinanet",
         verdict=compare(what="AP", metric="AP", first=INTERPOLATED, others=[NOT_INTERPOLATED]),
     ),
 ]
@@ -250,6 +256,7 @@ TABLE_3_CLAIMS = [
         text=f"AP-loss is ahead of all other losses: {title}.",
         where=TABLE_3,
         artefact="table3",
+        detector="retinanet",
         verdict=compare(
             what="AP50" if metric(perturbation) == "AP50" else "Least perturbation",
             metric=metric(perturbation),

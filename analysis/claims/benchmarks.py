@@ -6,7 +6,7 @@ from analysis.artefacts.benchmark_tables import MULTI_SCALE, ONE_STAGE, Benchmar
 from analysis.artefacts.table4 import TABLE_4
 from analysis.artefacts.table5 import TABLE_5
 from analysis.artefacts.table6 import TABLE_6
-from analysis.claims.rules import Statement, against_bound, compare_losses, selected
+from analysis.claims.rules import Bound, Statement, against_bound, compare_losses, selected
 from analysis.reading.settings import LOSS_TITLES, Setting
 
 AP_LOSS = selected(LOSS_TITLES["ap"], loss="ap")
@@ -51,10 +51,9 @@ def _before(
         where=f"Section 4.4.{2 if benchmark.data == 'coco' else 1}, {benchmark.title.partition(':')[0]}",
         artefact=benchmark.name,
         verdict=against_bound(
-            what=f"{metric.replace('_', ' ')} on our test split, for the paper's {split},",
-            metric=metric,
-            group=AP_LOSS,
-            bound=bound,
+            f"{metric.replace('_', ' ')} on our test split, for the paper's {split},",
+            bound,
+            lambda setting: [Bound(AP_LOSS, metric)],
             digits=1,
         ),
         detector="retinanet",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from analysis.artefacts.artefact import Verdict
-from analysis.artefacts.curves import machine
+from analysis.artefacts.curves import best_machine, machine
 from analysis.artefacts.table_cells import Metric, values_of
 from analysis.claims.rules import Rule, RunGroup, decide
 from analysis.reading.runs import Run
@@ -54,8 +54,9 @@ def by_batch_size(
     """
 
     def verdict(setting: Setting) -> Verdict | None:
-        by_size = _on_best_machine({size: group.runs(setting) for size, group in groups.items()})
-        if by_size is None:
+        best = on_one_machine(list(groups.values()))
+        by_size = {size: group.runs(setting) for size, group in zip(groups, best, strict=True)}
+        if not any(by_size.values()):
             return None
         values = {size: values_of(runs, metric) for size, runs in sorted(by_size.items())}
         means = {size: float(np.mean(list(of_runs.values()))) for size, of_runs in values.items() if of_runs}
@@ -77,24 +78,12 @@ def on_one_machine(groups: Sequence[RunGroup]) -> list[RunGroup]:
 
     def on_best(group: RunGroup) -> RunGroup:
         def runs(setting: Setting) -> list[Run]:
-            names: dict[str, set[str]] = {}
-            for other in groups:
-                for run in other.runs(setting):
-                    names.setdefault(machine(run), set()).add(other.name)
-            best = max(names, key=lambda name: len(names[name]), default="")
+            best = best_machine(other.runs(setting) for other in groups)
             return [run for run in group.runs(setting) if machine(run) == best]
 
         return RunGroup(group.name, runs)
 
     return [on_best(group) for group in groups]
-
-
-def _on_best_machine(groups: Mapping[int, list[Run]]) -> dict[int, list[Run]] | None:
-    machines: dict[str, dict[int, list[Run]]] = {}
-    for size, runs in groups.items():
-        for run in runs:
-            machines.setdefault(machine(run), {}).setdefault(size, []).append(run)
-    return max(machines.values(), key=lambda sizes: (len(sizes), sum(map(len, sizes.values()))), default=None)
 
 
 def exponent(sizes: np.ndarray, values: np.ndarray) -> float:

@@ -33,7 +33,6 @@ class Statement:
     data: str | None = None  # the only data set that the claim is about
     condition: Callable[[Setting], bool] = lambda setting: True  # further ones on the settings that it is about
     words: tuple[str, ...] = ("recipe=mini",)  # of a setting in which its runs can be made
-    missing_code: str = ""  # without which there can be no runs
     seeds: int = 2  # how many it takes at least
 
     def is_about(self, setting: Setting) -> bool:
@@ -116,27 +115,46 @@ def compare_losses(
     )
 
 
-def against_bound(
-    *, what: str, metric: Metric, group: RunGroup, bound: float, least: bool = False, digits: int = 2
-) -> Rule:
-    """Return the rule whether a metric's mean over seeds is above a bound, or with `least` below it.
+@dataclass(frozen=True)
+class Bound:
+    """A group of runs whose mean of a metric has to be above a bound, or with `least` below it."""
 
-    By Student's t-test at 5%, both ways.
+    group: RunGroup
+    metric: Metric
+    least: bool = False
+
+
+def against_bound(what: str, bound: float, parts: Callable[[Setting], Sequence[Bound]], digits: int = 2) -> Rule:
+    """Return the rule whether means over seeds are on their sides of a bound.
+
+    By Student's t-test: supported if each holds at 5% (intersection–union); contradicted if the opposite of one holds
+    at 5%, by Bonferroni over them. A single seed decides nothing.
+
+    Args:
+        what: the metrics' name in a sentence.
+        parts: of a setting; those without any run do not count, but as something that is not supported.
     """
 
     def verdict(setting: Setting) -> Verdict | None:
-        runs = group.runs(setting)
-        values = values_of(runs, metric)
-        if not values:
+        bounds = parts(setting)
+        runs = [part.group.runs(setting) for part in bounds]
+        values = [values_of(members, part.metric) for members, part in zip(runs, bounds, strict=True)]
+        if not any(values):
             return None
-        p_above, p_below = p_values_of_bound(list(values.values()), bound)
-        p_supports, p_contradicts = (p_below, p_above) if least else (p_above, p_below)
-        numbers = f"{what} {to_text(measured(runs, metric, digits))}; the bound is {bound:g}."
+        supports, contradicts, means, tests = [], [], [], []
+        for part, members, of_part in zip(bounds, runs, values, strict=True):
+            p_above, p_below = p_values_of_bound(list(of_part.values()), bound)
+            supports.append(p_below if part.least else p_above)
+            contradicts.append(p_above if part.least else p_below)
+            means.append(f"{to_text(measured(members, part.metric, digits))} with {part.group.name}")
+            tests += [] if math.isnan(p_above) else [f"{_p(supports[-1])} with {part.group.name}"]
+        supported = all(p < LEVEL for p in supports)
+        contradicted = any(p < LEVEL / len(bounds) for p in contradicts)
+        numbers = f"{what} {', '.join(means)}; the bound is {bound:g}."
         test = "No test, as it takes two seeds."
-        if not math.isnan(p_supports):
-            test = f"Student's t-test, one-sided, against {bound:g}: {_p(p_supports)}."
-        supported, contradicted = p_supports < LEVEL, p_contradicts < LEVEL
-        return decide(setting, supported, contradicted, numbers=numbers, test=test, run_ids=[values])
+        if tests:
+            test = f"Student's t-test, one-sided, against {bound:g}: {', '.join(tests)}."
+        return decide(setting, supported, contradicted, numbers=numbers, test=test, run_ids=values)
 
     return verdict
 

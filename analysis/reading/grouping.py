@@ -9,12 +9,12 @@ from analysis.reading.runs import Run
 from src.config.registry import LOSSES
 
 # Keys, or groups of keys, of the identity in which the runs of one group may differ. OPTIONS are not among them if the
-# command gives them: they are not the usual ones.
+# command gives them: they are not the usual ones. Those of attacks are: an attack belongs to its detector.
 VARIED = {
     *("loss", "method", "step", "delta", "interpolated", "batch_size", "seed"),
     *("attack", "proposals", "rpn_epochs", "snapshot"),
 }
-OPTIONS = ("loss.", "method.", "attack.")  # what the keys of options of a choice begin with
+OPTIONS = ("loss.", "method.")  # what the keys of options of a choice begin with
 BOX_LOSS_WEIGHT = "schedule.box_loss_weight"  # 0 is an ablation, any other value is not
 RANKING = "ranking"
 FINGERPRINT = "data.fingerprint"
@@ -105,6 +105,11 @@ def differing_keys(groups: list[Group]) -> set[str]:
     """Return the keys in which these groups differ from each other."""
     keys = {key for group in groups for key in group.fixed}
     return {key for key in keys if len({_hashable(group.fixed.get(key, ABSENT)) for group in groups}) > 1}
+
+
+def words_of_attack(command: str) -> list[str]:
+    """Return the options that a command gives its attack: ["attack.images=24"]."""
+    return [word for word in shlex.split(command) if _key(word).startswith("attack.") and _key(word) != "attack.name"]
 
 
 def _key(word: str) -> str:

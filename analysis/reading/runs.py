@@ -64,7 +64,7 @@ class Run:
         return pd.Series(values[rows], index=pd.Index(steps[rows], name="global_step"), name=key)
 
     def last(self, key: str) -> float:
-        """Return the last value logged under this key, NaN if there is none."""
+        """Return the last number logged under this key, NaN if there is none."""
         values = self._columns[1][self._row_numbers.get(key, _NO_ROWS)]
         values = values[~np.isnan(values)]
         return float(values[-1]) if len(values) else float("nan")
@@ -101,7 +101,9 @@ class Runs:
             if newer.counts(run) or not (run.run_id in runs and self.counts(runs[run.run_id])):
                 runs[run.run_id] = run
         by_id = sorted(runs.values(), key=lambda run: run.run_id)
-        return Runs(by_id, [*self.unreadable, *newer.unreadable], newer.unfinished_too)
+        logged_since = [run.source for run in newer.counting if run.source]
+        lines = [line for line in self.unreadable if not any(source in line for source in logged_since)]
+        return Runs(by_id, list(dict.fromkeys([*lines, *newer.unreadable])), newer.unfinished_too)
 
     @property
     def counting(self) -> list[Run]:

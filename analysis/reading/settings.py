@@ -4,12 +4,13 @@ Everything is read from what each run logs about itself: its identity, the comma
 values that its recipe has for each loss.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from analysis.reading.grouping import Group, differing_keys, group_runs
+from analysis.reading.grouping import Group, differing_keys, group_runs, words_of_attack
 from analysis.reading.needed import needed_by, without_needed
 from analysis.reading.runs import Run
 from src.config.command import command_line, shell_quoted
@@ -43,11 +44,17 @@ def ablation_values(config: dict[str, Any]) -> dict[str, Any]:
             "interpolated": config.get("interpolated", True),
             "batch_size": int(config["batch_size"]),
             "box_loss": config.get("schedule.box_loss_weight") != 0,
-            "attack": None if config.get("attack.name") == "none" else config.get("attack.name"),
+            "attack": _attack(config),
             "proposals": None if config.get("proposals") == "all" else config.get("proposals"),
             "snapshot": config.get("snapshot") is not None,
         }
     )
+
+
+def _attack(config: dict[str, Any]) -> str | None:
+    """Return an attack's name and the options that the command gives it: "deepfool attack.images=24"; None without."""
+    name = config.get("attack.name", "none")
+    return None if name == "none" else " ".join([name, *words_of_attack(config.get("command.canonical", ""))])
 
 
 def is_whole_training(run: Run) -> bool:
@@ -88,6 +95,12 @@ class Setting:
         """Return the runs that differ from STANDARD in these values alone, in the order of their seeds."""
         return list(self._by_values.get(frozenset(_used(STANDARD | changes).items()), []))
 
+    def attacks(self, name: str) -> list[str]:
+        """Return an attack of this name with each choice of options that any run has, that of most runs first."""
+        values = [ablation_values(run.config)["attack"] for run in self.runs]
+        counts = Counter(value for value in values if value is not None and value.split()[0] == name)
+        return sorted(counts, key=lambda value: (-counts[value], value)) or [name]
+
     @cached_property
     def _by_values(self) -> dict[frozenset[tuple[str, Any]], list[Run]]:
         """The runs by their :func:`ablation_values`."""
@@ -98,9 +111,22 @@ class Setting:
 
     def command(self, sweep: str, seeds: Iterable[int] = ()) -> str:
         """Return the command that makes the runs of a file of sweeps/ in this setting; those that exist are skipped."""
+        return self.command_of_words([f"sweeps={sweep}"], seeds)
+
+    def command_of_words(self, words: Iterable[str], seeds: Iterable[int] = ()) -> str:
+        """Return the command that makes the runs of these words and of each seed in this setting."""
         listed = ",".join(map(str, sorted(seeds)))
-        words = [f"sweeps={sweep}", *self.words, *([f"seed={listed}"] if listed else [])]
-        return command_line("src.run", words, ["-m"], self.processes)
+        all_words = [*words, *self.words, *([f"seed={listed}"] if listed else [])]
+        return command_line("src.run", all_words, ["-m"], self.processes)
+
+    def is_made_by(self, words: Iterable[str]) -> bool:
+        """Return whether these words make its runs, wherever the data are; a recipe's literal form is the recipe."""
+
+        def compared(words: Iterable[str]) -> set[str]:
+            kept = (word for word in words if not word.startswith("dataset.root="))
+            return {word.removesuffix("_paper") if word.startswith("recipe=") else word for word in kept}
+
+        return compared(self.words) == compared(words)
 
     @property
     def detector(self) -> str:

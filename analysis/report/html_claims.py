@@ -47,7 +47,7 @@ def _verdict_counts(claims: list[Claim]) -> str:
     rows = []
     for setting in dict.fromkeys(verdict.setting for verdict in verdicts):
         counts = Counter(verdict.outcome for verdict in verdicts if verdict.setting == setting)
-        counts[NO_RUNS] = len(claims) - counts.total()
+        counts[NO_RUNS] = sum(setting in claim.about for claim in claims) - counts.total()
         cells = "".join(f'<td class="number">{counts[outcome]}</td>' for outcome in OUTCOMES)
         rows.append(f'<tr><th scope="row">{setting_code(setting)}</th>{cells}</tr>')
     caption = f"Verdicts on {len(claims)} claims by setting"

@@ -7,7 +7,6 @@ from itertools import groupby
 from analysis.artefacts.artefact import Absent, Cell, Measured, Missing, Published, Table
 from analysis.artefacts.number_format import notes_of, to_text
 from analysis.report.contents import number_columns, paper_columns, starts_group
-from analysis.report.markdown import NOT_IMPLEMENTED
 from analysis.report.provenance import paper_anchor, source_anchor
 
 
@@ -21,9 +20,9 @@ def setting_code(setting: str) -> str:
     return f"<code>{escape(setting)}</code>"
 
 
-def command_code(command: str | None) -> str:
-    """Return a command as code that can be copied as it is, or the remark that there is none yet."""
-    return f'<code class="command">{escape(command)}</code>' if command else f"<em>{NOT_IMPLEMENTED}</em>"
+def command_code(command: str) -> str:
+    """Return a command as code that can be copied as it is."""
+    return f'<code class="command">{escape(command)}</code>'
 
 
 def scroll_box(label: str, content: str) -> str:

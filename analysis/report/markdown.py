@@ -20,7 +20,6 @@ from analysis.report.contents import ReportContents, number_columns
 from analysis.report.png_pdf_svg import drawing_of
 from analysis.report.provenance import describe_runs, run_anchor, source_anchor, sources_of
 
-NOT_IMPLEMENTED = "not implemented yet"
 RUN_COLUMNS = [
     *("run", "state", "recipe", "loss", "options", "needed by", "seed", "commit", "host", "started", "resumed"),
 ]
@@ -137,7 +136,7 @@ def _description(panel: Panel) -> str:
 
 
 def _missing(missing: list[Missing]) -> str:
-    lines = [f"- {escape(item.what)}: {code(item.command) if item.command else NOT_IMPLEMENTED}" for item in missing]
+    lines = [f"- {escape(item.what)}: {code(item.command)}" for item in missing]
     return "\n".join(["Missing:", "", *lines]) if lines else ""
 
 

@@ -1,5 +1,6 @@
 """The report: a folder with each artefact in all formats, and a page that shows everything."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 from tqdm import tqdm
@@ -18,11 +19,11 @@ from src.utils.files import write_atomically
 PAGE = "index.html"
 
 
-def write_report(contents: ReportContents, folder: Path, whole: bool = True) -> list[Path]:
-    """Write the files of all artefacts, claims and runs; files that would not change are not written again.
+def write_report(contents: ReportContents, folder: Path, names: Collection[str] = ()) -> list[Path]:
+    """Write the files of artefacts, claims and runs; files that would not change are not written again.
 
     Args:
-        whole: whether this is all there is to report. If not, the page and the files of other artefacts stay.
+        names: of the artefacts to write; the page and the files of others stay. Without any: all, and the page.
 
     Returns:
         All files of this report, whether they were written again or not.
@@ -34,7 +35,8 @@ def write_report(contents: ReportContents, folder: Path, whole: bool = True) -> 
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot create {folder}: {error.strerror}") from error
-    artefacts = contents.artefacts
+    whole = not names
+    artefacts = [artefact for artefact in contents.artefacts if whole or artefact.name in names]
     drawings = [drawing for artefact in artefacts for drawing in drawings_of(artefact)]
     texts_by_artefact = {artefact.name: _texts(artefact) for artefact in artefacts}
     texts = _texts_of_claims_and_runs(contents, whole)
@@ -62,8 +64,10 @@ def _pictures(artefact: Artefact) -> list[str]:
 
 
 def _texts_of_claims_and_runs(contents: ReportContents, whole: bool) -> dict[str, str]:
-    """Return the files that show no artefact, by name."""
-    texts = {"runs.md": runs_to_markdown(contents), "runs.csv": runs_to_csv(contents.runs, contents.commands)}
+    """Return the files that show no artefact, by name; of runs if any were read."""
+    texts = {}
+    if contents.runs.all or whole:
+        texts = {"runs.md": runs_to_markdown(contents), "runs.csv": runs_to_csv(contents.runs, contents.commands)}
     if contents.claims or whole:
         texts["claims.md"] = claims_to_markdown(contents.claims, links=True)
         texts["claims.csv"] = claims_to_csv(contents.claims)

@@ -11,6 +11,7 @@ from analysis.artefacts import figure6, figure7, figure8, figure9, figure10, fig
 from analysis.artefacts.artefact import Absent
 from analysis.artefacts.figure7 import high_negatives, outscoring_negatives
 from analysis.artefacts.number_format import to_text
+from analysis.claims import judge_claims
 from analysis.claims.costs import COSTS
 from analysis.reading.runs import Runs
 from analysis.reading.settings import METHOD_TITLES, settings
@@ -87,6 +88,29 @@ def test_table_3(runs):
     assert drops["Black Patch"][14].value == 22.6 and isinstance(drops["Flip Patch"][2], Absent)
 
 
+def test_table_3_with_an_option_of_an_attack():
+    def attacked(seed, *words):
+        return run_of(config_of(f"seed={seed}", *words), [(20, {"AP50": 50.0, "minimal_perturbation": 9.0 + seed})])
+
+    few = ["attack=deepfool", "attack.images=24"]
+    runs = [attacked(0), attacked(1), attacked(0, *few), attacked(1, *few), attacked(0, "attack=gaussian_noise")]
+    (section,) = table3.build(Runs(runs)).sections
+    rows = {row[0]: row for row in section.tables[0].rows}
+    assert len(rows) == 7 and rows["DeepFool (attack.images=24)"][4].estimate.mean == 9.5
+    assert rows["Original"][4].estimate.mean == 50 and rows["DeepFool (attack.images=24)"][8].value == 16.4
+    commands = {missing.what: missing.command for missing in section.missing}
+    assert commands["DeepFool (attack.images=24)"] == (
+        "python -m src.run -m loss=ohem,focal,auc,ap attack=deepfool attack.images=24 recipe=mini seed=0,1"
+    )
+    assert any("Gaussian Noise" in what and "DeepFool" not in what for what in commands)  # of seed 1
+
+    (section,) = table3.build(Runs([*runs, attacked(0, "attack=deepfool")])).sections
+    assert [row[0] for row in section.tables[0].rows][-2:] == ["DeepFool (attack.images=24)", "DeepFool"]
+    focal = attacked(0, "loss=focal", *few)
+    (claim,) = [claim for claim in judge_claims(Runs([*runs, focal])) if claim.name == "first-on-deepfool"]
+    assert claim.verdicts[0].run_ids == [runs[2].run_id, runs[3].run_id, focal.run_id]
+
+
 def test_figure_6_has_both_panels(runs):
     artefact = figure6.build(runs)
     assert [s.panels[0].title for s in artefact.sections] == ["(a) RetinaNet, shapes", "(b) SSD, voc"]
@@ -94,7 +118,6 @@ def test_figure_6_has_both_panels(runs):
     assert labels(ax)[-1] == "AP-loss (2 seeds)" and len(ax.lines) == 4
     (ap,) = [line for line in ax.lines if line.get_label().startswith("AP-loss")]
     assert ap.get_xdata().tolist() == [1.0, 2.0] and ap.get_ydata().tolist() == [15.25, 30.5]
-    assert not [m for s in artefact.sections for m in s.missing if m.command is None]
 
 
 def test_figure_7_counts_negatives(runs):
@@ -163,7 +186,7 @@ def test_figures_9_to_11(runs):
     added = section.panels[1].data.set_index(["loss", "batch_size"])["mean"]
     assert added["ap", 8] == 134 and ("ap", 4) not in added and "none" not in added.index.get_level_values(0)
     assert "at 1" in section.missing[0].what and "at 8" not in section.missing[0].what
-    assert "x86_64 CPU (2 threads)" in section.notes[0]
+    assert "x86_64 CPU of " in section.notes[0] and "(2 threads)" in section.notes[0]
 
     panels = {panel.name: panel for panel in section_of(figure10.build(runs), "recipe=mini").panels}
     assert panels["loss_seconds"].data["mean"].tolist() == [0.01] * 20
@@ -172,6 +195,19 @@ def test_figures_9_to_11(runs):
     times = section.panels[0].data.set_index(["loss", "batch_size"])["mean"]
     assert times["ap", 8] == pytest.approx(10) and times["focal", 4] == pytest.approx(5)
     assert len(drawn(section)["time"].lines) == 4
+
+
+def test_times_and_memory_of_two_machines_are_not_averaged():
+    def on(host, seed, *words):
+        config = config_of(f"seed={seed}", *words, **{"environment.host": host})
+        return run_of(config, rows_of(1.0, loss_seconds=0.5 if host == "slow" else 0.1))
+
+    runs = Runs([on("slow", 0), on("fast", 1), on("fast", 2), on("fast", 1, "batch_size=4")])
+    for module in (figure9, figure10, figure11):
+        section = section_of(module.build(runs), "recipe=mini")
+        assert section.panels[0].data.seeds.max() == 2 and set(section.run_ids) <= {run.run_id for run in runs.all[1:]}
+        assert "Measured on x86_64 CPU of fast" in section.notes[0] and "Not shown" in section.notes[0]
+        assert "CPU of slow" in section.notes[0]
 
 
 def test_a_training_of_so_many_steps_is_for_figures_9_to_11_alone():
@@ -204,7 +240,8 @@ def test_memory_below_that_without_a_loss_is_seen():
 
 def test_without_runs_each_artefact_names_its_sweep():
     for module in (table3, figure6, figure7, figure8, figure9, figure10, figure11):
-        (section,) = module.build(Runs([])).sections
+        section, *others = module.build(Runs([])).sections
+        assert [one.setting for one in others] == ["recipe=mini model=ssd"] * (module is figure6)
         name = module.__name__.rpartition(".")[2]
         assert section.missing[0].command == f"python -m src.run -m sweeps={name} recipe=mini seed=0"
         assert not section.run_ids and not section.panels

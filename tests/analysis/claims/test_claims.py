@@ -217,14 +217,14 @@ def test_a_single_seed_decides_nothing_that_takes_several(judged, statement):
     assert claim.verdicts and {verdict.outcome for verdict in claim.verdicts} == {expected}
     if statement.seeds > 1:
         assert claim.missing
-        assert all("seed=0,1" in missing.command for missing in claim.missing if missing.command)
+        assert all("seed=0,1" in missing.command for missing in claim.missing)
 
 
 def test_without_runs_each_claim_names_the_command_that_makes_them():
     for claim in judge_claims(Runs([])):
         (missing,) = claim.missing
         assert claim.verdicts == []
-        assert missing.command is None or f"python -m src.run -m sweeps={claim.artefact} recipe=" in missing.command
+        assert f"python -m src.run -m sweeps={claim.artefact} recipe=" in missing.command
 
 
 def test_claims_about_one_detector_or_data_set_are_decided_only_there(judged):
@@ -240,6 +240,47 @@ def test_a_comparison_with_a_missing_part_is_not_supported(worlds):
     assert {verdict.outcome for verdict in claims["delta-1-is-best"].verdicts} == {UNDECIDED}
     assert "no run with δ = 2" in claims["delta-1-is-best"].verdicts[0].numbers
     assert {verdict.outcome for verdict in claims["large-delta-is-worse"].verdicts} == {SUPPORTED}
+
+
+def approximate_gradient(base, seed, end, proposals, **snapshot):
+    changes = {"schedule.box_loss_weight": 0, "method.name": "approximate_gradient", "proposals": proposals}
+    return make(base, {"end": end}, seed, **changes, **snapshot)
+
+
+def verdict_on(name, runs):
+    (claim,) = [claim for claim in judge_claims(Runs(runs)) if claim.name == name]
+    (verdict,) = claim.verdicts
+    return verdict
+
+
+def test_numbers_of_proposals_are_no_seeds(base):
+    name, counts = "approximate-gradient-with-few-proposals", (500, 1000, 2000)
+    one_seed = [approximate_gradient(base, 0, 0.3, count) for count in counts]
+    verdict = verdict_on(name, one_seed)
+    assert verdict.outcome == UNDECIDED and verdict.test.startswith("No test") and len(verdict.run_ids) == 3
+    others = [approximate_gradient(base, 1, 0.3, count) for count in counts[:2]]
+    assert verdict_on(name, [*one_seed, *others]).outcome == UNDECIDED  # not of the third
+    third = approximate_gradient(base, 1, 0.31, counts[2])
+    assert verdict_on(name, [*one_seed, *others, third]).outcome == SUPPORTED
+    stuck = [approximate_gradient(base, seed, 0.98, 4000 - 1) for seed in range(3)]
+    assert verdict_on(name, [*one_seed, *others, third, *stuck]).outcome == CONTRADICTED
+
+
+@pytest.mark.parametrize(("cold", "outcome"), [(0.95, SUPPORTED), (0.6, CONTRADICTED)])
+def test_what_converges_without_a_snapshot_does_not_need_it(base, cold, outcome):
+    name = "approximate-gradient-from-a-snapshot"
+    warm = [approximate_gradient(base, seed, 0.3, 8000, snapshot="a-run") for seed in range(3)]
+    verdict = verdict_on(name, [*warm, *(approximate_gradient(base, seed, cold, 8000) for seed in range(3))])
+    assert verdict.outcome == outcome and "no snapshot" in verdict.numbers and len(verdict.run_ids) == 6
+    assert not [claim for claim in judge_claims(Runs(warm)) if claim.name == name and claim.verdicts]
+
+
+def test_what_the_paper_says_of_retinanet_is_not_judged_on_ssd(judged):
+    claims = judged["paper"]
+    for name in ("batch-8-is-best", "first-on-black-patch", "memory-is-linear", "a-third-of-the-iteration"):
+        assert claims[name].verdicts and not any("model=ssd" in verdict.setting for verdict in claims[name].verdicts)
+        assert len(claims[name].about) == 3
+    assert len(claims["auc-is-much-worse"].about) == 4
 
 
 def test_runs_of_several_machines_are_not_compared(worlds):

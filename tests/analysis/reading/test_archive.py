@@ -105,6 +105,8 @@ def test_images_of_runs_that_are_gone_are_removed(runs, results):
 def test_runs_made_since_join_an_archive(runs, results, tmp_path, monkeypatch):
     outputs, auc = tmp_path / "outputs", runs.all[-1]
     log_runs(outputs, [(auc.config, rows_of(9.0))])
+    archived = Runs(runs.all, [*runs.unreadable, f"{outputs / auc.run_id} has finished, but its log is not whole"])
+    archive(archived, [], results)
     words = ["--from", str(results), "--outputs", str(outputs), "--report", str(tmp_path / "report")]
     monkeypatch.setattr(sys, "argv", ["analysis", *words, "--archive", str(results)])
     monkeypatch.setattr("analysis.__main__.ARTEFACTS", ["table2", "figure12"])

@@ -117,10 +117,19 @@ def test_the_command_of_a_run_makes_it(overrides):
     assert made_by(*pasted(command_of(logged))) == logged.run_id
 
 
-def test_an_attack_with_an_option_that_the_command_gives_is_not_the_usual_one():
+def test_an_attack_with_an_option_stays_with_its_detector_but_is_not_the_usual_one():
     usual, other = run("attack=gaussian_noise"), run("attack=gaussian_noise", "attack.standard_deviation=0.2")
-    (setting,) = [one for one in settings([run(), usual, other]) if run().run_id in {r.run_id for r in one.runs}]
+    (setting,) = settings([run(), usual, other])
     assert [one.run_id for one in setting.select(attack="gaussian_noise")] == [usual.run_id]
+    assert setting.select(attack="gaussian_noise attack.standard_deviation=0.2") == [other]
+    assert setting.attacks("gaussian_noise") == ["gaussian_noise", "gaussian_noise attack.standard_deviation=0.2"]
+    assert setting.attacks("deepfool") == ["deepfool"]
+
+
+def test_words_make_a_setting_wherever_its_data_are():
+    setting = Setting(("recipe=voc_paper", "dataset.root=/data/VOC"))
+    assert setting.is_made_by(("recipe=voc", "dataset.root=VOCdevkit")) and not setting.is_made_by(("recipe=coco",))
+    assert not Setting(("recipe=voc", "schedule.epochs=2")).is_made_by(("recipe=voc",))
 
 
 def test_the_standard_values_are_those_of_the_configuration():

@@ -73,7 +73,7 @@ def sample_artefact(**changes):
         "recipe=mini",
         [sample_table()],
         [sample_panel()],
-        [Missing("δ = 2", "python -m src.run delta=2"), Missing("SSD", None)],
+        [Missing("δ = 2", "python -m src.run delta=2")],
         ["run-a", "run-b", "run-c"],
         ["Measured here."],
     )
@@ -105,7 +105,16 @@ def sample_claims():
 def odd_claims():
     """A claim about a setting with odd characters, and with a missing run that an odd command makes."""
     verdicts = [Verdict(ODD, SUPPORTED, ODD, ODD, ["run-a"])]
-    return [Claim("odd", ODD, "Table 1", "table1", verdicts, [Missing(ODD, ODD_COMMAND), Missing("SSD", None)])]
+    return [
+        Claim(
+            "odd",
+            ODD,
+            "Table 1",
+            "table1",
+            verdicts,
+            [Missing(ODD, ODD_COMMAND)],
+        )
+    ]
 
 
 def sample_contents(artefacts=None, **changes):

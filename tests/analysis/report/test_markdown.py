@@ -54,7 +54,6 @@ Measured here.
 Missing:
 
 - δ = 2: `python -m src.run delta=2`
-- SSD: not implemented yet
 """
     assert to_markdown(sample_artefact()) == expected
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from analysis.artefacts.artefact import CONTRADICTED, SUPPORTED, UNDECIDED
+from analysis.reading.runs import Runs
 from analysis.report.provenance import run_anchor
 from analysis.report.report import write_report
 from src.utils import paths
@@ -139,10 +140,13 @@ def test_part_of_a_report_leaves_the_rest(report):
     other = replace(sample_artefact(), name="table2")
     write_report(sample_contents([sample_artefact(), other]), report)
     first = modification_times(report)
-    files = write_report(sample_contents(), report, whole=False)
+    files = write_report(sample_contents([sample_artefact(), other]), report, ["table1"])
     after = modification_times(report)
     assert after.keys() == first.keys() and after["index.html"] == first["index.html"]
     assert not [file for file in files if file.name.startswith(("table2", "index"))]
+    assert after["runs.md"] == first["runs.md"] and after["runs.csv"] == first["runs.csv"]
+    write_report(replace(sample_contents([]), runs=Runs([])), report, ["figure4"])  # for which no runs are read
+    assert modification_times(report)["runs.md"] == first["runs.md"]
     write_report(sample_contents([other]), report)
     assert not (report / "table1.md").exists() and modification_times(report)["table2.png"] == first["table2.png"]
 
