@@ -48,6 +48,8 @@ def test_only_options_of_the_test_can_be_changed():
         ("model.candidates_per_class=3", "not an option of this run's retinanet"),
         ("test.scales=[0]", "test.scales"),
         ("batch_size=0", "batch_size=0"),
+        ("test.scales=[400", r"test.scales=\[400: not a value that can be read"),
+        ("dataset.test=010", "dataset.test=010: 010 is read as 8"),
     ):
         with pytest.raises(UserError, match=named):
             change_test(config, [word])

@@ -2,7 +2,12 @@
 
 import re
 import shlex
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import yaml
+
+from src.utils.errors import UserError
 
 # In this order the words of a command are easy to compare: what a run is on comes first, the seed last.
 _FIRST, _LAST = ("recipe", "dataset", "model", "schedule", "loss", "method"), ("seed",)
@@ -56,3 +61,34 @@ def _place(key: str) -> tuple[int, str]:
     if group in _FIRST:
         return _FIRST.index(group), key
     return len(_FIRST) + (key in _LAST), key
+
+
+def refuse_rewritten(plain: Mapping[str, Any], overrides: Iterable[str]) -> None:
+    """Raise a UserError if a text was given without quotes, read as a number, and kept as that number is written.
+
+    `outputs=2024_01_15` would become the folder 20240115.
+
+    Args:
+        plain: the configuration that the overrides have led to.
+    """
+    for override in overrides:
+        key, _, text = override.partition("=")
+        value: Any = plain
+        for part in key.lstrip("+").split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        words, kept = ([text], [value]) if isinstance(value, str) else (text.strip("[]").split(","), value)
+        if isinstance(kept, list) and len(words) == len(kept):
+            for word, one in zip(map(str.strip, words), kept, strict=True):
+                if isinstance(one, str) and word != one and one in _as_numbers_are_written(word):
+                    raise UserError(f"{key}={text}: {word} is read as {one}; quote it to keep the text: \"'{word}'\"")
+
+
+def _as_numbers_are_written(word: str) -> set[str]:
+    """Return a word as Python writes it, if Hydra or YAML take it for a number or a truth value."""
+    readings: list[Any] = [{"true": True, "false": False}.get(word.lower())]
+    for read in (int, float, yaml.safe_load):
+        try:
+            readings.append(read(word))
+        except (ValueError, yaml.YAMLError):
+            continue
+    return {str(reading) for reading in readings if isinstance(reading, bool | int | float)}

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError
 
-from src.config.command import canonical_words, command_line
+from src.config.command import canonical_words, command_line, refuse_rewritten
 from src.config.identity import flatten, keys_not_in_identity, run_id, to_plain
 from src.config.needs import RUN_ID, needed_runs, snapshot_changes
 from src.config.registry import ATTACKS, DETECTORS, LOSS_OPTIONS, LOSSES, METHODS, unused_options, used_options
@@ -65,6 +65,7 @@ def check(plain: Mapping[str, Any], overrides: Iterable[str] = (), typed: str = 
         raise UserError(f"model.name={plain['model']['name']}: no such detector; there are {', '.join(DETECTORS)}")
     if plain["attack"]["name"] not in ATTACKS:
         raise UserError(f"attack.name={plain['attack']['name']}: no such attack; there are {', '.join(ATTACKS)}")
+    refuse_rewritten(plain, overrides)
     _check_values(plain)
     _check_needed(plain, overrides, typed)
     command = {"canonical": _canonical_command(plain, overrides), "typed": typed}
@@ -88,6 +89,11 @@ def _check_values(config: Mapping[str, Any]) -> None:
         raise UserError(
             f"dataset.test_shorter_side={shorter} must be null, or greater than 0 and at most "
             f"dataset.test_longer_side={longer}"
+        )
+    if config["attack"]["name"] == "deepfool" and (config["test"]["scales"] is not None or config["test"]["mirror"]):
+        raise UserError(
+            "attack=deepfool changes images at one scale: leave out test.scales and test.mirror, as its threshold "
+            "is chosen by the detections of the same test"
         )
     check_batch_norm(config, config["batch_size"])
     model = config["model"]

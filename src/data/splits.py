@@ -45,7 +45,7 @@ def resolve_split(split: str, names: Collection[str], where: str) -> list[str]:
         elif item == "trainval" and found_train:
             sets += [found_train, found_val] if found_val else [found_train]
             if not found_val:
-                logger.warning("%s has no set val: trainval is %s alone", where, found_train)
+                warn_of_train_alone(where, found_train)
         else:
             raise DataError(f"{where} has no set {item!r}; {advice(names)}")
     repeated = [name for name in sets if sets.count(name) > 1]
@@ -100,6 +100,11 @@ def dealt_to(name: str | PurePath, items: Sequence[str]) -> bool:
     """
     digit = crc32(os.fsencode(PurePath(name).stem)) % 10
     return any(item == "all" or digit in HASH_DIGITS[item] for item in items)
+
+
+def warn_of_train_alone(where: str, train: str) -> None:
+    """Log that `trainval` has no val."""
+    logger.warning("%s has no set val: trainval is %s alone", where, train)
 
 
 def warn_of_dealing(where: str, items: Sequence[str]) -> None:

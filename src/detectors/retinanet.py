@@ -91,7 +91,9 @@ class RetinaNet(nn.Module):
         # From random weights, RetinaNet as published hardly begins to learn within hundreds of steps. Pyramid and heads
         # then get normalisation, as is usual for detectors trained from scratch.
         norm = group_norm if (weights is None if norms is None else norms) else None
-        self.pyramid = FeaturePyramidNetwork(widths, channels, LastLevelP6P7(widths[-1], channels), norm)
+        coarsest = LastLevelP6P7(widths[-1], channels)
+        coarsest.use_P5 = False  # of C5, as published, also where it has as many channels as P5
+        self.pyramid = FeaturePyramidNetwork(widths, channels, coarsest, norm)
         self.classification = _head(channels, head_convolutions, classes, norm, std=0.01, bias=PRIOR_BIAS)
         self.regression = _head(channels, head_convolutions, 4, norm, std=0.001, bias=0.0)
 

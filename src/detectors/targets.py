@@ -95,8 +95,8 @@ def _pairwise_iou(boxes: Tensor, anchors: Tensor) -> Tensor:
 def match_by_iou(iou: Tensor, positive_iou: float = 0.5, negative_iou: float = 0.4) -> Tensor:
     """Match anchors with objects as RetinaNet does, by IoU alone.
 
-    An anchor is positive for the object that it overlaps most if that IoU is at least `positive_iou`, or if no anchor
-    overlaps some object more. Below `negative_iou` it is negative; between the two it is ignored.
+    An anchor is positive for the object that it overlaps most if that IoU is at least `positive_iou`, or if it overlaps
+    some object and no anchor overlaps that one more. Below `negative_iou` it is negative, between the two ignored.
 
     Args:
         iou: float [..., N, A] of N objects and A anchors; `NO_OBJECT` in rows without object.
@@ -105,7 +105,7 @@ def match_by_iou(iou: Tensor, positive_iou: float = 0.5, negative_iou: float = 0
         int64 [..., A]: the index of each anchor's object, `NEGATIVE` or `IGNORED`.
     """
     best_iou, object_of = iou.max(-2)
-    is_best = ((iou == iou.amax(-1, keepdim=True)) & (iou >= 0)).any(-2)
+    is_best = ((iou == iou.amax(-1, keepdim=True)) & (iou > 0)).any(-2)
     no_object = torch.full_like(object_of, NEGATIVE).masked_fill_(best_iou >= negative_iou, IGNORED)
     return torch.where((best_iou >= positive_iou) | is_best, object_of, no_object)
 

@@ -22,7 +22,7 @@ def ap_approximate_gradient_loss(
 
     The smooth AP is that of Equation 5 with the sigmoid f(x) = 1/(1 + exp(−2x/δ)) in place of the step function:
     the mean over the positives i of (1 + Σ_k f(s_k − s_i)) / (1 + Σ_k f(s_k − s_i) + Σ_j f(s_j − s_i)), with k ≠ i over
-    the positives and j over the negatives. Value and gradient agree with the double sum to about 10⁻¹², in
+    the positives and j over the negatives. Value and gradient agree with the double sum to rounding, in
     O(|N| + |P| log |P|) time and O(|N| + |P|) memory.
 
     Args:

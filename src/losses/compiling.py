@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from .checks import are_valid, check_targets, signed_dtype, waits
+from .checks import are_valid, check_kinds, check_targets, signed_dtype, waits
 from .outcome import Outcome
 
 OutcomeFunction = Callable[..., Outcome]
@@ -43,6 +43,7 @@ def evaluate(name: str, logits: Tensor, targets: Tensor, process_group: ProcessG
 def _evaluate_eagerly(
     name: str, logits: Tensor, targets: Tensor, process_group: ProcessGroup | None, options: dict[str, Any]
 ) -> Tensor:
+    check_kinds(logits, targets)
     outcome = _OUTCOMES[name]
     return outcome(logits.detach(), targets, process_group=process_group, **options).of(logits)
 

@@ -47,7 +47,7 @@ class PatchMaker:
 
     def __init__(self, attacked: AttackedDetector, options: PatchOptions = PatchOptions(), *, seed: int) -> None:
         self.attacked, self.options, self.seed = attacked, options, seed
-        self.steps = 0
+        self.steps, self.loss = 0, float("nan")
         generator = torch.Generator().manual_seed(derive_seed(seed))
         start = torch.rand(3, options.side, options.side, generator=generator)
         self._values = start.to(attacked.device).requires_grad_()
@@ -66,21 +66,28 @@ class PatchMaker:
         images = [self._paste(*one, generator) for one in zip(grey_levels, batch.boxes, strict=True)]
         loss = self._mean_margin(torch.stack(images), batch)
         if loss is None:
-            return float("nan")
+            self.loss = float("nan")
+            return self.loss
         (self._values.grad,) = torch.autograd.grad(loss, [self._values])
         self._optimizer.step()
         with torch.no_grad():
             self._values.clamp_(0, 1)
-        return loss.item()
+        self.loss = loss.item()
+        return self.loss
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that a new maker of the same arguments needs to continue."""
         values = self._values.detach().clone()
-        return {"steps": self.steps, "values": values, "optimizer": self._optimizer.state_dict()}
+        return {
+            "steps": self.steps,
+            "loss": self.loss,
+            "values": values,
+            "optimizer": self._optimizer.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state."""
-        self.steps = state["steps"]
+        self.steps, self.loss = state["steps"], state.get("loss", float("nan"))  # earlier versions kept none
         self._optimizer.load_state_dict(state["optimizer"])
         with torch.no_grad():
             self._values.copy_(state["values"])

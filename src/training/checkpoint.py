@@ -10,6 +10,7 @@ from torch import nn
 
 from src.runs.kept_rows import KeptRows
 from src.runs.lineage import Lineage
+from src.utils.distributed import World
 from src.utils.errors import UserError
 from src.utils.files import write_atomically
 
@@ -60,10 +61,21 @@ def load_checkpoint(path: Path, parts: dict[str, Any], lineage: Lineage) -> dict
             part.load_state_dict(state[name])
         torch.set_rng_state(state["random"]["cpu"])
         if torch.cuda.is_available() and "cuda" in state["random"]:
-            torch.cuda.set_rng_state_all(state["random"]["cuda"])
+            for index, random in enumerate(state["random"]["cuda"][: torch.cuda.device_count()]):
+                torch.cuda.set_rng_state(random, index)  # of the GPUs that are here, which may be fewer
         return state["progress"]
     except (RuntimeError, KeyError, ValueError) as error:
         raise UserError(f"{path} belongs to another model: {error}. Delete it to start this run anew") from error
+
+
+def load_on_all(world: World, path: Path, parts: dict[str, Any], lineage: Lineage) -> dict[str, Any] | None:
+    """Restore a checkpoint on all processes; arguments, result and errors are those of :func:`load_checkpoint`."""
+    progress = load_checkpoint(path, parts, lineage) if world.is_main else None
+    world.barrier()  # the main process is first, as it may set a damaged file aside
+    if not world.is_main:
+        progress = load_checkpoint(path, parts, lineage)
+    world.barrier()
+    return progress
 
 
 def load_weights(directory: Path, network: nn.Module, data: str | None = None) -> None:

@@ -13,7 +13,7 @@ from src.config.registry import LOSSES
 from src.robustness.adversarial_patch import PatchMaker, PatchOptions, make_patch
 from src.robustness.attacked_detector import AttackedDetector
 from src.runs.kept_rows import KeptRows
-from src.training.checkpoint import load_checkpoint, save_checkpoint
+from src.training.checkpoint import load_on_all, save_checkpoint
 from src.training.run_log import RunLog
 from src.training.tester import Tester
 from src.utils.distributed import World
@@ -35,8 +35,7 @@ def make_and_log_patch(tester: Tester, log: RunLog) -> dict[str, float]:
     options = PatchOptions(**{field.name: config.attack[field.name] for field in fields(PatchOptions)})
     maker = PatchMaker(attacked, options, seed=config.seed)
     checkpoint = log.directory / "checkpoint.pt"
-    progress = load_checkpoint(checkpoint, {"maker": maker}, log.lineage) or {"rows": []}
-    world.barrier()
+    progress = load_on_all(world, checkpoint, {"maker": maker}, log.lineage) or {"rows": []}
     tracker.resume(maker.steps, KeptRows.from_plain(progress["rows"]), log.lineage)
 
     def save() -> None:
@@ -44,7 +43,7 @@ def make_and_log_patch(tester: Tester, log: RunLog) -> dict[str, float]:
             kept = {"step": maker.steps, "rows": tracker.rows.to_plain()}
             tester.guard.write(partial(save_checkpoint, checkpoint, {"maker": maker}, kept, log.lineage))
 
-    saved, loss = time.monotonic(), float("nan")
+    saved = time.monotonic()
     batches = replace(tester.data, world=World()).training_batches
     left = range(maker.steps, config.attack.steps)
     with progress_bar(left, "adversarial patch", done=maker.steps, shown=world.is_main) as bar:
@@ -66,7 +65,7 @@ def make_and_log_patch(tester: Tester, log: RunLog) -> dict[str, float]:
         file = log.directory / FILE
         write_atomically(file, lambda temporary: to_pil_image(maker.patch).save(temporary, format="PNG"))
         tracker.log_image("patch", file)
-    return {"patch_loss": loss}
+    return {"patch_loss": maker.loss}
 
 
 def read_patch(directory: Path) -> Tensor:

@@ -7,7 +7,9 @@ from typing import Any, cast
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
+from src.config.command import refuse_rewritten
 from src.config.identity import to_plain
 from src.config.schema import Dataset, Test, model_schema, with_later_keys
 from src.config.validate import resolve
@@ -86,8 +88,15 @@ def change_test(config: DictConfig, changes: Sequence[str]) -> DictConfig:
             raise UserError(f"{key}: not an option of this run's {config.model.name}")
     options = OmegaConf.structured(_Options)
     options.model = OmegaConf.structured(model_schema(config.model.name))
-    options = OmegaConf.merge(options, {key: config[key] for key in options}, OmegaConf.from_dotlist(list(changes)))
-    return resolve({**to_plain(config), **to_plain(options), "processes": 1})
+    options = OmegaConf.merge(options, {key: config[key] for key in options})
+    for change in changes:
+        try:
+            options = OmegaConf.merge(options, OmegaConf.from_dotlist([change]))
+        except YAMLError as error:
+            raise UserError(f"{change}: not a value that can be read: {' '.join(str(error).split())}") from error
+    plain = {**to_plain(config), **to_plain(options), "processes": 1}
+    refuse_rewritten(plain, changes)
+    return resolve(plain)
 
 
 def detect_on(run: FinishedRun, records: list[ImageRecord]) -> list[Detections]:

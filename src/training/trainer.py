@@ -18,7 +18,7 @@ from src.runs.attempt import RunGuard
 from src.runs.kept_rows import KeptRows
 from src.runs.lineage import Lineage
 from src.runs.tracking import Tracker
-from src.training.checkpoint import load_checkpoint, save_checkpoint
+from src.training.checkpoint import load_on_all, save_checkpoint
 from src.training.step import HOW_TO_CONVERGE, NonFiniteLoss, StepValues, Trainer
 from src.utils.distributed import World
 from src.utils.memory import peak, reset_peak
@@ -133,12 +133,7 @@ class _Progress:
         self.trainer, self.context, self.steps_in_epoch = trainer, context, steps_in_epoch
         progress: dict[str, Any] = {"step": 0, "evaluated": 0, "metrics": {}, "rows": []}
         world = trainer.world
-        if world.is_main:  # before the others, as it may set a damaged file aside
-            progress |= load_checkpoint(context.checkpoint, trainer.parts(), context.lineage) or {}
-        world.barrier()
-        if not world.is_main:
-            progress |= load_checkpoint(context.checkpoint, trainer.parts(), context.lineage) or {}
-        world.barrier()
+        progress |= load_on_all(world, context.checkpoint, trainer.parts(), context.lineage) or {}
         self.evaluated: int = progress["evaluated"]
         self.metrics: dict[str, float] = progress["metrics"]
         context.tracker.resume(progress["step"], KeptRows.from_plain(progress["rows"]), context.lineage)

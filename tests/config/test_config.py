@@ -1,4 +1,5 @@
 import inspect
+import re
 
 import pytest
 from hydra.errors import ConfigCompositionException, MissingConfigException
@@ -210,11 +211,31 @@ def test_an_unknown_option_of_a_group_is_named(option):
         (["schedule.decay_at=[60]"], "schedule.decay_at"),
         (["recipe=bccd"], "no value given for dataset.root"),
         (["recipe=folder"], "no value given for dataset.root"),
+        (["attack=deepfool", "test.mirror=true"], "attack=deepfool changes images at one scale"),
+        (["attack=deepfool", "test.scales=[64,96]"], "leave out test.scales and test.mirror"),
     ],
 )
 def test_impossible_values_are_errors_that_name_the_key(overrides, message):
     with pytest.raises(UserError, match=message):
         resolve(make_config(*overrides))
+
+
+@pytest.mark.parametrize(
+    ("override", "read"),
+    [
+        ("outputs=2024_01_15", "20240115"),
+        ("dataset.test=1e3", "1000.0"),
+        ("dataset.classes=[1_2,cat]", "12"),
+        ("outputs=true", "True"),
+    ],
+)
+def test_text_that_would_be_kept_as_a_number_is_refused(override, read):
+    config = make_config(override)
+    with pytest.raises(UserError, match=f"{re.escape(override)}: .* is read as {read}; quote it"):
+        resolve(config, [override])
+    key, _, value = override.partition("=")
+    quoted = f"{key}='{value}'" if value[0] != "[" else f"{key}=['1_2',cat]"
+    resolve(make_config(quoted), [quoted])
 
 
 @pytest.mark.slow

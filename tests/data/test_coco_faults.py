@@ -227,6 +227,9 @@ def test_a_missing_box_is_the_extent_of_the_polygons(tmp_path, caplog):
         read_changed(tmp_path, annotation(bbox=None, segmentation={"counts": "abc", "size": [80, 100]}))
     with pytest.raises(DataError, match="annotation 2 has the bbox None"):
         read_changed(tmp_path, annotation(bbox=None, segmentation=[[1, 2, 3]]))
+    for segmentation in ([[]], [[10**400, 1, 2, 3]]):
+        with pytest.raises(DataError, match="annotation 2 has the bbox None"):
+            read_changed(tmp_path, annotation(bbox=None, segmentation=segmentation))
 
 
 def test_boxes_with_a_negative_size_are_dropped_with_a_count(tmp_path, caplog):

@@ -82,9 +82,10 @@ def test_names_that_differ_in_case_or_accents_are_named_with_the_near_match(root
         read_voc(root, "val")
 
 
-def test_trainval_is_train_and_val_where_it_has_no_list(root):
+def test_trainval_is_train_and_val_where_it_has_no_list(root, caplog):
     add_image(root, "c", object_xml())
     assert ids(root, "trainval") == ["a", "b"]
+    assert "Main has no set val: trainval is train alone" in caplog.text
     add_list(root, "val", "c")
     assert ids(root, "trainval") == ["a", "b", "c"]
     add_list(root, "trainval", "c", "a")

@@ -196,6 +196,11 @@ def test_equal_stems_have_paths_for_ids(tmp_path):
         add(tmp_path, image)
     (tmp_path / "data.yaml").write_text(YAML)
     assert [record.image_id for record in read_yolo(tmp_path, "train")] == ["b", "images/train/x/a", "images/train/y/a"]
+    for suffix in (".jpg", ".png"):  # two images without labels
+        add(tmp_path, f"images/train/x/c{suffix}", None)
+    assert [record.image_id for record in read_yolo(tmp_path, "train")][2:4] == [
+        f"images/train/x/c{s}" for s in (".jpg", ".png")
+    ]
     add(tmp_path, "images/train/b.png")
     with pytest.raises(DataError, match=r"b\.jpg and .*b\.png both have the labels .*b\.txt; keep one"):
         read_yolo(tmp_path, "train")

@@ -13,6 +13,7 @@ from src.detectors.anchors import make_anchors
 from src.detectors.retinanet import anchor_grids
 from src.detectors.targets import (
     BOX_CODER,
+    NEGATIVE,
     _box_loss_without_wait,
     assign_targets,
     box_loss,
@@ -26,6 +27,11 @@ def test_anchors_are_positive_ignored_or_negative_by_their_iou():
     targets = assign_targets(anchors, [torch.tensor([[0, 0, 10, 10.0]])], [torch.tensor([1])], classes=3)
     assert targets.classes[0].tolist() == [[0, 1, 0], [-1, -1, -1], [0, 0, 0], [0, 0, 0]]
     assert targets.positive.tolist() == [[True, False, False, False]]
+
+
+def test_an_object_that_no_anchor_overlaps_has_none():
+    iou = torch.tensor([[0.7, 0.3, 0.0], [0.0, 0.0, 0.0]])
+    assert match_by_iou(iou).tolist() == [0, NEGATIVE, NEGATIVE]
 
 
 def test_the_best_anchor_of_an_object_is_positive_for_the_object_it_overlaps_most():

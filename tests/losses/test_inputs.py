@@ -59,6 +59,9 @@ def test_what_is_no_tensor_of_numbers_is_refused_by_name(function):
             function(logits, targets.to(wrong))
     with pytest.raises(TypeError, match="targets must be a tensor, not list"):
         function(logits, targets.tolist())
+    for wrong in (logits.tolist(), logits.numpy()):
+        with pytest.raises(TypeError, match=f"logits must be a tensor, not {type(wrong).__name__}"):
+            function(wrong, targets)
     with pytest.raises(TypeError, match="logits must be a dense tensor, not torch.sparse_coo"):
         function(logits.to_sparse(), targets)
     for shape in ((1, 1, 1), (4, 2), (2, 4, 2)):  # which would broadcast

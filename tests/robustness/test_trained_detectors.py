@@ -1,5 +1,6 @@
 """Attacks on detectors that are really trained."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,9 @@ def test_an_interrupted_patch_goes_on_as_if_nothing_had_happened(tmp_path):
     again = PatchMaker(attacked, PatchOptions(side=16), seed=0)
     again.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     assert torch.equal(make_patch(attacked, 4, maker=again).patch, whole.patch)
+    finished = PatchMaker(attacked, PatchOptions(side=16), seed=0)
+    finished.load_state_dict(whole.state_dict())
+    assert finished.loss == again.loss == whole.loss and not math.isnan(whole.loss)
     assert whole.steps == again.steps == 4 and not torch.equal(whole.patch, make_patch(attacked, 2).patch)
     assert not torch.equal(
         make_patch(attacked, 0, maker=PatchMaker(attacked, PatchOptions(side=16), seed=1)).patch, whole.patch

@@ -138,7 +138,9 @@ def _extent(polygons: Any) -> list[float] | None:
     """Return the (x, y, width, height) that encloses polygons [[x, y, x, y, …], …]; None for anything else."""
     try:
         points = np.concatenate([np.asarray(polygon, np.float64).reshape(-1, 2) for polygon in polygons])
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
+        return None
+    if not len(points):
         return None
     corner = points.min(axis=0)
     return [*corner.tolist(), *(points.max(axis=0) - corner).tolist()]

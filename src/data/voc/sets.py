@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from zlib import crc32
 
 from src.data.listings import IMAGE_SUFFIXES
 from src.data.messages import first_names, look_alike
 from src.data.records import DataError
-from src.data.splits import HASH_DIGITS, SET_OF
+from src.data.splits import HASH_DIGITS, SET_OF, dealt_to, warn_of_train_alone
 from src.data.text import read_text
 from src.data.voc.annotation import read_root
 from src.data.voc.files import KINDS, Listing, list_flat, list_voc
@@ -110,6 +109,8 @@ def _stems(listing: Listing, set_name: str, needs_xml: bool) -> tuple[list[str],
         return _listed(listing, lists[set_name], needs_xml), str(lists[set_name]), "list"
     if set_name == "trainval" and "train" in lists:
         paths = [lists[name] for name in ("train", "val", "valid", "validation") if name in lists][:2]
+        if len(paths) == 1:
+            warn_of_train_alone(str(paths[0].parent), "train")
         stems = [stem for path in paths for stem in _listed(listing, path, needs_xml)]
         return _sorted(stems, listing), " and ".join(map(str, paths)), "list"
     if set_name == "all":
@@ -118,12 +119,14 @@ def _stems(listing: Listing, set_name: str, needs_xml: bool) -> tuple[list[str],
     set_names, problem = set(lists), f"{list_folder} has no list {set_name}.txt"
     if not lists and (splits := {split for stem in listing.images if (split := listing.split_of(stem))}):
         wanted = {"train", "val"} if set_name == "trainval" else {SET_OF.get(set_name.casefold())}
+        if set_name == "trainval" and "val" not in splits:
+            warn_of_train_alone(str(folder), "train")
         if stems := [stem for stem in _annotated(listing) if listing.split_of(stem) in wanted]:
             return _sorted(stems, listing), f"{folder} (folders of {set_name})", "folder"
         set_names, problem = splits, f"{folder} has no annotated image in a folder {set_name}"
     elif not lists:
-        if digits := HASH_DIGITS.get(set_name):
-            stems = [stem for stem in _annotated(listing) if crc32(PurePosixPath(stem).name.encode()) % 10 in digits]
+        if set_name in HASH_DIGITS:
+            stems = [stem for stem in _annotated(listing) if dealt_to(listing.images[stem], [set_name])]
             return stems, f"{folder} (which has no lists in ImageSets/Main), dealt to {set_name},", "hash"
         set_names = set(HASH_DIGITS)
     # Shortest first, so that train and val come before VOC's sixty lists of single classes.

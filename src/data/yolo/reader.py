@@ -102,13 +102,11 @@ class YoloSplit:
         return records
 
     def _image_ids(self) -> list[str]:
-        counts = Counter(image.path.stem for image in self.images)
-        return [
-            image.path.stem
-            if counts[image.path.stem] == 1
-            else Path(os.path.relpath(image.path, self.folder.root)).with_suffix("").as_posix()
-            for image in self.images
-        ]
+        """Return each image's stem, or as far as others have it too, its path below the root with suffix or without."""
+        paths = [Path(os.path.relpath(image.path, self.folder.root)) for image in self.images]
+        forms = [(path.stem, path.with_suffix("").as_posix(), path.as_posix()) for path in paths]
+        counts = Counter(form for of_image in forms for form in dict.fromkeys(of_image))
+        return [next((form for form in of_image if counts[form] == 1), of_image[-1]) for of_image in forms]
 
     def _refuse_further_columns(self) -> None:
         """Raise a DataError if every object is a triangle whose line may be a box with two more columns."""
