@@ -11,6 +11,7 @@ CAPTION = (
     "Test images of the lowest seed. Coloured: detections with class and score, from a threshold on that is chosen on "
     "images that are not shown. Dashed: objects. The paper's are of RetinaNet with ResNet-101 at 500 pixels, on COCO."
 )
+MOST_IMAGES = 6
 
 
 def build(runs: Runs) -> Artefact:
@@ -22,6 +23,7 @@ def _section(setting: Setting) -> Section:
     runs = [run for run in setting.select(loss="ap") if has_gallery(run)]
     gallery = gallery_of(runs[0]) if runs else {}
     classes = classes_in(list(gallery.values()))
-    panels = [panel(f"ap-{number}", name, gallery[name], classes) for number, name in enumerate(gallery)]
+    names = list(gallery)[:MOST_IMAGES]
+    panels = [panel(f"ap-{number}", name, gallery[name], classes) for number, name in enumerate(names)]
     missing = missing_runs(setting, "figure12", {LOSS_TITLES["ap"]: runs})
     return Section(setting.overrides, [], panels, missing, run_ids_of([runs]), [threshold_note(r) for r in runs[:1]])

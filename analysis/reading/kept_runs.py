@@ -61,23 +61,25 @@ def load(folder: Path) -> list[tuple[str, Run]]:
 
 
 def _histories(runs: list[Run]) -> pa.Table:
-    """Return the columns run_id, global_step, key and value, run after run."""
+    """Return the columns run_id, global_step, key and value, run after run, and key after key, which take less room."""
     names: dict[str, int] = {}
-    keys = [
-        np.array([names.setdefault(k, len(names)) for k in run.values["key"].cat.categories], np.int32)[
-            run.values["key"].cat.codes
-        ]
-        for run in runs
-    ]
-    counts = [len(run.values) for run in runs]
-    empty = [np.empty(0)]
+    columns: list[list[np.ndarray]] = [[np.empty(0)], [np.empty(0)], [np.empty(0)]]
+    for run in runs:
+        numbers = [names.setdefault(key, len(names)) for key in run.values["key"].cat.categories]
+        codes = run.values["key"].cat.codes.to_numpy()
+        order = np.argsort(codes, kind="stable")
+        # Without pandas, which would take NaN for a missing value.
+        parts = run.values["global_step"].to_numpy(), np.array(numbers, np.int32)[codes], run.values["value"].to_numpy()
+        for column, part in zip(columns, parts, strict=True):
+            column.append(part[order])
+    steps, keys, values = map(np.concatenate, columns)
+    ids = np.repeat(np.arange(len(runs)), [len(run.values) for run in runs])
     return pa.table(
         {
-            "run_id": _dictionary(np.repeat(np.arange(len(runs)), counts), [run.run_id for run in runs]),
-            "global_step": pa.array(np.concatenate([run.values["global_step"] for run in runs] or empty), pa.int64()),
-            "key": _dictionary(np.concatenate(keys or empty), list(names)),
-            # Without pandas, which would take NaN for a missing value.
-            "value": pa.array(np.concatenate([run.values["value"].to_numpy() for run in runs] or empty), pa.float64()),
+            "run_id": _dictionary(ids, [run.run_id for run in runs]),
+            "global_step": pa.array(steps, pa.int64()),
+            "key": _dictionary(keys, list(names)),
+            "value": pa.array(values, pa.float64()),
         }
     )
 
@@ -88,7 +90,11 @@ def _dictionary(codes: np.ndarray, words: list[str]) -> pa.DictionaryArray:
 
 def _write(file: Path, table: pa.Table, words: dict[str, str]) -> None:
     described = table.replace_schema_metadata(words)
-    write_atomically(file, lambda temporary: parquet.write_table(described, temporary))
+    options: dict[str, Any] = {"compression": "zstd"}
+    if file.name == HISTORIES:
+        encodings = {"global_step": "DELTA_BINARY_PACKED", "value": "BYTE_STREAM_SPLIT"}
+        options |= {"use_dictionary": ["run_id", "key"], "column_encoding": encodings}
+    write_atomically(file, lambda temporary: parquet.write_table(described, temporary, **options))
 
 
 def _read(file: Path) -> pa.Table:
@@ -107,11 +113,12 @@ def _restore(runs: pa.Table, histories: pa.Table) -> list[tuple[str, Run]]:
         raise ValueError("its histories are not complete")
     kept = []
     for row, start, end in zip(rows, ends[:-1], ends[1:], strict=True):
+        order = start + np.argsort(steps[start:end], kind="stable")
         frame = pd.DataFrame(
             {
-                "global_step": steps[start:end],
-                "key": pd.Categorical.from_codes(codes[start:end], dtype=dtype),
-                "value": values[start:end],
+                "global_step": steps[order],
+                "key": pd.Categorical.from_codes(codes[order], dtype=dtype),
+                "value": values[order],
             }
         )
         texts = {name: row[name] for name in (*TEXTS, "resumed")}

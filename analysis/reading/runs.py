@@ -26,7 +26,7 @@ class Run:
 
     run_id: str
     config: dict[str, Any]  # as logged, with dots between the levels: schedule.epochs
-    values: pd.DataFrame  # all numbers logged: global_step, key and value, in the order of steps
+    values: pd.DataFrame  # all numbers logged: global_step, key and value, in the order of steps and in each of keys
     state: str  # finished, failed, unfinished or damaged
     reason: str = ""  # why it is not finished
     objects: dict[str, Any] = field(default_factory=dict)  # what was logged last under each key that holds no number
@@ -148,11 +148,12 @@ def make_run(
                 steps.append(step)
                 keys.append(names.setdefault(key, len(names)))
                 numbers.append(number)
+    order = np.lexsort((keys, steps))
     values = pd.DataFrame(
         {
-            "global_step": np.array(steps, dtype=np.int64),
-            "key": pd.Categorical.from_codes(np.array(keys, dtype=np.int32), list(names)),
-            "value": np.array(numbers, dtype=np.float64),
+            "global_step": np.array(steps, dtype=np.int64)[order],
+            "key": pd.Categorical.from_codes(np.array(keys, dtype=np.int32)[order], list(names)),
+            "value": np.array(numbers, dtype=np.float64)[order],
         }
     )
     run = Run(run_id, flatten(config), values, state, reason, objects, **about)

@@ -17,7 +17,8 @@ from src.utils.files import write_atomically
 from src.utils.fonts import text_in_any_script
 
 DPI = 300
-DPI_WITH_IMAGES = 110  # about that of the images that runs log; more would only make files larger
+# With images, whose files would else be large: about that of the images that runs log.
+DPI_WITH_IMAGES = {"png": 110, "pdf": 80}  # a PDF's text and lines have no resolution
 JPEG_QUALITY = 85  # of photographs in SVG files
 
 
@@ -80,11 +81,15 @@ def write_png_and_pdf(panels: Sequence[Panel], path: Path, per_row: int = 2) -> 
             ax = figure.add_subplot(rows, columns, number)
             _draw_panel(panel, ax)
             ax.set_title(panel.title, loc="left", parse_math=False)
-        dpi = DPI_WITH_IMAGES if any(ax.images for ax in figure.axes) else DPI
+        has_images = any(ax.images for ax in figure.axes)
         # Without program and date, so that the same figure is the same file.
         for extension, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
-            file = path.with_name(f"{path.name}.{extension}")
-            write_atomically(file, partial(figure.savefig, format=extension, dpi=dpi, metadata=metadata))
+            buffer = io.BytesIO()
+            dpi = DPI_WITH_IMAGES[extension] if has_images else DPI
+            figure.savefig(buffer, format=extension, dpi=dpi, metadata=metadata)
+            content = buffer.getvalue()
+            content = _with_palette(content) if has_images and extension == "png" else content
+            write_atomically(path.with_name(f"{path.name}.{extension}"), partial(_write_bytes, content))
 
 
 def write_svg(panel: Panel, path: Path) -> None:
@@ -132,6 +137,20 @@ def _inline_svg(svg: str, alt: str, prefix: str) -> str:
     name = html.escape(alt)
     end = svg.index(">")
     return f'{svg[:end]} role="img" aria-label="{name}"><title>{name}</title>{svg[end + 1 :]}'
+
+
+def _with_palette(png: bytes) -> bytes:
+    """Return a PNG image with the 256 colours that fit it best."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as image:
+        image.convert("RGB").quantize(256).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _write_bytes(content: bytes, file: Path) -> None:
+    file.write_bytes(content)
 
 
 def _smaller_image(match: re.Match[str]) -> str:
