@@ -33,18 +33,21 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_intermixed_args(arguments)
     with exit_on_user_error():
         paths.check_checkout()
-    ids = [word for word in options.what if "=" not in word]
+    # An id, or as completion by a shell gives it, the folder.
+    ids = [word if not Path(word).is_dir() else Path(word).resolve().name for word in options.what if "=" not in word]
     overrides = [word for word in options.what if "=" in word]
     outputs = options.outputs
     for override in overrides:
         if override.startswith("outputs="):
             outputs = Path(str(OverridesParser.create().parse_override(override).value()))
+    if outputs != Path("outputs") and not outputs.is_dir():
+        parser.error(f"--outputs {outputs}: no such folder")
     if ids or not overrides:
         sweeps = [(label, _with_outputs(record, outputs)) for label, record in labelled_sweeps(outputs)]
         for run_id in ids:
             print(describe_run(run_id, outputs, [record for _, record in sweeps]))
         if not ids:
-            print(describe_sweeps(sweeps, outputs))
+            print(describe_sweeps(sweeps, outputs, others_too=True))
     if overrides:
         sweep = next((word.removeprefix("sweeps=") for word in overrides if word.startswith("sweeps=")), None)
         record = expand_sweep(options.program or program_of_sweep(sweep), overrides, outputs)

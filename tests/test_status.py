@@ -107,9 +107,35 @@ def test_a_run_of_no_sweep_is_missing(with_records, capsys):
     assert "0123456789  missing" in output and "no sweep contains this run" in output
 
 
+@pytest.mark.slow
+def test_runs_of_no_sweep_are_counted_with_their_commands(tmp_path, capsys, with_records):
+    for run_id, name in (("0123456789", "a"), ("9876543210", "b")):
+        folder = tmp_path / run_id
+        folder.mkdir()
+        canonical = f"python -m src.run recipe=mini schedule.epochs=5 loss={name}"
+        (folder / "config.yaml").write_text(f"command: {{canonical: {canonical!r}}}\n")
+    leave_finished(tmp_path / "0123456789", name="a run", metrics={"AP": 12.345}, seconds=9.0)
+    acquire(tmp_path / "9876543210").release()
+    main([f"--outputs={tmp_path}"])
+    output = capsys.readouterr().out
+    (line,) = [line.split() for line in output.splitlines() if line.startswith("other runs")]
+    assert line[2:6] == ["2", "1", "–", "–"]
+    command = f"python -m src.run recipe=mini schedule.epochs=5 loss=b outputs={tmp_path}"
+    assert f"Other runs that have not finished:\n  {command}\n" in output
+    main([f"--outputs={tmp_path}", str(tmp_path / "9876543210")])
+    assert f"command     {command}" in capsys.readouterr().out
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main([f"--outputs={tmp_path / 'nowhere'}"])
+    assert "nowhere: no such folder" in capsys.readouterr().err
+
+
 def test_an_impossible_key_is_an_error_without_a_traceback(tmp_path):
     done = run_python(["-m", "src.status", f"--outputs={tmp_path}", "detla=1"], fresh=True)
     assert done.returncode == 1 and "error: Could not override 'detla'" in done.stderr
+    assert "do you mean delta" in done.stderr and "+detla" not in done.stderr
     assert "Traceback" not in done.stderr
 
 

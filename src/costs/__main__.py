@@ -30,6 +30,8 @@ from src.costs.problems import (
 )
 from src.costs.table import Table
 from src.costs.tables import scaling_tables, size_table, stage_tables
+from src.utils.device import choose_device
+from src.utils.errors import exit_on_user_error
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -83,6 +85,8 @@ def header(options: argparse.Namespace) -> str:
 
 
 def _sizes(text: str) -> list[int]:
+    if not all(word.isdecimal() for word in text.split(",")):
+        raise argparse.ArgumentTypeError("must be numbers of logits, such as 327680,1310720")
     sizes = [int(word) for word in text.split(",")]
     if min(sizes) < 4 * BATCH_MULTIPLE:
         raise argparse.ArgumentTypeError(f"each must be at least {4 * BATCH_MULTIPLE}")
@@ -97,12 +101,14 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--logits", type=int, default=5_240_000, help="number of scores (default: %(default)s)")
     parser.add_argument("--positives", type=int, default=1600, help="how many are positive (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=11, help="calls whose median counts (default: %(default)s)")
-    parser.add_argument("--device", type=torch.device, default="cpu", help="cpu, cuda, … (default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, … (default: %(default)s)")
     parser.add_argument("--compiled", action="store_true", help=f"also {FOCAL} compiled by torch.compile")
     parser.add_argument("--loop", action="store_true", help="also the loop of Algorithm 1, in the first table only")
     parser.add_argument("--sizes", type=_sizes, metavar="N[,N]", help="times alone, for each number of logits")
     parser.add_argument("--only", metavar="NAME[,NAME]", help="measure only these rows and focal loss")
     options = parser.parse_args(words)
+    with exit_on_user_error():
+        options.device = choose_device(options.device)
     options.logits = options.logits // BATCH_MULTIPLE * BATCH_MULTIPLE
     # One for each anchor of the smallest problem, which has a quarter of the logits.
     most = options.logits // 4 // BATCH_MULTIPLE * BATCH_MULTIPLE // CLASSES

@@ -5,6 +5,7 @@ It is a small stand-in for VOC that needs no download. `shapes_drawing.py` descr
 
 import os
 import shutil
+import signal
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -88,13 +89,21 @@ def _draw_all(root: Path, counts: dict[str, int], processes: int | None) -> None
             _write_image(root, task)
     else:
         # Not forked: the caller may have started torch's threads, with which a fork can hang.
-        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-            for _ in progress(pool.map(partial(_write_image, root), tasks, chunksize=10)):
-                pass
+        with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_leave_sigint_to_the_caller) as pool:
+            try:
+                for _ in progress(pool.map(partial(_write_image, root), tasks, chunksize=10)):
+                    pass
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
     stems = {split: [_stem(split, index) for index in range(count)] for split, count in counts.items()}
     stems["trainval"] = stems["train"] + stems["val"]
     for split, names in stems.items():
         (root / "ImageSets" / "Main" / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
+
+
+def _leave_sigint_to_the_caller() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _stem(split: str, index: int) -> str:

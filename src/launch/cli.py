@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from src.config.command import command_line
 from src.launch.hydra_setup import register
-from src.launch.presets import check_presets
+from src.launch.presets import check_arguments, similar_key
 from src.launch.program import Program
 from src.utils import paths
 from src.utils.distributed_env import source_of_processes
@@ -72,10 +73,14 @@ def command(run: Callable[[DictConfig], Any], program: Program) -> Callable[[], 
     def main() -> None:
         with exit_on_wrong_configuration():
             paths.check_checkout()
-            check_presets(sys.argv[1:])
+            check_arguments(sys.argv[1:])
             given = [word.partition("=")[2] for word in sys.argv[1:] if word.startswith("outputs=")]
             share_with_group(Path(given[-1] if given else "outputs"))  # before Hydra creates the run's folder in it
-            hydra_main()
+            try:
+                hydra_main()
+            except KeyboardInterrupt:  # the second, or while what is no run's is being done
+                print("stopped; give the same command again to go on", file=sys.stderr)
+                raise SystemExit(130) from None
 
     return main
 
@@ -100,7 +105,11 @@ def explain_configuration(error: BaseException) -> str | None:
         return explain(error)
     causes = [error, *([error.__cause__] if isinstance(error.__cause__, OmegaConfBaseException) else [])]
     lines = [line.strip() for cause in causes for line in str(cause).partition("Config search path:")[0].splitlines()]
-    return " ".join(line for line in lines if line and not line.startswith(("object_type=", "reference_type=")))
+    text = " ".join(line for line in lines if line and not line.startswith(("object_type=", "reference_type=")))
+    # Hydra's advice would add a key that nothing looks at.
+    without_advice = re.sub(r" ?To append to your config use \S+", "", text)
+    unknown = re.search(r"Could not override '([\w.]+)'", text) if without_advice != text else None
+    return f"{without_advice}{similar_key(unknown[1])}" if unknown else without_advice
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The files of sweeps/ and slurm/, chosen by `sweeps=NAME` and `slurm=NAME`."""
+"""The arguments of a command line, and the files of sweeps/ and slurm/ that it chooses."""
 
 import re
 from collections.abc import Iterable
@@ -30,19 +30,26 @@ def register_presets() -> None:
                 ConfigStore.instance().store(group=group, name=file.stem, node=node, package="_global_")
 
 
-def check_presets(arguments: Iterable[str]) -> None:
-    """Raise a UserError if a command line chooses a file of sweeps/ or slurm/ that cannot be used.
+def check_arguments(arguments: Iterable[str]) -> None:
+    """Raise a UserError if a command line adds or removes a key, or chooses a file that is not there or of no use.
 
     Args:
         arguments: of a program that composes a configuration.
     """
+    chosen: dict[str, str] = {}
     for argument in arguments:
-        key, _, value = argument.partition("=")
-        group, name = key.lstrip("+"), value.strip("\"' ")
+        key, equals, value = argument.partition("=")
+        group, name = key.lstrip("+~"), value.strip("\"' ")
+        if key != group and group not in GROUPS and not group.startswith(("hydra.", "hydra/")):
+            # Hydra would take the key, and nothing would look at it.
+            raise UserError(f"{argument}: no key can be added or removed{similar_key(group)}")
+        if equals and name == "null" and group not in GROUPS and (paths.CONF / group).is_dir():
+            files_of_group = sorted(file.stem for file in (paths.CONF / group).glob("*.yaml"))
+            raise UserError(f"{argument}: choose one of {', '.join(files_of_group)}")
         if group not in GROUPS or name == "null":
             continue
         files = {file.stem: file for file in _files(group)}
-        if "," in name:
+        if "," in name or chosen.setdefault(group, argument) != argument:
             raise UserError(f"{argument}: choose one file of {group}/ at a time")
         if name not in files:
             meant = get_close_matches(name.lower(), files, 1)
@@ -51,6 +58,21 @@ def check_presets(arguments: Iterable[str]) -> None:
         problem = _read(files[name])
         if isinstance(problem, str):
             raise UserError(f"{argument}: {files[name]} {problem}")
+
+
+def similar_key(name: str) -> str:
+    """Return a hint at the keys of conf/ that may be meant by one that does not exist; "" if there are none."""
+    keys: dict[str, list[str]] = {}
+    for file in sorted(paths.CONF.rglob("*.yaml")):
+        content = to_plain(OmegaConf.load(file), resolve=False)
+        group = file.parent.relative_to(paths.CONF).as_posix()
+        prefix = "" if group in (".", "recipe") else f"{group}."
+        for key in flatten(content):
+            if not key.startswith(("defaults", "hydra.")):
+                keys.setdefault(key.rpartition(".")[2], []).append(f"{prefix}{key}")
+    meant = get_close_matches(name.rpartition(".")[2], keys, 2, 0.75)
+    found = dict.fromkeys(key for word in meant for key in keys[word])
+    return f"; do you mean {' or '.join(found)}?" if found else "; --cfg job shows those that there are"
 
 
 def check_chosen(master: DictConfig) -> None:
@@ -75,7 +97,7 @@ def check_chosen(master: DictConfig) -> None:
         for key, value in flatten(content).items():
             if key == "defaults" or any(f"{key}.".startswith(f"{other}.") for other in overridden):
                 continue
-            if str(composed.get(key)) != str(value):
+            if composed.get(key) != value and str(composed.get(key)) != str(value):
                 raise UserError(
                     f"{group}={file.stem}: {file} has {key}={value}, but the result is {composed.get(key)}. In its "
                     "`defaults`, _self_ must come last"
@@ -95,7 +117,8 @@ def _read(file: Path) -> DictConfig | str:
     except (OSError, UnicodeError) as error:
         return f"cannot be read: {error}"
     # YAML 1.1 reads 24:00:00 as a number to the base of 60.
-    time = re.search(r":\s+([1-9]\d*(:[0-5]?\d)+)\s*([,}#\n]|$)", file.read_text())
+    text = re.sub(r"(^|\s)#.*", r"\1", file.read_text(), flags=re.MULTILINE)
+    time = re.search(r":\s+([1-9]\d*(:[0-5]?\d)+)\s*([,}\n]|$)", text)
     if time:
         return f"has {time[1]}, which YAML takes for a number: put it in quotes; timeout_min is a number of minutes"
     if not isinstance(node, DictConfig):

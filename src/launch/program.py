@@ -10,7 +10,7 @@ from src.config.identity import run_id, to_plain
 from src.config.linear import check_linear, linear_run_id
 from src.config.needs import NeededRun, needed_runs
 from src.config.validate import check, plain_config
-from src.launch.presets import check_presets
+from src.launch.presets import check_arguments
 from src.utils import paths
 from src.utils.errors import UserError
 
@@ -63,5 +63,5 @@ def program_of_sweep(sweep: str | None) -> str:
     """
     if sweep is None:
         return "src.run"
-    check_presets([f"sweeps={sweep}"])
+    check_arguments([f"sweeps={sweep}"])
     return OmegaConf.select(OmegaConf.load(paths.SWEEPS / f"{sweep}.yaml"), "hydra.sweeper.program") or "src.run"

@@ -8,6 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from src.config.command import hydra_quoted, shell_quoted
+from src.config.needs import RUN_ID
 from src.launch.sweep_records import SweepRecord, run_command
 from src.runs.lineage import lineage_changes
 from src.runs.run_lock import read_lock
@@ -19,19 +23,22 @@ DONE = (State.FINISHED, State.UNLOGGED)
 NO_LOG = "wandb.mode=disabled"
 
 
-def describe_sweeps(sweeps: list[tuple[str, SweepRecord]], outputs: Path) -> str:
+def describe_sweeps(sweeps: list[tuple[str, SweepRecord]], outputs: Path, *, others_too: bool = False) -> str:
     """Return a table with the number of runs in each state, what to type for the rest, and why runs failed.
 
     Args:
         sweeps: each with its label.
+        others_too: whether runs are counted that have begun and are part of no sweep.
     """
-    names = dict.fromkeys(name for _, record in sweeps for name in record.runs)
+    others = _folders_of_others(sweeps, outputs) if others_too else []
+    names = dict.fromkeys([*(name for _, record in sweeps for name in record.runs), *others])
     folders, no_queue = read_runs(outputs / name for name in names)
     runs = {name: folders[outputs / name] for name in names}
     states = {name: run.state for name, run in runs.items()}
     columns = [state for state in State if state in ALWAYS_SHOWN or state in states.values()]
     rows = [["", "runs", *columns]]
     rows += [_counts(label or "sweep", [states[name] for name in record.runs], columns) for label, record in sweeps]
+    rows += [_counts("other runs", [states[name] for name in others], columns)] if others else []
     rows.append(_counts("all runs", list(states.values()), columns))
     lines = _align(rows)
     if no_queue:
@@ -39,12 +46,23 @@ def describe_sweeps(sweeps: list[tuple[str, SweepRecord]], outputs: Path) -> str
     lines += _commands("To launch what is {states}", TO_LAUNCH, sweeps, states)
     lines += _commands("To retry what failed", (State.FAILED,), sweeps, states, words=["retry=true"])
     lines += _commands("To log again what finished without a log", (State.UNLOGGED,), sweeps, states, but=NO_LOG)
+    unfinished = {name: _command(name, [], runs[name]) for name in others if states[name] in (*TO_LAUNCH, State.FAILED)}
+    retry = {State.FAILED: " retry=true"}
+    commands = [f"  {command}{retry.get(states[name], '')}" for name, command in unfinished.items() if command]
+    lines += ["", "Other runs that have not finished:", *commands] if commands else []
     lines += _awaited(sweeps, states)
     lines += _list("Failed (details: python -m src.status ID)", runs, State.FAILED)
     lines += _list("Gone from the queue", runs, State.GONE)
     lines += _list("Finished without a log", runs, State.UNLOGGED)
     damage = [f"  {line}" for run in runs.values() for line in run.damage]
     return "\n".join([*lines, *(["", "Damaged files:", *damage] if damage else [])])
+
+
+def _folders_of_others(sweeps: list[tuple[str, SweepRecord]], outputs: Path) -> list[str]:
+    """Return the runs that have begun and are part of no sweep."""
+    known = {name for _, record in sweeps for name in record.runs}
+    begun = (folder.name for folder in sorted(outputs.glob("*")) if (folder / "config.yaml").is_file())
+    return [name for name in begun if RUN_ID.fullmatch(name) and name not in known]
 
 
 def _commands(
@@ -62,7 +80,8 @@ def _commands(
         if own := {states[name] for name in record.runs} & set(remedied):
             present |= own
             arguments = [word for word in record.arguments if word != but]
-            commands.append(f"  {replace(record, arguments=[*arguments, *words]).command}")
+            arguments += [word for word in words if word not in arguments]
+            commands.append(f"  {replace(record, arguments=arguments).command}")
     listed = [str(state) for state in remedied if state in present]
     named = " or ".join(filter(None, [", ".join(listed[:-1]), *listed[-1:]]))
     return ["", f"{title.format(states=named)}:", *commands] if commands else []
@@ -152,16 +171,27 @@ def _describe_results(run: RunFolder) -> list[str]:
 
 
 def _command(run_id: str, sweeps: list[SweepRecord], run: RunFolder) -> str | None:
-    """Return the command that makes a run, from its sweep, from the note of its submission, or from its summary."""
+    """Return the command that makes a run, from its sweep, the note of its submission, or its configuration."""
     if sweeps:
         return run_command(sweeps[0].program, sweeps[0].runs[run_id])
     overrides = (run.submitted or {}).get("overrides")
     if overrides is None:
-        command = (run.summary or {}).get("command")
-        return command.get("canonical") if isinstance(command, dict) else None
+        command = _logged_command(run)
+        place = run.directory.parent
+        elsewhere = f" {shell_quoted(f'outputs={hydra_quoted(str(place))}')}" if place != Path("outputs") else ""
+        return f"{command}{elsewhere}" if command else None
     if isinstance(overrides, str):  # version 0.1 wrote one text, in which values may have spaces
         overrides = re.split(r" (?=[\w.+~@/]+=)", overrides)
     return run_command((run.submitted or {}).get("program", "src.run"), overrides)
+
+
+def _logged_command(run: RunFolder) -> str | None:
+    """Return the canonical command in a run's summary or configuration; None if neither can be read."""
+    try:
+        kept = run.summary or yaml.safe_load((run.directory / "config.yaml").read_text())
+        return str(kept["command"]["canonical"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return None
 
 
 def _describe_job(run: RunFolder) -> list[str]:

@@ -13,7 +13,7 @@ from hydra.types import RunMode
 
 from src.launch.compose import Job, sweep_jobs
 from src.launch.hydra_setup import register
-from src.launch.presets import check_presets
+from src.launch.presets import check_arguments
 from src.launch.program import PROGRAMS, program_of_sweep
 from src.launch.sweep_records import (
     SweepRecord,
@@ -73,7 +73,7 @@ def _warning(sweep: str) -> Iterator[None]:
 
 def _compose_jobs(program: str, arguments: list[str]) -> list[Job]:
     register()
-    check_presets(arguments)
+    check_arguments(arguments)
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(paths.CONF), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()

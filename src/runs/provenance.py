@@ -12,13 +12,19 @@ from src.utils.files import read_json
 
 
 def code_version() -> dict[str, Any]:
-    """Return the commit of this code as `git_commit`, and whether it was edited since as `git_dirty`.
+    """Return the commit of this code as `git_commit`, and whether what decides numbers was edited since as `git_dirty`.
 
-    Both are None without Git. The copy of the code for a cluster's jobs is outside the repository; there they are read
-    from `code.json`, which was written with the copy.
+    Both are None without Git, and where the code is in another repository. The copy of the code for a cluster's jobs is
+    outside of any; there they are read from `code.json`, which was written with the copy.
     """
     noted = read_json(paths.ROOT / "code.json")
-    return noted or {"git_commit": _git("rev-parse", "HEAD"), "git_dirty": bool(_git("status", "--porcelain"))}
+    if noted:
+        return noted
+    top = _git("rev-parse", "--show-toplevel")
+    if top is None or Path(top).resolve() != paths.ROOT.resolve():
+        return {"git_commit": None, "git_dirty": None}
+    changes = _git("status", "--porcelain", "--", "src", "conf", "sweeps")
+    return {"git_commit": _git("rev-parse", "HEAD"), "git_dirty": None if changes is None else bool(changes)}
 
 
 def code_files() -> list[Path]:

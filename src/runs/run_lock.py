@@ -181,7 +181,8 @@ def is_process_alive(content: dict[str, Any]) -> bool | None:
     if content.get("released"):
         return False
     if content.get("machine") == here["machine"] and isinstance(content.get("pid"), int):
-        return _start_time(content["pid"]) == content.get("started")
+        started = _start_time(content["pid"])
+        return None if started is None and _is_hidden(content["pid"]) else started == content.get("started")
     same_job = content.get("job") and content["job"] == here["job"]
     if same_job and isinstance(content.get("restarts"), int) and content["restarts"] < here["restarts"]:
         return False  # SLURM restarts a job only after it has ended elsewhere; within one start, both may be alive
@@ -225,6 +226,17 @@ def _start_time(pid: int) -> str | None:
     except OSError:
         return None
     return None if fields[0] in "ZX" else fields[19]
+
+
+def _is_hidden(pid: int) -> bool:
+    """Return whether a process is there, but another user's that cannot be looked at, as where /proc hides these."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return not Path(f"/proc/{pid}/stat").exists()
+    except OSError:
+        pass
+    return False
 
 
 def _read_file(directory: Path, number: int) -> tuple[dict[str, Any], float]:

@@ -45,7 +45,6 @@ NOTES: dict[str, tuple[str, type]] = {
 }
 ASKING_S = 15.0  # seconds that SLURM may take to answer where only a state is to be shown
 FILLED = {"data.json", "checkpoint.pt"}  # files that take long to read; of these, only that they are not empty
-TO_LAUNCH = (State.INTERRUPTED, State.FAILED, State.MISSING, State.GONE, State.UNLOGGED, State.DAMAGED)
 
 
 @dataclass(frozen=True)

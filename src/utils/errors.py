@@ -18,7 +18,8 @@ _ADVICE = {
 _GPU_MEMORY = re.compile(r"(CUDA|HIP)( error:)? out of memory|CU(BLAS|DNN)_STATUS_ALLOC_FAILED|memory.*on the GPU")
 _MEMORY = re.compile(r"can't allocate memory|not enough memory|Cannot allocate memory|std::bad_alloc")
 _NOT_DETERMINISTIC = re.compile(r"(\S+) does not have a deterministic implementation")
-_SHARED_MEMORY = re.compile(r"shared memory|/torch_\d+|[Bb]us error")
+_NO_COMPILER = re.compile(r"InvalidCxxCompiler|No working C\+\+ compiler")
+_SHARED_MEMORY = re.compile(r"/torch_\d+_\d+|[Bb]us error")
 
 
 class UserError(ValueError):
@@ -45,6 +46,8 @@ def explain(error: BaseException) -> str | None:
             )
         if _SHARED_MEMORY.search(text):
             return "the processes that load images have used up /dev/shm: lower workers, or enlarge it (--shm-size)"
+        if _NO_COMPILER.search(text):
+            return "compile=true needs a C++ compiler: install g++, or use compile=false"
         if isinstance(error, MemoryError) or _MEMORY.search(text):
             return (
                 f"out of memory{tried}: lower workers, batch_size or dataset.train_size, or on SLURM raise "

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from src.launch.presets import check_chosen, check_presets, register_presets
+from src.launch.presets import check_arguments, check_chosen, register_presets
 from src.launch.program import program_of_sweep
 from src.utils import paths
 from src.utils.errors import UserError
@@ -31,16 +31,28 @@ def folder(tmp_path, monkeypatch):
         ("slurm=", "there is no slurm/.yaml"),
         ("sweeps=tabel1", "do you mean sweeps=table1? There are costs, figure10"),
         ("sweeps=table1,table2", "choose one file of sweeps/ at a time"),
+        ("+epochs=5", "+epochs=5: no key can be added or removed; do you mean schedule.epochs"),
+        ("++detla=5", "do you mean delta"),
+        ("~step", "no key can be added or removed; do you mean step"),
+        ("+schedule.lr=1", "no key can be added or removed; --cfg job shows"),
+        ("attack=null", "attack=null: choose one of adversarial_patch, black_patch"),
+        ("recipe='null'", "choose one of bccd, coco"),
     ],
 )
 def test_a_name_that_is_none_is_refused_with_those_that_are(argument, message):
     with pytest.raises(UserError) as refusal:
-        check_presets(["loss=ap", argument, "seed=0,1"])
+        check_arguments(["loss=ap", argument, "seed=0,1"])
     assert message in str(refusal.value)
 
 
+def test_two_files_of_a_group_are_refused():
+    with pytest.raises(UserError, match="sweeps=table2: choose one file of sweeps/ at a time"):
+        check_arguments(["sweeps=table1", "loss=ap", "sweeps=table2"])
+
+
 def test_names_that_are_some_pass():
-    check_presets(["slurm=gpu", "sweeps=table1", "slurm=null", "loss=focall", "slurm.x=y", "-m"])
+    check_arguments(["+hydra.launcher.additional_parameters={a: 1}", "+slurm=gpu", "snapshot=null"])
+    check_arguments(["slurm=gpu", "sweeps=table1", "slurm=null", "loss=focall", "slurm.x=y", "-m"])
 
 
 @pytest.mark.parametrize(
@@ -52,16 +64,19 @@ def test_names_that_are_some_pass():
         ("a: 1\na: 2\n", "is no valid YAML"),
         ("- gpu\n", "must consist of `key: value`"),
         (b"name: \xff\xfe", "cannot be read"),
-        ("hydra:\n  launcher:\n    timeout_min: 24:00:00  # a day\n", "has 24:00:00, which YAML takes for a number"),
+        (
+            "a: 1 # until 17:00\nhydra:\n  launcher:\n    timeout_min: 24:00:00  # a day\n",
+            "has 24:00:00, which YAML takes for a number",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_and_the_others_work(folder, content, message):
     (folder / "mine.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
     register_presets()
     assert compose_config(("slurm=gpu",)) == make_config()
-    check_presets(["slurm=gpu"])
+    check_arguments(["slurm=gpu"])
     with pytest.raises(UserError) as refusal:
-        check_presets(["slurm=mine"])
+        check_arguments(["slurm=mine"])
     assert str(refusal.value).startswith(f"slurm=mine: {folder / 'mine.yaml'} {message}")
 
 
@@ -88,6 +103,14 @@ def test_a_file_without_effect_is_refused(folder, name, content, message):
 def test_the_files_here_have_their_effect(argument):
     module = program_of_sweep(argument.partition("=")[2]) if argument.startswith("sweeps") else "src.run"
     check_chosen(compose_sweep(argument, module=module)[0])
+
+
+def test_a_whole_number_for_a_fraction_and_a_time_in_a_comment_are_fine(folder):
+    content = "defaults: [gpu, _self_]\ncheckpoint_minutes: 5\n# Deadline: 17:00\n"
+    (folder / "mine.yaml").write_text(f"# @package _global_\n{content}")
+    register_presets()
+    check_arguments(["slurm=mine"])
+    check_chosen(compose_sweep("slurm=mine")[0])
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import pytest
 
 from slurm.one_machine.daemons import wait_for
 from src.runs import run_lock
-from src.runs.run_lock import LockLost, acquire, read_lock
+from src.runs.run_lock import LockLost, acquire, is_process_alive, read_lock
 from src.utils.errors import UserError
 from tests.support.programs import start_python
 
@@ -106,6 +106,20 @@ def test_a_later_process_of_the_same_number_is_not_the_holder(tmp_path):
     lock.release()
     other.check()
     other.release()
+
+
+def test_a_process_that_another_user_may_not_see_is_not_taken_for_dead(tmp_path, monkeypatch):
+    lock = acquire(tmp_path)
+    content = read_lock(tmp_path)
+
+    def refuse(pid, signal):
+        raise PermissionError
+
+    hidden = content | {"pid": 2**22 + 1}  # more than there can be: no file in /proc
+    assert is_process_alive(content) and is_process_alive(hidden) is False
+    monkeypatch.setattr(os, "kill", refuse)
+    assert is_process_alive(content) and is_process_alive(hidden) is None
+    lock.release()
 
 
 def test_a_stopped_process_keeps_its_lock(tmp_path):

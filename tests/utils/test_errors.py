@@ -44,9 +44,10 @@ def test_errors_of_files_name_the_file_and_say_what_to_do(tmp_path):
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "lower workers"),
         (MemoryError(), "out of memory: lower workers"),
         (RuntimeError("unable to mmap 1 bytes from file </torch_7_8_9>: Cannot allocate memory (12)"), "/dev/shm"),
+        (RuntimeError("InductorError: InvalidCxxCompiler: No working C++ compiler found"), "install g++"),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that"), "/dev/shm"),
     ],
-    ids=range(7),
+    ids=range(8),
 )
 def test_errors_of_memory_say_what_to_lower(error, message):
     assert message in explain(error) and "\n" not in explain(error)
@@ -59,6 +60,8 @@ def test_a_tensor_that_is_too_large_for_the_machine_is_a_lack_of_memory():
 def test_other_errors_keep_their_traceback():
     assert explain(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
     assert explain(error_of(lambda: json.loads("{"))) is None
+    assert explain(RuntimeError("out of resource: shared memory, Required: 262144")) is None
+    assert explain(RuntimeError("no file /home/me/envs/torch_211/lib/x.so")) is None
     with pytest.raises(ZeroDivisionError), exit_on_user_error():
         raise ZeroDivisionError
 
