@@ -27,7 +27,7 @@ from src.launch.skipped_runs import has_other_code, reason_in_data, reason_to_sk
 from src.launch.slurm_arrays import environment_of_jobs, one_line_refusals, remove_leftovers, submit_in_arrays
 from src.launch.slurm_dependencies import dependency, in_groups, job_of, reason_in_needed
 from src.launch.slurm_job import FrozenRun
-from src.launch.submission import Submission, note_forgotten_jobs
+from src.launch.submission import Submission, alone, note_forgotten_jobs
 from src.runs.provenance import code_digest, code_files, code_version
 from src.runs.slurm_queue import Queue, QueuedJob, ask_queue, cancel_pending
 from src.runs.state import RunFolder, read_run, submitters
@@ -91,9 +91,13 @@ class SlurmLauncher(Launcher):
         Raises:
             UserError: a configuration is wrong, or SLURM does not answer, or refuses the jobs.
         """
-        typed = command_line(self._program.module, sys.argv[1:])
         outputs = jobs[0].directory.parent.absolute()
         self._check_parameters(outputs)
+        with alone(outputs):
+            self._submit_what_is_missing(jobs, outputs)
+
+    def _submit_what_is_missing(self, jobs: Sequence[Job], outputs: Path) -> None:
+        typed = command_line(self._program.module, sys.argv[1:])
         queue = ask_queue({os.getuid(), *submitters(outputs)})
         if forgotten := note_forgotten_jobs(outputs, queue):
             print(f"{forgotten} found in the queue, from a command that was killed as it submitted them")

@@ -2,19 +2,23 @@
 
 import logging
 import secrets
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from submitit.core.utils import JobPaths
 
-from src.runs.run_lock import is_process_alive, this_process
+from src.runs.run_lock import acquire, is_process_alive, this_process
 from src.runs.slurm_queue import Queue
 from src.utils.files import DamagedFile, read_json, write_json
 
 logger = logging.getLogger(__name__)
 
+WAIT_S = 0.5  # between two looks whether another command has ended
 PATTERN = "submitting-*.json"  # of the files that list what is being submitted, in <outputs>/.slurm
 
 
@@ -53,6 +57,26 @@ class Submission:
             ]
         for one in written:
             one.result()  # or its error
+
+
+@contextmanager
+def alone(outputs: Path) -> Iterator[None]:
+    """Wait until no other command submits runs of this folder, and keep others waiting.
+
+    What two commands have in common is so submitted once: the second finds it queued.
+    """
+    folder = outputs / ".submitting"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = acquire(folder)
+    if lock is None:
+        print(f"waiting for another command that submits runs of {outputs}", file=sys.stderr, flush=True)
+    while lock is None:
+        time.sleep(WAIT_S)
+        lock = acquire(folder)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def note_forgotten_jobs(outputs: Path, queue: Queue) -> int:

@@ -19,7 +19,7 @@ from src.launch.program import program_of_config
 from src.launch.slurm_launcher import SlurmLauncher
 from src.launch.sweep_records import make_record, run_command, save_record
 from src.runs.state import State, read_run, state
-from src.utils.errors import exit_on_user_error
+from src.utils.errors import UserError, exit_on_user_error
 from src.utils.text import counted
 
 
@@ -63,8 +63,9 @@ class UnionSweeper(Sweeper):
         """Launch the runs of a sweep, and record which these are."""
         with exit_on_user_error():
             combinations, jobs = sweep_jobs(self._loader, self._config, arguments)
-            record = make_record(self._program.module, arguments, jobs, launched=True)
-            save_record(record, Path(self._config.hydra.sweep.dir))
+            if possible := [job for job in jobs if self._is_possible(job)]:  # others would be missing for ever
+                record = make_record(self._program.module, arguments, possible, launched=True)
+                save_record(record, Path(self._config.hydra.sweep.dir))
             added = sum(not job.is_asked_for for job in jobs)
             different = len(jobs) - added
             duplicates = f"{combinations} combinations are {different} different runs"
@@ -84,6 +85,13 @@ class UnionSweeper(Sweeper):
             ]
             raise SystemExit(f"error: {len(lines)} of {len(jobs)} runs failed:{''.join(lines)}")
         return [results]
+
+    def _is_possible(self, job: Job) -> bool:
+        try:
+            self._program.check(job.config, job.overrides)
+        except UserError:
+            return False
+        return True
 
 
 def launch_in_order(launcher: Launcher, jobs: Sequence[Job]) -> tuple[list[JobReturn], dict[Path, str]]:

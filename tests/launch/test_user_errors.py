@@ -19,6 +19,12 @@ def test_a_sweep_of_another_program_is_an_error_before_it_starts(tmp_path):
     assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())
 
 
+def test_a_sweep_of_impossible_runs_alone_is_not_recorded(tmp_path):
+    done = run("src.run", "-m", "loss=ap,focal", "batch_size=-1", f"outputs={tmp_path}")
+    assert done.returncode == 1 and "batch_size=-1 must be greater than 0" in done.stdout + done.stderr
+    assert not list(tmp_path.glob(".sweeps/*"))
+
+
 @pytest.mark.parametrize("program", ["src.linear", "src.status"])
 def test_without_conf_the_error_asks_for_a_checkout(program, tmp_path):
     shutil.copytree(paths.SRC, tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
