@@ -48,9 +48,7 @@ def _section(setting: Setting) -> Section:
     )
     paper_name = f"{NAMES[detector]} + {NAMES[data]}"
     title = paper_name if setting.data == data else f"{NAMES[detector]} + {setting.data}"
-    notes = [
-        f"The paper's numbers are those of {paper_name}, as `{' '.join(PAPER_SETTINGS[detector, data])}` trains it."
-    ]
+    notes = [f"The paper's numbers are those of {paper_name}."]
     notes = [] if setting.is_made_by(PAPER_SETTINGS[detector, data]) else notes
     missing = missing_runs(setting, "table2", groups)
     columns = ours_and_paper_columns("Training loss", "AP-loss is ahead by")

@@ -1,5 +1,6 @@
 """Runs as they were logged with W&B, the same from local files and from a server."""
 
+import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -131,7 +132,8 @@ def make_run(
 ) -> Run:
     """Make a run of its configuration, nested as it was logged, and its rows in the order of logging.
 
-    Rows without `global_step` are not this project's and are left out. What is no number is kept as an object.
+    Rows without `global_step` are not this project's and are left out. What is no number is kept as an object. Reports
+    are for others to see, so they name no one's home.
     """
     steps: list[int] = []
     keys: list[int] = []
@@ -156,7 +158,7 @@ def make_run(
             "value": np.array(numbers, dtype=np.float64)[order],
         }
     )
-    run = Run(run_id, flatten(config), values, state, reason, objects, **about)
+    run = Run(run_id, _without_home(flatten(config)), values, state, reason, objects, **about)
     return replace(run, reason="; ".join(filter(None, [reason, NO_IDENTITY]))) if run.lacks_identity else run
 
 
@@ -185,6 +187,12 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 # How W&B's server and its tools write the numbers that JSON lacks.
 _WORDS = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf, "+Inf": np.inf, "-Inf": -np.inf, "Inf": np.inf}
+
+
+def _without_home(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration whose folder of data is named without the home of whoever ran it: "~/.cache/x"."""
+    roots = {key: config[key] for key in ("dataset.root", "data.root") if isinstance(config.get(key), str)}
+    return config | {key: re.sub(r"^(/root|/home/[^/]+|/Users/[^/]+)(?=/)", "~", root) for key, root in roots.items()}
 
 
 def _number(value: Any) -> float | None:

@@ -4,6 +4,7 @@ import math
 import pytest
 
 from analysis.reading.local import read_local
+from analysis.reading.runs import make_run
 from src.runs.tracking import Tracker
 from tests.support.programs import run_python
 
@@ -81,3 +82,13 @@ def test_disabled_tracking_leaves_nothing(tmp_path):
 def test_command_line_errors(arguments):
     done = run_python(["-m", "analysis", *arguments])
     assert done.returncode == 2 and ("nowhere: no such folder" in done.stderr or "table1" in done.stderr)
+
+
+@pytest.mark.parametrize("home", ["/root", "/home/me", "/Users/me"])
+def test_a_report_names_no_ones_home(home):
+    config = {"dataset": {"root": f"{home}/.cache/x"}, "data": {"root": "/data/home/me/x"}, "outputs": "outputs"}
+    assert make_run("a", config, [], "finished").config == {
+        "dataset.root": "~/.cache/x",
+        "data.root": "/data/home/me/x",
+        "outputs": "outputs",
+    }
