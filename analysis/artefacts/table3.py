@@ -54,21 +54,21 @@ def metric(perturbation: str) -> str:
 
 
 def runs_of(setting: Setting, loss: str, perturbation: str) -> list[Run]:
-    """Return the runs that tested a loss's detector on images perturbed in this way.
-
-    Args:
-        perturbation: with its options; without any, those that most runs of the setting have.
-    """
-    name, *options = perturbation.split()
-    return setting.select(
-        loss=loss, attack=None if name == "original" else perturbation if options else setting.attacks(name)[0]
+    """Return the runs that tested a loss's detector on images perturbed in this way, by the options of most runs."""
+    return _with_options(
+        setting, loss, perturbation if perturbation == "original" else setting.attacks(perturbation)[0]
     )
+
+
+def _with_options(setting: Setting, loss: str, perturbation: str) -> list[Run]:
+    """Return the runs of a perturbation with just these options: "deepfool attack.images=24"."""
+    return setting.select(loss=loss, attack=None if perturbation == "original" else perturbation)
 
 
 def _section(setting: Setting) -> Section:
     paper = published_table("table3").set_index("loss")
     titles = _titles(setting)
-    groups = {p: {loss: runs_of(setting, loss, p) for loss in LOSS_TITLES} for p in titles}
+    groups = {p: {loss: _with_options(setting, loss, p) for loss in LOSS_TITLES} for p in titles}
     rows: list[list[Cell]] = []
     for perturbation, name in titles.items():
         key, runs, numbers = metric(perturbation), groups[perturbation], paper[perturbation.split()[0]]

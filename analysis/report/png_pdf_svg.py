@@ -89,7 +89,7 @@ def write_png_and_pdf(panels: Sequence[Panel], path: Path, per_row: int = 2) -> 
             figure.savefig(buffer, format=extension, dpi=dpi, metadata=metadata)
             content = buffer.getvalue()
             content = _with_palette(content) if has_images and extension == "png" else content
-            write_atomically(path.with_name(f"{path.name}.{extension}"), partial(_write_bytes, content))
+            write_atomically(path.with_name(f"{path.name}.{extension}"), partial(Path.write_bytes, data=content))
 
 
 def write_svg(panel: Panel, path: Path) -> None:
@@ -147,10 +147,6 @@ def _with_palette(png: bytes) -> bytes:
     with Image.open(io.BytesIO(png)) as image:
         image.convert("RGB").quantize(256).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
-
-
-def _write_bytes(content: bytes, file: Path) -> None:
-    file.write_bytes(content)
 
 
 def _smaller_image(match: re.Match[str]) -> str:

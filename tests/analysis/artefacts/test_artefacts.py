@@ -105,7 +105,10 @@ def test_table_3_with_an_option_of_an_attack():
     assert any("Gaussian Noise" in what and "DeepFool" not in what for what in commands)  # of seed 1
 
     (section,) = table3.build(Runs([*runs, attacked(0, "attack=deepfool")])).sections
-    assert [row[0] for row in section.tables[0].rows][-2:] == ["DeepFool (attack.images=24)", "DeepFool"]
+    few_images, usual = section.tables[0].rows[-2:]
+    assert [few_images[0], usual[0]] == ["DeepFool (attack.images=24)", "DeepFool"]
+    assert len(few_images[4].run_ids) == 2 and len(usual[4].run_ids) == 1
+    assert not set(few_images[4].run_ids) & set(usual[4].run_ids)
     focal = attacked(0, "loss=focal", *few)
     (claim,) = [claim for claim in judge_claims(Runs([*runs, focal])) if claim.name == "first-on-deepfool"]
     assert claim.verdicts[0].run_ids == [runs[2].run_id, runs[3].run_id, focal.run_id]
