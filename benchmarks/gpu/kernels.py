@@ -53,7 +53,6 @@ def measure(options: PartOptions) -> PartResult:
         launch.SHAPES |= {
             "rank": (128, 4),
             "lay_grid": (1024, 4),
-            "merge": (512, 4),
             "solve": (128, 4),
         }  # fewer steps to interpret
     with kernels(True):

@@ -1,4 +1,4 @@
-"""AP-loss and AUC-loss on a GPU in seven Triton kernels, none of which waits for the host: up to what each cell holds.
+"""AP-loss and AUC-loss on a GPU in six Triton kernels, none of which waits for the host: up to what each cell holds.
 
 The numbers of positives and of breakpoints are read on the device. Whatever is added by atomic operations is an
 integer, and floats are added in a fixed order, so that the same scores give the same bits. Names and formulas are those
@@ -19,14 +19,16 @@ SPAN = tl.constexpr(3)  # the most breakpoints in one bin of the grid
 COPIES = tl.constexpr(4)  # of the negatives' table of cells
 BITS = tl.constexpr(5)  # of a place in a cell
 SHIFT = tl.constexpr(6)  # of the number of scores beside the sum of their places
-LOW = tl.constexpr(7)  # where the grid begins, as the bits of a float32
-DENSITY = tl.constexpr(8)  # bins of the grid in a unit of the score, likewise
+DENSITY = tl.constexpr(7)  # bins of the grid in a unit of the score, as the bits of a float32
 # Not 0 where a negative makes the loss NaN. A fact of its own, as `count` finds it while others of its programs read.
-INFINITE = tl.constexpr(9)
+INFINITE = tl.constexpr(8)
+DONE = tl.constexpr(9)  # programs of `solve` that have added up their share of the cells
 
 MOST_COPIES = tl.constexpr(64)
+MOST_BITS = tl.constexpr(30)  # of a place, which is an int32
+PART = tl.constexpr(256)  # of a block, whose positives are collected at once
 RANK_CHUNK = tl.constexpr(512)  # positives with which others are compared at once
-REST = tl.constexpr(65536.0)  # further steps of a place in a wide cell
+REST = tl.constexpr(65536.0)  # into which a step of a place is divided where it is to be finer
 
 
 @triton.jit
@@ -67,31 +69,52 @@ def _score(key):
 
 
 @triton.jit(do_not_specialize=["capacity", "limit_bits"])
-def collect(logits, targets, keys, facts, n, capacity, limit_bits, UNSIGNED: tl.constexpr, BLOCK: tl.constexpr):
-    """Append the positives' keys in any order, count positives and negatives, and refuse wrong targets and positives.
+def collect(
+    logits,
+    targets,
+    keys,
+    facts,
+    n,
+    capacity,
+    limit_bits,
+    AUC: tl.constexpr,
+    UNSIGNED: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Append the positives' keys in any order, count the positives, and refuse wrong targets and positives.
 
-    Only the positives' logits are read.
+    Only the positives' logits are read. Negatives are counted for AUC-loss, which alone asks for their number.
     """
-    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    inside = at < n
-    target = tl.load(targets + at, mask=inside, other=0)
+    inner = tl.arange(0, BLOCK)
+    begin = tl.program_id(0) * BLOCK
+    inside = begin + inner < n
+    target = tl.load(targets + begin + inner, mask=inside, other=0)
     positive = inside & (target == 1)
-    negative = inside & (target == 0)
     refused = inside & (target != 0) & (target != 1)
     if not UNSIGNED:
         refused = refused & (target != -1)
-    both = tl.sum(positive.to(tl.int32) + (negative.to(tl.int32) << 16))  # two sums in one
-    number = both & 0xFFFF
-    tl.atomic_add(facts + NEGATIVES, both >> 16, mask=(both >> 16) > 0, sem="relaxed")
-    tl.atomic_max(facts + REFUSED, 1, mask=tl.max(refused.to(tl.int32)) > 0, sem="relaxed")
-    if number > 0:
-        score = tl.load(logits + at, mask=positive, other=0.0).to(tl.float32)
-        is_wrong = positive & ~(tl.abs(score).to(tl.float64) <= _float64(limit_bits))
+    # Two sums in one: each is at most a block.
+    both = tl.sum(positive.to(tl.int32) + (refused.to(tl.int32) << 16))
+    tl.atomic_max(facts + REFUSED, 1, mask=(both >> 16) > 0, sem="relaxed")
+    if AUC:
+        negatives = tl.sum((inside & (target == 0)).to(tl.int32))
+        tl.atomic_add(facts + NEGATIVES, negatives, mask=negatives > 0, sem="relaxed")
+    left = both & 0xFFFF
+    done = 0
+    while left > 0:  # the parts of the block that have positives, which are few
+        done = tl.min(tl.where(positive & (inner >= done), inner, BLOCK)) // PART * PART
+        at = begin + done + tl.arange(0, PART)
+        own = (at < n) & (tl.load(targets + at, mask=at < n, other=0) == 1)
+        score = tl.load(logits + at, mask=own, other=0.0).to(tl.float32)
+        number = tl.sum(own.to(tl.int32))
+        is_wrong = own & ~(tl.abs(score).to(tl.float64) <= _float64(limit_bits))
         start = tl.atomic_add(facts + POSITIVES, number, sem="relaxed")
         wrong = tl.sum(is_wrong.to(tl.int32)) + tl.maximum(start + number - capacity, 0)
         tl.atomic_max(facts + REFUSED, 1, mask=wrong > 0, sem="relaxed")
-        place = start + tl.cumsum(positive.to(tl.int32)) - 1
-        tl.store(keys + place, _key(score, at), mask=positive & (place < capacity))
+        place = start + tl.cumsum(own.to(tl.int32)) - 1
+        tl.store(keys + place, _key(score, at), mask=own & (place < capacity))
+        left -= number
+        done += PART
 
 
 @triton.jit
@@ -119,11 +142,12 @@ def rank(
 ):
     """Put positives and breakpoints in ascending order, by counting for each how many are below it.
 
-    Writes the positives' indices [P], the breakpoints [M], and the breakpoints' owners [M]: r for the lower breakpoint
-    of the positive of rank r, -1 - r for its upper one.
+    Writes the positives' indices [P], the breakpoints [M] with +inf after them, and the breakpoints' owners [M]: r for
+    the lower breakpoint of the positive of rank r, -1 - r for its upper one.
     """
     delta = _float64(delta_bits)
-    _, positives = _number_of_breakpoints(facts, HEAVISIDE)
+    number, positives = _number_of_breakpoints(facts, HEAVISIDE)
+    tl.store(uppers + number, float("inf"), mask=tl.program_id(0) == 0)
     for block in range(tl.program_id(0), tl.cdiv(positives, BLOCK), tl.num_programs(0)):
         i = block * BLOCK + tl.arange(0, BLOCK)
         inside = i < positives
@@ -158,8 +182,7 @@ def rank(
 @triton.jit
 def _bin(x, low, density, bins):
     """Return the number of a score's bin, which is monotone in the score."""
-    place = (x - low) * density
-    return tl.where(place < bins - 1, place, bins - 1.0).to(tl.int32)
+    return tl.minimum((x - low) * density, bins - 1.0).to(tl.int32)
 
 
 @triton.jit
@@ -192,7 +215,7 @@ def _copies_and_bits(cells, positives, room, programs, size):
     needed = 1
     while (1 << needed) <= most:
         needed += 1
-    bits = tl.minimum(63 - 2 * needed, 24)
+    bits = tl.minimum(63 - 2 * needed, MOST_BITS)
     return copies, bits, bits + needed
 
 
@@ -206,26 +229,42 @@ def _distance(uppers, rests, p, q, mask):
 
 
 @triton.jit
-def _scale(uppers, rests, p, number, slope, bits):
-    """Return the steps of a place in a unit of the score, float32, in the cells above breakpoints; 0 in gaps.
+def _pair(low, high):
+    """Return two float32 as the halves of an int64, so that one load gets both."""
+    high = high.to(tl.int32, bitcast=True).to(tl.int64)
+    return (high << 32) | (low.to(tl.int32, bitcast=True).to(tl.int64) & 0xFFFFFFFF)
 
-    It is negative where places have to be finer: in wide cells, and in the lowest ones, where f can be so small that a
-    step is not small beside it.
+
+@triton.jit
+def _halves(pair):
+    """Return the two float32 of which an int64 consists."""
+    return pair.to(tl.int32).to(tl.float32, bitcast=True), (pair >> 32).to(tl.int32).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def _ruler(uppers, rests, p, number, slope, bits):
+    """Return how places are measured in the cells above breakpoints: a pair of scale and offset, both 0 in gaps.
+
+    The scale is in steps of a unit of the score; the offset, in steps, is the place of `upper` itself. The scale is
+    negative where places have to be finer: in wide cells, and in the lowest ones, where f can be so small that a step
+    is not small beside it.
     """
     width = _distance(uppers, rests, p, p + 1, p + 1 < number)
     above_all = _distance(uppers, rests, tl.zeros_like(p), p, p + 1 < number)
     steps = (1 << bits).to(tl.float64)
     scale = tl.minimum(steps / tl.where(width > 0, width, 1.0), 1e30).to(tl.float32)
-    # With 2^24 steps in a cell these are errors of f of 2^-29, and of 2^-23 relative to f at the lowest positive.
+    # Half a step of a place that is not finer is 2^-29 of f's slope, and 2^-23 of f at the lowest positive.
     is_fine = (width * 268435456.0 > slope * steps) | (width * 4194304.0 > above_all * steps)
-    return tl.where((width > 0) & (width <= 1.001 * slope), tl.where(is_fine, -scale, scale), 0.0)
+    scale = tl.where((width > 0) & (width <= 1.001 * slope), scale, 0.0)
+    rest = tl.load(rests + p, mask=p < number, other=0.0)
+    return _pair(tl.where(is_fine, -scale, scale), -rest * scale)
 
 
 @triton.jit(do_not_specialize=["bins", "room", "programs", "size", "delta_bits"])
 def lay_grid(
     uppers,
     rests,
-    scales,
+    rulers,
     facts,
     first,
     table,
@@ -240,8 +279,8 @@ def lay_grid(
 ):
     """Lay a uniform grid over the breakpoints, and prepare the tables of the cells.
 
-    Writes how many breakpoints are below each bin, int32 [bins], or -1 less that number if some are in it; the scale of
-    places in each cell; zeros into the tables; and facts.
+    Writes how many breakpoints are below each bin, int32 [bins]; how places are measured in each cell; zeros into the
+    tables; and facts.
     """
     number, positives = _number_of_breakpoints(facts, HEAVISIDE)
     if number > 0:
@@ -253,7 +292,6 @@ def lay_grid(
             tl.store(facts + COPIES, copies)
             tl.store(facts + BITS, bits)
             tl.store(facts + SHIFT, shift)
-            tl.store(facts + LOW, low.to(tl.int32, bitcast=True))
             tl.store(facts + DENSITY, density.to(tl.int32, bitcast=True))
         at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
         # Both ends of each bin are searched for at the same time.
@@ -261,7 +299,7 @@ def lay_grid(
         ends = _first_in_bin(uppers, number, at[:, None] + end, low, density, bins)
         begin = tl.sum(tl.where(end == 0, ends, 0), 1)
         held = tl.sum(tl.where(end == 1, ends, 0), 1) - begin
-        tl.store(first + at, tl.where(held > 0, -1 - begin, begin), mask=at < bins)
+        tl.store(first + at, begin, mask=at < bins)
         tl.atomic_max(facts + SPAN, tl.max(tl.where(at < bins, held, 0)), sem="relaxed")
         entries = (number + 1) * (copies + 1)
         for start in range(tl.program_id(0) * BLOCK, entries, tl.num_programs(0) * BLOCK):
@@ -269,5 +307,5 @@ def lay_grid(
             tl.store(table + entry, tl.zeros((BLOCK,), tl.int64), mask=entry < entries)
             if not HEAVISIDE:
                 tl.store(finer + entry, tl.zeros((BLOCK,), tl.int64), mask=entry < entries)
-                scale = _scale(uppers, rests, entry, number, 2 * _float64(delta_bits), bits)
-                tl.store(scales + entry, scale, mask=entry < number)
+                ruler = _ruler(uppers, rests, entry, number, 2 * _float64(delta_bits), bits)
+                tl.store(rulers + entry, ruler, mask=entry < number)

@@ -14,20 +14,21 @@ import torch
 from torch import Tensor
 
 from .cell_kernels import collect, lay_grid, rank
-from .count_kernel import count, merge
+from .count_kernel import count
 from .rank_kernels import solve, update
 from .step_functions import LARGEST_IN_DELTAS
 
 _FEW_BINS, _MANY_BINS = 2**10, 2**15  # of the grid over the breakpoints, for less than 2¹² logits and for more
 _ROOM = 2**18  # entries of the tables of the cells beyond those for as many positives as can be
-_PROGRAMS = 512  # that rank positives or merge cells, whose number is not known
+_PROGRAMS = 512  # that rank positives or add up cells, whose number is not known
+_COUNTING = 924  # that count scores, at most: seven for each multiprocessor of an H100, as many as fit
+MERGED = 64  # cells that a program adds up at once
 # For each kernel how many logits, positives, bins or breakpoints one of its programs treats, and with how many warps.
 SHAPES = {
-    "collect": (1024, 4),
-    "rank": (4, 4),
+    "collect": (2048, 4),
+    "rank": (8, 8),
     "lay_grid": (128, 4),
     "count": (512, 4),
-    "merge": (16, 4),
     "solve": (2048, 16),
     "update": (512, 4),
 }
@@ -78,24 +79,28 @@ def forward(call: Call, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor
     compiled = _compiled[*_kind(logits, targets), is_heaviside, call.is_auc, call.is_interpolated]
     known = "solve" in compiled
     x, t, f, out = [tensor.data_ptr() if known else tensor for tensor in (logits, targets, facts, loss)]
-    keys, owners, integrals, weights, held, totals, table, finer = _arguments(block, plan.passing, known)
-    indices, first, updates, uppers, rests, scales, values, gains = _arguments(kept, plan.lasting, known)
+    keys, owners, rests, rulers, integrals, weights, held, widths, sums, table, finer = _arguments(
+        block, plan.passing, known
+    )
+    indices, first, updates, uppers, lines = _arguments(kept, plan.lasting, known)
     delta, limit = _bits(call.delta), _bits(_largest(call))
-    programs, heaviside = _programs(n, "count"), {"HEAVISIDE": is_heaviside}
+    heaviside = {"HEAVISIDE": is_heaviside}
 
     launch = functools.partial(_launch, compiled)
-    launch(collect, _programs(n, "collect"), (x, t, keys, f, n, plan.most, limit), {"UNSIGNED": call.is_unsigned})
+    collecting = {"AUC": call.is_auc, "UNSIGNED": call.is_unsigned}
+    launch(collect, _programs(n, "collect"), (x, t, keys, f, n, plan.most, limit), collecting)
     ranking = min(_programs(plan.most, "rank"), _PROGRAMS)
     launch(rank, ranking, (keys, f, indices, uppers, rests, owners, delta), heaviside)
-    cells = uppers, rests, scales, f, first, table, finer
-    sizes = plan.bins, plan.room, programs, SHAPES["count"][0], delta
+    cells = uppers, rests, rulers, f, first, table, finer
+    blocks = _programs(n, "count")
+    counting = min(blocks, _COUNTING)
+    sizes = plan.bins, plan.room, counting, -(-blocks // counting) * SHAPES["count"][0], delta
     launch(lay_grid, _programs(plan.bins, "lay_grid"), (*cells, *sizes), heaviside)
-    launch(count, programs, (x, t, f, uppers, rests, scales, first, table, finer, n, plan.bins), heaviside)
-    merging = min(_programs(2 * plan.most, "merge"), _PROGRAMS)
-    launch(merge, merging, (f, scales, table, finer, held, totals), heaviside)
-    tables = f, owners, uppers, rests, scales, held, totals, integrals, weights, updates, values, gains
-    constants = {**heaviside, "AUC": call.is_auc, "INTERPOLATED": call.is_interpolated}
-    launch(solve, 1, (*tables, out, delta), constants)
+    launch(count, counting, (x, t, keys, f, uppers, rulers, first, table, finer, n, plan.bins), heaviside)
+    merging = min(-(-2 * plan.most // MERGED), _PROGRAMS)
+    tables = f, owners, uppers, rests, rulers, table, finer, held, widths, sums, integrals, weights, updates, lines
+    constants = {**heaviside, "AUC": call.is_auc, "INTERPOLATED": call.is_interpolated, "MERGED": MERGED}
+    launch(solve, merging, (*tables, out, delta), constants)
     return loss, facts, kept
 
 
@@ -107,8 +112,8 @@ def backward(
     compiled = _compiled[*_kind(logits, targets), call.is_heaviside, out.dtype, incoming.dtype, _is_aligned(incoming)]
     known = "update" in compiled
     x, t, f, g, o = [tensor.data_ptr() if known else tensor for tensor in (logits, targets, facts, incoming, out)]
-    indices, first, updates, uppers, rests, scales, values, gains = _arguments(kept, plan.lasting, known)
-    arguments = x, t, f, uppers, rests, scales, first, values, gains, indices, updates, g, o, call.n, plan.bins
+    indices, first, updates, uppers, lines = _arguments(kept, plan.lasting, known)
+    arguments = x, t, f, uppers, first, lines, indices, updates, g, o, call.n, plan.bins
     _launch(compiled, update, _programs(call.n, "update"), arguments, {"HEAVISIDE": call.is_heaviside})
 
 
@@ -153,10 +158,13 @@ def _plan(n: int, is_heaviside: bool) -> Plan:
     bins = _FEW_BINS if n < 2**12 else _MANY_BINS
     room = 2 * (breakpoints + 1) + _ROOM
     # In the order in which they are taken in the passes.
-    passing = [(most, torch.int64), (breakpoints, torch.int32), (2 * breakpoints, torch.float64), (most, torch.float64)]
-    passing += [(2 * breakpoints, torch.int32), (2 * breakpoints, torch.float64), (room, torch.int64)]
+    passing = [(most, torch.int64), (breakpoints, torch.int32), (breakpoints, torch.float32)]
+    passing += [(breakpoints, torch.int64), (2 * breakpoints, torch.float64), (most, torch.float64)]
+    passing += [(breakpoints, torch.int64), (breakpoints, torch.float64), (2 * breakpoints, torch.float64)]
+    passing += [(room, torch.int64)]
     passing += [(1 if is_heaviside else room, torch.int64)]
-    lasting = [(most, torch.int32), (bins, torch.int32), (most, torch.float32), *[(breakpoints, torch.float32)] * 5]
+    lasting = [(most, torch.int32), (bins, torch.int32), (most, torch.float32), (breakpoints + 1, torch.float32)]
+    lasting += [(breakpoints, torch.int64)]
     return Plan(most, bins, room, _in_a_block(passing), _in_a_block(lasting))
 
 

@@ -64,7 +64,7 @@ def test_the_kernels_are_for_gpus_and_what_they_can_compute():
 def few_steps_to_interpret(monkeypatch):
     from src.losses import launch
 
-    shapes = {"rank": (128, 4), "lay_grid": (1024, 4), "merge": (512, 4), "solve": (128, 4), "count": (1024, 4)}
+    shapes = {"rank": (128, 4), "lay_grid": (1024, 4), "solve": (128, 4), "count": (1024, 4)}
     monkeypatch.setattr(launch, "SHAPES", launch.SHAPES | shapes)
 
 

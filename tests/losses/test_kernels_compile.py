@@ -13,10 +13,10 @@ pytestmark = [
     pytest.mark.slow,
 ]
 POINTERS = {
-    "keys table finer": "*i64",
+    "keys rulers lines table finer held": "*i64",
     "facts indices owners first": "*i32",
-    "uppers rests scales values gains updates loss incoming": "*fp32",
-    "integrals": "*fp64",
+    "uppers rests updates loss incoming": "*fp32",
+    "integrals widths sums weights": "*fp64",
 }
 TYPES = {name: dtype for names, dtype in POINTERS.items() for name in names.split()}
 TYPES |= dict.fromkeys(["n", "capacity", "bins", "room", "programs", "size"], "i32")
@@ -54,7 +54,7 @@ TARGETS = ("i8", "u8", "i64", "fp32", "bf16", "fp64") if EXHAUSTIVE else ("i8",)
 @pytest.mark.parametrize(("logits", "targets"), list(itertools.product(DTYPES, TARGETS)))
 def test_the_kernels_that_read_logits(logits, targets):
     types = {"logits": logits, "targets": targets}
-    compile_for_an_h100("collect", UNSIGNED=targets == "u8", **types)
+    compile_for_an_h100("collect", AUC=True, UNSIGNED=targets == "u8", **types)
     for heaviside in (False, True) if EXHAUSTIVE else (False,):
         compile_for_an_h100("count", HEAVISIDE=heaviside, **types)
         compile_for_an_h100("update", HEAVISIDE=heaviside, **types)
@@ -66,4 +66,4 @@ def test_the_kernels_that_rank(heaviside):
     compile_for_an_h100("rank", HEAVISIDE=heaviside)
     compile_for_an_h100("lay_grid", HEAVISIDE=heaviside)
     for auc, interpolated in ((False, True), (False, False), (True, False)):
-        compile_for_an_h100("solve", HEAVISIDE=heaviside, AUC=auc, INTERPOLATED=interpolated)
+        compile_for_an_h100("solve", HEAVISIDE=heaviside, AUC=auc, INTERPOLATED=interpolated, MERGED=64)
