@@ -50,21 +50,22 @@ class PatchMaker:
         self.steps, self.loss = 0, float("nan")
         generator = torch.Generator().manual_seed(derive_seed(seed))
         start = torch.rand(3, options.side, options.side, generator=generator)
-        self._values = start.to(attacked.device).requires_grad_()
+        # Pasting is done on the CPU: on a GPU neither resizing nor rotating has a deterministic gradient.
+        self._values = start.requires_grad_()
         self._optimizer = torch.optim.Adam([self._values], lr=options.learning_rate)
 
     @property
     def patch(self) -> Tensor:
         """The patch as it is now, uint8 [3, side, side]."""
-        return (self._values.detach() * 255).round().to(torch.uint8).cpu()
+        return (self._values.detach() * 255).round().to(torch.uint8)
 
     def step(self, batch: TrainingBatch) -> float:
         """Improve the patch on the images of a batch, and return the loss; NaN if no predicted box is on an object."""
         generator = torch.Generator().manual_seed(derive_seed(self.seed, self.steps))
         self.steps += 1
-        grey_levels = self._grey_levels(batch.images.to(self.attacked.device))
+        grey_levels = self._grey_levels(batch.images)
         images = [self._paste(*one, generator) for one in zip(grey_levels, batch.boxes, strict=True)]
-        loss = self._mean_margin(torch.stack(images), batch)
+        loss = self._mean_margin(torch.stack(images).to(self.attacked.device), batch)
         if loss is None:
             self.loss = float("nan")
             return self.loss
