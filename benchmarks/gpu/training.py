@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import statistics
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from src.run import run
 from src.runs.kept_rows import KeptRows
 from src.training.data import build_data
 from src.training.experiment import build_trainer
+from src.utils import paths
 from src.utils.distributed import World
 from src.utils.errors import explain
 from src.utils.files import read_json
@@ -139,7 +141,8 @@ def find_wait(device: torch.device, overrides: list[str]) -> str | None:
         with waits_refused(device):
             values = trainer.step(batch)
     except RuntimeError as error:
-        return str(error)
+        frames = [x for x in traceback.extract_tb(error.__traceback__) if Path(x.filename).is_relative_to(paths.SRC)]
+        return f"{error} ({', '.join(f'{Path(x.filename).name}:{x.lineno}' for x in frames[-3:])})"
     values.read()
     return None
 

@@ -140,6 +140,23 @@ def match_bipartite(iou: Tensor, positive_iou: float = 0.5) -> Tensor:
     return object_of
 
 
+def encode_boxes(boxes: Tensor, anchors: Tensor) -> Tensor:
+    """Return the offsets of boxes from anchors, [..., 4], from which `BOX_CODER.decode_single` makes the boxes again.
+
+    These are the very bits of `BOX_CODER.encode_single`, which copies its weights to the device each time: the host
+    would wait for a GPU.
+    """
+    x1, y1, x2, y2 = boxes.unbind(-1)
+    left, top, right, bottom = anchors.unbind(-1)
+    width, height = right - left, bottom - top
+    box_width, box_height = x2 - x1, y2 - y1
+    of_x, of_y, of_width, of_height = BOX_CODER.weights
+    dx = of_x * ((x1 + 0.5 * box_width) - (left + 0.5 * width)) / width
+    dy = of_y * ((y1 + 0.5 * box_height) - (top + 0.5 * height)) / height
+    dw, dh = of_width * torch.log(box_width / width), of_height * torch.log(box_height / height)
+    return torch.stack([dx, dy, dw, dh], dim=-1)
+
+
 def box_loss(offsets: Tensor, anchors: Tensor, targets: Targets) -> Tensor:
     """Return the smooth L1 loss (β = 1) of the offsets of the P positive anchors, averaged over 4P numbers; 0 if P = 0.
 
@@ -154,15 +171,13 @@ def box_loss(offsets: Tensor, anchors: Tensor, targets: Targets) -> Tensor:
     if not targets.positive.any():
         return offsets.sum() * 0
     positive_anchors = anchors.expand(len(offsets), -1, -1)[targets.positive]
-    target_offsets = BOX_CODER.encode_single(targets.boxes[targets.positive], positive_anchors)
+    target_offsets = encode_boxes(targets.boxes[targets.positive], positive_anchors)
     return smooth_l1_loss(offsets[targets.positive].float(), target_offsets)
 
 
 def _box_loss_without_wait(offsets: Tensor, anchors: Tensor, targets: Targets) -> Tensor:
     """Return the box loss computed at all anchors, so that no shape depends on the number of positive ones."""
-    shape, positive = offsets.shape, targets.positive[..., None]
-    of_anchors = anchors.expand(shape).reshape(-1, 4)
-    target_offsets = BOX_CODER.encode_single(targets.boxes.reshape(-1, 4), of_anchors).view(shape)
+    positive, target_offsets = targets.positive[..., None], encode_boxes(targets.boxes, anchors)
     # What does not count is replaced before anything is computed, as its gradient would be 0 times infinity.
     predicted, wanted = torch.where(positive, offsets.float(), 0.0), torch.where(positive, target_offsets, 0.0)
     return smooth_l1_loss(predicted, wanted, reduction="sum") / (4 * targets.positive.sum()).clamp(min=1)

@@ -17,6 +17,7 @@ from src.detectors.targets import (
     _box_loss_without_wait,
     assign_targets,
     box_loss,
+    encode_boxes,
     match_bipartite,
     match_by_iou,
 )
@@ -184,3 +185,12 @@ def test_the_box_loss_is_that_computed_by_hand():
     assert box_loss(torch.tensor([[[4.0, 0, 0, 0]]]), anchors, targets).item() == pytest.approx(2.5 / 4)
     decoded = BOX_CODER.decode_single(torch.tensor([[1.0, 0, 0, math.log(2) / 0.2]]), anchors)
     torch.testing.assert_close(decoded, torch.tensor([[1, -5, 11, 15.0]]))
+
+
+def test_boxes_are_encoded_as_torchvision_does_and_decoded_again():
+    generator = torch.Generator().manual_seed(0)
+    corners = 100 * torch.rand(2, 50, 2, 2, generator=generator)
+    boxes, anchors = torch.cat([corners[..., 0, :], corners[..., 0, :] + 1 + corners[..., 1, :]], -1)
+    offsets = encode_boxes(boxes, anchors)
+    assert offsets.equal(BOX_CODER.encode_single(boxes, anchors))
+    torch.testing.assert_close(BOX_CODER.decode_single(offsets, anchors), boxes)
