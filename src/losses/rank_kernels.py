@@ -83,8 +83,9 @@ def _merge(
 def _owner(owners, p, inside):
     """Return the rank of a breakpoint's positive, 1 for a lower breakpoint and -1 for an upper one, and what slopes.
 
-    On the sloped part of f above breakpoint p are the pairs whose lower breakpoint is at most p and whose upper one is
-    not: of the positive's own there is one at its lower breakpoint, and of both kinds r are below it.
+    Some pair is on the sloped part of f where more lower breakpoints have been passed than upper ones. At a lower one
+    its own pair is. With the upper one of the positive of rank r, at place p, r + 1 upper ones have been passed, so
+    p - r lower ones.
     """
     owner = tl.load(owners + p, mask=inside, other=0)
     order = tl.where(owner < 0, -1 - owner, owner)

@@ -141,6 +141,7 @@ class _Progress:
         self.lag = lag_of(trainer.device)
         self._launched: deque[tuple[StepValues, int]] = deque()  # steps that are not logged yet, with their images
         self._memory_is_known = reset_peak(trainer.device) is not None
+        self._compiles = self.lag > 0  # as a GPU's kernels are in the first step here, whose times are not logged
         self._saved = time.monotonic()
 
     def start_clock(self) -> None:
@@ -171,6 +172,9 @@ class _Progress:
         tracker.step += 1
         seconds, self._clock = time.perf_counter() - self._clock, time.perf_counter()
         speed = {"iteration_seconds": seconds, "images_per_second": images * self.trainer.world.size / seconds}
+        if self._compiles:
+            del read["loss_seconds"]
+            speed, self._compiles = {}, False
         memory = {"peak_memory": peak(device) / 2**20} if self._memory_is_known else {}
         bar.set_postfix(loss=f"{read['loss']:.3f}", AP=_shown(self.metrics), refresh=False)
         bar.update()

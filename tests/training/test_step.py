@@ -37,6 +37,9 @@ def test_neither_reading_values_a_step_later_nor_determinism_changes_a_number_on
     directory, expected = run_here(*tiny, *NOT_LOGGED, "deterministic=true"), undisturbed()
     assert directory.name == expected.name and same_weights(expected, directory)
     assert rows(directory) == rows(expected)
+    kept = torch.load(directory / "checkpoint.pt", weights_only=True)["progress"]["rows"]
+    steps = [row for row in KeptRows.from_plain(kept) if "loss" in row]
+    assert [TIMES - row.keys() for row in steps][:2] == [TIMES - {"peak_memory"}, set()]  # a GPU's first step compiles
     assert not torch.are_deterministic_algorithms_enabled()
 
 
