@@ -129,10 +129,11 @@ def milliseconds(name: str, problem: Problem) -> tuple[float, float]:
 
 
 OTHER_SHAPES = {
-    "collect": [(512, 4), (1024, 8), (2048, 8)],
-    "rank": [(2, 4), (8, 4)],
-    "count": [(256, 4), (1024, 8), (2048, 16)],
-    "solve": [(1024, 16), (4096, 32)],
+    "collect": [(1024, 4), (4096, 4)],
+    "rank": [(4, 4), (8, 4)],
+    "count": [(256, 2), (1024, 8)],  # four scores a thread, as it adds them up
+    "solve": [(1024, 8), (4096, 32)],
+    "update": [(256, 2), (1024, 8)],
 }
 
 
