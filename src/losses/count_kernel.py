@@ -148,7 +148,7 @@ def count(
         for start in range(begin, n, stride):
             next_score = _read_negatives(logits, targets, start + stride + inner, n)  # while this block is counted
             left = score >= low
-            infinite |= ((score == score) & (score < float("inf"))).to(tl.int32) ^ 1
+            infinite |= (score < float("inf")).to(tl.int32) ^ 1  # NaN too
             x = tl.maximum(score, low)
             cell = _cell(x, uppers, first, low, density, probe, number, bins)
             in_a = left & (cell == cell_a)
@@ -188,5 +188,5 @@ def count(
     else:
         for start in range(begin, n, stride):
             score = _read_negatives(logits, targets, start + inner, n)
-            infinite |= ((score == score) & (score < float("inf"))).to(tl.int32) ^ 1
+            infinite |= (score < float("inf")).to(tl.int32) ^ 1  # NaN too
     tl.atomic_max(facts + INFINITE, 1, mask=tl.max(infinite) > 0, sem="relaxed")
