@@ -1,4 +1,4 @@
-"""Imports run one way: a room imports only rooms below it, so that there is no circle and every file has one place."""
+"""Imports run one way: a package imports only packages below it, so there are no cycles."""
 
 import ast
 from graphlib import TopologicalSorter
@@ -8,7 +8,7 @@ import pytest
 
 from src.utils import paths
 
-# From the bottom up; rooms of one level do not import each other. docs/design.md says what each is for.
+# From the bottom up; packages on one level do not import each other. docs/design.md says what each is for.
 LEVELS = {
     "src": [
         {"utils"},
@@ -26,7 +26,7 @@ FILES = [file for package in LEVELS for file in sorted((paths.ROOT / package).rg
 
 
 def place(module: str) -> tuple[str, str]:
-    """The package and the room of a module: ("src", "data") for src.data.voc."""
+    """The top-level package of a module and the one in it: ("src", "data") for src.data.voc."""
     package, _, rest = module.partition(".")
     return package, rest.partition(".")[0]
 
@@ -48,20 +48,20 @@ def imports_of(file: Path) -> set[str]:
     return found
 
 
-def level(package: str, room: str) -> int:
-    return next(number for number, rooms in enumerate(LEVELS[package]) if room in rooms)
+def level(package: str, part: str) -> int:
+    return next(number for number, parts in enumerate(LEVELS[package]) if part in parts)
 
 
 @pytest.mark.parametrize("file", FILES, ids=module_of)
-def test_a_file_imports_only_rooms_below_its_own(file):
-    package, room = place(module_of(file))
+def test_a_file_imports_only_packages_below_its_own(file):
+    package, part = place(module_of(file))
     for imported in imports_of(file):
-        other_package, other_room = place(imported)
+        other_package, other_part = place(imported)
         assert not (package == "src" and other_package in ("analysis", "tests", "benchmarks", "slurm")), imported
         if package == "analysis" and other_package == "src":
-            assert other_room in OPEN_TO_ANALYSIS, imported
-        elif other_package == package and other_room != room and room != "__init__":
-            assert level(package, other_room) < level(package, room), imported
+            assert other_part in OPEN_TO_ANALYSIS, imported
+        elif other_package == package and other_part != part and part != "__init__":
+            assert level(package, other_part) < level(package, part), imported
 
 
 def test_no_file_imports_itself_by_way_of_others():

@@ -1,4 +1,4 @@
-"""Disturb short runs at random moments, in all the ways that are to be expected, and check that none leaves a trace.
+"""Disturb short runs at random moments, in every way to be expected, and check that no disturbance leaves a trace.
 
     python -m tests.faults --report docs/faults.md
 
@@ -40,19 +40,20 @@ from tests.faults.sweeps import SWEEPS, Sweep, SweepTrial, UndisturbedSweep
 SEEDS = 2
 BATCH_SIZE = 4  # that of TINY
 ABOUT = """\
-# Faults
+# Fault injection
 
-Short runs, each disturbed at a random moment in one of the ways in which runs are disturbed on real machines and
-clusters. What does not go on by itself is asked for again with the very same command (after a full disk, with
-`retry=true`). Then the run must be finished, and equal to the same run left alone: the same weights bit for bit, the
-same metrics, in the log each step once with the same losses and evaluations bit for bit, and no temporary file left.
+Short runs are disturbed at a random moment, each in one of the ways that happen on real machines and clusters. A run
+that does not continue by itself is given the same command again (after a full disk, with `retry=true`). It must then
+finish, and equal an undisturbed run: the same weights bit for bit, the same metrics, a log that has each step once
+with the same losses and evaluations bit for bit, and no temporary files left.
 
-The last rows are sweeps, in which runs need others: detectors under attack, patches, RPNs, snapshots. Each is struck
-ten times: an array is cancelled, a job's Python is killed, or the submitting command is. After each, and when no job is
-left, the command is given again. Then all runs must be finished and equal to those of the sweep left alone. Each must
-have been finished once, begun once but for the times that its job was ended, and after all that it needs.
+The last rows are whole sweeps in which runs need others: detectors under attack, patches, RPNs and snapshots. Each
+sweep is disturbed ten times: an array is cancelled, a job's Python is killed, or the submitting command is killed.
+After each of these, and whenever no job is left, the command is given again. All runs must then be finished and equal
+those of an undisturbed sweep. Each must have finished once, have started once (apart from restarts after its job was
+ended), and have started after all runs that it needs.
 
-"Asked again" counts the commands after the first. "Rows lost" are steps of which the log lacks something.
+"Asked again" is how often the command was given again. "Rows lost" are steps for which the log is incomplete.
 """
 HEAD = """\
 | # | fault | where | moment | what happened | asked again | rows lost | result |
@@ -207,10 +208,10 @@ def choose(only: list[str] | None, faults: int | None, seed: int) -> list[Kind]:
 
 def main() -> None:
     parser = argparse.ArgumentParser("python -m tests.faults", description=__doc__.splitlines()[0])
-    parser.add_argument("--report", type=Path, help="the file for the table (default: it is printed)")
-    parser.add_argument("--faults", type=int, help="try only so many, drawn at random")
-    parser.add_argument("--only", action="append", metavar="KIND", help="try only those with this in their names")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments (default: 0)")
+    parser.add_argument("--report", type=Path, help="write the table to this file (default: print it)")
+    parser.add_argument("--faults", type=int, help="try only this many, drawn at random")
+    parser.add_argument("--only", action="append", metavar="KIND", help="try only faults with this in their names")
+    parser.add_argument("--seed", type=int, default=0, help="of the random moments (default: 0)")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
     command = " ".join(["python -m tests.faults", *sys.argv[1:]])
