@@ -1,7 +1,9 @@
-"""Look at the data of a run before it trains: `python -m src.inspect` with the overrides of `python -m src.run`.
+"""Check the data of a run before it trains: `python -m src.inspect` with the overrides of `python -m src.run`.
 
-Prints what each split holds, at the resolution the detector is trained at, and what is odd about it; writes the same by
-file, and a picture of a dozen training samples as the network gets them. Trains nothing.
+Prints what each split contains, at the resolution the detector is trained at, and what looks wrong; lists that file by
+file in <outputs>/inspect/*.csv, and draws a dozen training samples as the network receives them. Trains nothing.
+
+    python -m src.inspect recipe=folder dataset.root=DIR
 """
 
 import dataclasses
@@ -13,11 +15,11 @@ from omegaconf import DictConfig
 from src.launch.cli import command
 from src.launch.program import PROGRAMS
 
-FOLDER = "inspect"  # in that of all outputs
+FOLDER = "inspect"  # in the folder of all outputs
 
 
 def inspect(config: DictConfig) -> None:
-    """Print what the data of a resolved configuration are like, and draw training samples.
+    """Print a description of the data of a resolved configuration, and draw training samples.
 
     Raises:
         UserError: a run would refuse the data.
@@ -31,11 +33,11 @@ def main() -> None:
     """Compose the configuration as `python -m src.run` does, and inspect its data."""
     words = sys.argv[1:]
     if {"-h", "--help"} & set(words):
-        print(f"{__doc__}\nOptions are those of `python -m src.run --help`.")
+        print(f"{__doc__}\nIts options are those of `python -m src.run --help`.")
         return
     if {"-m", "--multirun"} & set(words):
         raise SystemExit("error: python -m src.inspect looks at the data of one run; leave out -m")
-    sys.argv.append(f"hydra.run.dir=${{outputs}}/{FOLDER}")  # that of the run is left to the run
+    sys.argv.append(f"hydra.run.dir=${{outputs}}/{FOLDER}")  # the run creates its own folder
     command(inspect, dataclasses.replace(PROGRAMS["src.run"], module="src.inspect"))()
 
 

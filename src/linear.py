@@ -1,4 +1,4 @@
-"""Proposition 1 tried: a linear model learns to rank. `python -m src.linear --help` lists the options."""
+"""Test Proposition 1: a linear model learns to rank. `python -m src.linear --help` lists the options."""
 
 import logging
 import time
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def run(config: DictConfig) -> Path:
-    """Train as a resolved configuration describes, unless that has been done; return the run's folder."""
+    """Train what a resolved configuration describes, unless it is finished; return the run's folder."""
     from src.runs.attempt import hold_run
     from src.runs.log_again import Redo, redo_for_log
     from src.runs.state import read_run
@@ -45,7 +45,7 @@ def run(config: DictConfig) -> Path:
 
 
 def descend_and_log(config: DictConfig, directory: Path, name: str, guard: "RunGuard") -> None:
-    """Descend the AP-loss of a problem, log each step, and leave everything in the run's folder."""
+    """Minimise the AP-loss of a problem, log each step, and leave everything in the run's folder."""
     import torch
 
     from src.data.linear_problems import build_problem
@@ -60,7 +60,7 @@ def descend_and_log(config: DictConfig, directory: Path, name: str, guard: "RunG
     loss = build_loss(method.name, method.step, method.delta)
     facts: dict[str, Any] = {"run_id": directory.name, "identity": linear_identity(config)}
     facts["environment"] = environment(torch.device("cpu"))
-    facts["attempts"] = [describe_attempt(guard.attempt)]  # one alone, as each begins anew
+    facts["attempts"] = [describe_attempt(guard.attempt)]  # only one, as each starts from the beginning
     write_atomically(directory / "config.yaml", lambda file: OmegaConf.save(config, file))
     logged = {**to_plain(config), **facts, ATTEMPT: guard.attempt}
     with Tracker(directory, name, logged, **config.wandb) as tracker:

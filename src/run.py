@@ -23,11 +23,11 @@ logger = logging.getLogger(__name__)
 
 
 def run(config: DictConfig) -> Path:
-    """Make what a resolved configuration describes, unless that has been done; return the run's folder.
+    """Train or test what a resolved configuration describes, unless it is finished; return the run's folder.
 
     Runs that it needs are made first.
     """
-    # What needs torch is imported only here: that takes seconds, which --help and sending a sweep to a cluster spare.
+    # What needs torch is imported only here: it takes seconds, which --help and submitting a sweep can do without.
     from src.data.run_data import DataChanged, compare_data
     from src.runs.attempt import hold_run
     from src.runs.log_again import Redo
@@ -69,7 +69,7 @@ def run(config: DictConfig) -> Path:
     from src.training.experiment import train_and_test
 
     world.on_main(lambda wait: check_server(config.wandb.mode))
-    refused = found.refused_failure is not None and not config.retry  # as holding the run will say
+    refused = found.refused_failure is not None and not config.retry  # `hold_run` will raise the error
     needed = {} if refused else _finish_needed(config, name, world)
     with hold_run(directory, name, world, retry=config.retry, redo=redo, on_other_data=on_other_data) as guard:
         if guard is not None:
@@ -106,7 +106,7 @@ def _finish_needed(config: DictConfig, name: str, world: "World") -> dict[str, P
 
 
 def _redo(found: "RunFolder", config: DictConfig) -> "Redo":
-    """Return what of a finished run is to be made again, because not all of its log is there."""
+    """Return what of a finished run must be made again because its log is incomplete."""
     from src.runs.log_again import redo_for_log
 
     def keeps_all_rows(checkpoint: Path) -> bool:
@@ -114,7 +114,7 @@ def _redo(found: "RunFolder", config: DictConfig) -> "Redo":
 
         return keeps_all_rows(checkpoint)
 
-    # A test under attack is made again.
+    # A test under attack is simply repeated.
     keeps = keeps_all_rows if config.attack.name == "none" else None
     return redo_for_log(found, config.wandb.mode, retry=config.retry, keeps_all_rows=keeps)
 

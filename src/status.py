@@ -28,12 +28,12 @@ def main(arguments: list[str] | None = None) -> None:
         prog="python -m src.status", description=__doc__, epilog=HELP, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("what", nargs="*", help="run ids, or arguments of `python -m src.run -m` (default: everything)")
-    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="where runs are (default: outputs)")
-    parser.add_argument("--program", choices=PROGRAMS, help="the program of these arguments (default: src.run)")
+    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="folder of all runs (default: outputs)")
+    parser.add_argument("--program", choices=PROGRAMS, help="the program that the arguments are for (default: src.run)")
     options = parser.parse_intermixed_args(arguments)
     with exit_on_user_error():
         paths.check_checkout()
-    # An id, or as completion by a shell gives it, the folder.
+    # An id, or, as shell completion gives it, the folder.
     ids = [word if not Path(word).is_dir() else Path(word).resolve().name for word in options.what if "=" not in word]
     overrides = [word for word in options.what if "=" in word]
     outputs = options.outputs
@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _with_outputs(record: SweepRecord, outputs: Path) -> SweepRecord:
-    """Return a sweep whose commands name the folder of outputs, unless they do or it is the usual one."""
+    """Return a sweep whose commands name the folder of outputs, unless they already do or it is the default one."""
     if outputs == Path("outputs") or any(word.startswith("outputs=") for word in record.arguments):
         return record
     word = f"outputs={hydra_quoted(str(outputs))}"

@@ -1,13 +1,13 @@
-"""Write the file that an evaluation server takes, from a finished run, without training.
+"""Write the file for an evaluation server from a finished run, without training.
 
-python -m src.submit 6028a9a63d                                                      the run's own test split
-python -m src.submit 6028a9a63d dataset.test=2012_test                               PASCAL VOC's server
-python -m src.submit 6028a9a63d dataset.test=test-dev2017 test.scales=[400,500,600]  COCO's, at several scales
+python -m src.submit ID                                                      the run's own test split
+python -m src.submit ID dataset.test=2012_test                               PASCAL VOC's server
+python -m src.submit ID dataset.test=test-dev2017 test.scales=[400,500,600]  COCO's, at several scales
 
-The detector is the one of the run's last checkpoint. VOC's file is a .tar.gz with results/VOC2012/Main/comp4_det_test_
+The detector is that of the run's last checkpoint. VOC's file is a .tar.gz with results/VOC2012/Main/comp4_det_test_
 <class>.txt, COCO's a .zip with a JSON file; both are named after the run, and written into its folder. The split may
 lack annotations: a VOC list of images without XML files, or COCO's image_info_test-dev2017.json. If it has them, the
-file is read back and its AP printed.
+file is read back and its AP is printed. Nothing is sent to a server.
 """
 
 import argparse
@@ -19,17 +19,17 @@ from src.utils.errors import exit_on_user_error
 
 
 def submit(directory: Path, changes: list[str], folder: Path | None) -> Path:
-    """Write the server's file of a finished run, print what it holds, and return its path.
+    """Write the server's file of a finished run, print what it contains, and return its path.
 
     Args:
         directory: the run's folder.
-        changes: other options of the test than the run's own, such as "dataset.test=2012_test".
+        changes: test options that replace the run's own, such as "dataset.test=2012_test".
         folder: to write into; None for the run's.
 
     Raises:
         UserError: the run has not finished, its data cannot be read, or the file cannot be written.
     """
-    # What needs torch is imported only here: that takes seconds, which --help spares.
+    # What needs torch is imported only here: it takes seconds, which --help can do without.
     from src.data.server_splits import read_server_split
     from src.evaluation.coco_metrics import COCO_METRICS, evaluate_detections
     from src.evaluation.server_files import read_server_file, write_server_file
@@ -60,9 +60,9 @@ def main(arguments: list[str] | None = None) -> None:
         prog="python -m src.submit", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", help="id of a finished run, or its folder")
-    parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="options of the test other than the run's own")
-    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="where runs are (default: outputs)")
-    parser.add_argument("--folder", type=Path, help="where the file goes (default: the run's folder)")
+    parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="test options that replace the run's own, such as test.scales=[400,500]")
+    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="folder of all runs (default: outputs)")
+    parser.add_argument("--folder", type=Path, help="folder to write to (default: the run's)")
     options = parser.parse_intermixed_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     directory = options.outputs / options.run

@@ -1,7 +1,7 @@
 """Upload runs that were logged offline to W&B, from a machine that can reach it: `python -m src.sync`.
 
 A run that was resumed arrives as one uninterrupted run. A run that is unchanged since its upload is skipped; one that
-has changed replaces what the server has. The exit code is 1 if a run has not arrived.
+has changed replaces the one on the server. The exit code is 1 if a run could not be uploaded.
 """
 
 import argparse
@@ -55,10 +55,10 @@ def main() -> None:
         prog="python -m src.sync", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", nargs="*", metavar="RUN", help="ids of the runs to upload (default: all)")
-    parser.add_argument("--outputs", type=Path, default="outputs", help="where the runs are (default: %(default)s)")
-    parser.add_argument("--project", help="default: as logged")
+    parser.add_argument("--outputs", type=Path, default="outputs", help="folder of all runs (default: %(default)s)")
+    parser.add_argument("--project", help="W&B project (default: as logged)")
     parser.add_argument("--entity", help="user or team (default: as logged, or the API key's owner)")
-    parser.add_argument("--all", action="store_true", help="also runs that have not finished, marked as failed")
+    parser.add_argument("--all", action="store_true", help="also upload unfinished runs, marked as failed")
     arguments = parser.parse_args()
     try:
         with exit_on_user_error():
