@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
         prog="python -m src.submit", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", help="id of a finished run, or its folder")
-    parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="test options that replace the run's own, such as test.scales=[400,500]")
+    parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="test options that replace the run's own")
     parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="folder of all runs (default: outputs)")
     parser.add_argument("--folder", type=Path, help="folder to write to (default: the run's)")
     options = parser.parse_intermixed_args(arguments)

@@ -9,7 +9,7 @@ import yaml
 
 from src.utils.errors import UserError
 
-# In this order the words of a command are easy to compare: what a run is on comes first, the seed last.
+# An order in which commands are easy to compare: recipe and data come first, the seed last.
 _FIRST, _LAST = ("recipe", "dataset", "model", "schedule", "loss", "method"), ("seed",)
 
 
@@ -25,14 +25,14 @@ def command_line(module: str, words: Iterable[str], options: Iterable[str] = (),
 
 
 def shell_quoted(word: str) -> str:
-    """Quote an override for a shell; what Hydra has in single quotes is put in double ones if nothing forbids it."""
+    """Quote an override for a shell; Hydra's single quotes become double ones where possible."""
     key, equals, value = word.partition("=")
     inner = re.fullmatch(r"'([^'\"\\]*)'", value)
     return shlex.quote(f'{key}{equals}"{inner[1]}"' if inner else word)
 
 
 def hydra_quoted(value: str) -> str:
-    """Quote a text value for Hydra, unless it can stand as it is."""
+    """Quote a text value for Hydra, unless it needs no quotes."""
     if re.fullmatch(r"[\w./~@:+%-]+", value, re.ASCII):
         return value
     # Hydra takes a backslash for an escape only where a quote follows.
@@ -41,7 +41,7 @@ def hydra_quoted(value: str) -> str:
 
 
 def canonical_words(overrides: Iterable[str], left_out: Collection[str]) -> list[str]:
-    """Return the overrides that make a run, in a fixed order; of several of one key the last.
+    """Return the overrides that make a run, in a fixed order; of several for one key, the last.
 
     Args:
         overrides: of a command line or a sweep, one value each.
@@ -64,7 +64,7 @@ def _place(key: str) -> tuple[int, str]:
 
 
 def refuse_rewritten(plain: Mapping[str, Any], overrides: Iterable[str]) -> None:
-    """Raise a UserError if a text was given without quotes, read as a number, and kept as that number is written.
+    """Raise a UserError if unquoted text was read as a number, so that its spelling changed.
 
     `outputs=2024_01_15` would become the folder 20240115.
 

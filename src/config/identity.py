@@ -22,19 +22,19 @@ def run_id(config: Mapping[str, Any]) -> str:
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what decides a run's numbers: the configuration without paths, logging, workers and unused options.
 
-    The same before and after resolution.
+    It is the same before and after resolution.
 
     Args:
         config: composed, resolved, or plain.
     """
     plain = {f.name: to_plain(config[f.name]) for f in fields(Config)}
-    # One process ranks what it has, which is all.
+    # A single process ranks all images either way.
     if plain["ranking"] == "per_process":
         plain["ranking"] = f"per_process of {plain['processes']}" if plain["processes"] > 1 else "global"
     if plain["snapshot"] is not None and not RUN_ID.fullmatch(plain["snapshot"]):
         (snapshot,) = (run for run in needed_runs({**plain, "attack": {"name": "none"}}, []) if run.key == "snapshot")
         plain["snapshot"] = run_id(snapshot.config)  # the same run, however it was named
-    # An unknown loss or method is for `resolve` to complain of.
+    # `resolve` will report an unknown loss or method.
     known = plain["loss"]["name"] in LOSSES and plain["method"]["name"] in METHODS
     unused = unused_options(plain) if known else set()
     return {key: value for key, value in _identity_fields(plain, Config).items() if key not in unused}
@@ -65,9 +65,9 @@ def keys_not_in_identity(schema: type = Config, prefix: str = "") -> set[str]:
 
 
 def run_name(config: DictConfig) -> str:
-    """Return a run's name for people: recipe, detector unless it is RetinaNet, loss, changed options, batch size, seed.
+    """Return a human-readable name: recipe, detector unless it is RetinaNet, loss, changed options, batch size, seed.
 
-    Before the last two it names the run that it starts from, and the attack.
+    Before the last two it names the snapshot that it starts from, and the attack.
 
     Args:
         config: a resolved configuration.

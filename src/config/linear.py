@@ -48,7 +48,7 @@ class LinearConfig:
 
 
 def as_experiment(name: str, step: str, delta: float) -> dict[str, Any]:
-    """Return a method as the configuration of `src.run` has it, for :mod:`src.config.registry` to say what it uses."""
+    """Return a method in the form of `src.run`'s configuration, for the functions of :mod:`src.config.registry`."""
     return {
         "loss": {"name": "ap"},
         "method": {"name": name, "epsilon": 1e-6},

@@ -1,9 +1,9 @@
-"""The runs that a run needs: an attack the detector that it attacks, proposals an RPN, a warm start another's weights.
+"""The runs that a run needs: an attack needs the detector that it attacks, proposals an RPN, a warm start a snapshot.
 
-An attack with an adversarial patch needs the run that makes the patch too.
+An attack with an adversarial patch also needs the run that makes the patch.
 
-What a run needs follows from its configuration alone. Its id depends on theirs, so that it is another run if it needs
-others. Free of torch, and of everything that composes configurations: a job on a cluster has neither conf/ nor Hydra.
+What a run needs follows from its configuration alone. Its id depends on theirs: with other needs it is another run.
+This module imports neither torch nor what composes configurations: a job on a cluster has neither conf/ nor Hydra.
 """
 
 import copy
@@ -43,23 +43,23 @@ _NOT_OF_RPN = (
 class NeededRun:
     """A run that must have finished before another one can start."""
 
-    key: str  # what for: "attack" for the detector under attack, "patch", "proposals" for an RPN, "snapshot"
+    key: str  # the reason: "attack" for the detector under attack, "patch", "proposals" for an RPN, "snapshot"
     config: Plain  # plain, without `command`
-    overrides: list[str]  # that make it; empty if those of the other are not known
+    overrides: list[str]  # those that make it; empty if the needing run's overrides are not known
 
 
 def needed_runs(config: Mapping[str, Any], overrides: Iterable[str] | None = None) -> list[NeededRun]:
-    """Return the runs that a run needs, but not those that these need in turn.
+    """Return the runs that a run needs directly.
 
     Args:
         config: plain or resolved.
-        overrides: that make the run; None: those of its canonical command, if it has one.
+        overrides: those that make the run; None for those of its canonical command, if it has one.
 
     Raises:
         UserError: `snapshot` names no run.
     """
     words = list(overrides) if overrides is not None else _words_of_command(config)
-    # What a detector under attack was trained from is for its own run to need.
+    # What the detector under attack was trained from is needed by the detector's own run.
     is_attack = config["attack"]["name"] != "none"
     found = ((key, need(config, words)) for key, need in NEEDS.items() if (key in OF_ATTACKS) == is_attack)
     return [NeededRun(key, *needed) for key, needed in found if needed is not None]
@@ -92,7 +92,7 @@ def _attacked(config: Mapping[str, Any], overrides: list[str]) -> tuple[Plain, l
 
 
 def _snapshot(config: Mapping[str, Any], overrides: list[str]) -> tuple[Plain, list[str]] | None:
-    """Return the run whose weights training starts from: named by its id, or by what it has otherwise than this run."""
+    """Return the run whose weights training starts from, named by its id or by how it differs from this run."""
     if config["snapshot"] is None:
         return None
     if RUN_ID.fullmatch(config["snapshot"]):
@@ -103,11 +103,11 @@ def _snapshot(config: Mapping[str, Any], overrides: list[str]) -> tuple[Plain, l
 
 
 def _patch(config: Mapping[str, Any], overrides: list[str]) -> tuple[Plain, list[str]] | None:
-    """Return the run that makes the patch of an attack by one; None for another attack.
+    """Return the run that makes the patch of an adversarial patch attack; None for other attacks.
 
-    The patch is the same for the detectors of all losses unless it is made against the detector under attack itself: it
-    is made against one of AP-loss with the next seed. Its step function is the Heaviside, so that no table takes it for
-    one of its own runs.
+    Unless it is made against the detector under attack itself, the patch is the same for the detectors of all losses:
+    it is made against an AP-loss detector with the next seed. That detector uses the Heaviside step, so that no table
+    includes it.
     """
     attack = config["attack"]
     if attack["name"] != "adversarial_patch":
@@ -129,9 +129,9 @@ def _patch(config: Mapping[str, Any], overrides: list[str]) -> tuple[Plain, list
 def _rpn(config: Mapping[str, Any], overrides: list[str]) -> tuple[Plain, list[str]] | None:
     """Return the run that trains the region proposal network of a run with proposals.
 
-    That is the same detector, trained for `rpn_epochs` by focal loss with all objects as one class and without the loss
-    of boxes, at the recipe's learning rate for focal loss where it has one. Runs on the same images, with the same
-    detector and batch size, have the same RPN.
+    It is the same detector, trained for `rpn_epochs` with focal loss, with all objects as one class and without box
+    loss, at the recipe's learning rate for focal loss if it has one. Runs on the same images, with the same detector
+    and batch size, share an RPN.
     """
     if config["proposals"] == "all":
         return None
@@ -184,7 +184,7 @@ def _run_of_id(config: Mapping[str, Any]) -> tuple[Plain, list[str]]:
 
 
 def _typed_value(config: Mapping[str, Any], key: str, text: str, where: str) -> Any:
-    """Return the value that a text is for a key of the configuration, as the command line would understand it."""
+    """Parse a text as the value of a key of the configuration, as the command line would."""
     group, _, option = key.rpartition(".")
     schemas = option_schemas(group) if group in ("loss", "method", "model", "attack") else {}
     try:
@@ -205,14 +205,14 @@ def _typed_value(config: Mapping[str, Any], key: str, text: str, where: str) -> 
 
 
 def _as_word(value: Any) -> str:
-    """Return a value as an override of the command line has it."""
+    """Return a value as text for an override on the command line."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return f"[{','.join(_as_word(one) for one in value)}]" if isinstance(value, list) else str(value)
 
 
 def _changed(config: Mapping[str, Any], changes: Mapping[str, Any]) -> Plain:
-    """Return a copy of a configuration, without `command`, with other values of keys with dots between the levels."""
+    """Return a copy of a configuration, without `command`, with changed values; keys have dots between the levels."""
     plain = copy.deepcopy(_without_command(config))
     for key, value in changes.items():
         *groups, name = key.split(".")
@@ -229,7 +229,7 @@ def _without_command(config: Mapping[str, Any]) -> Plain:
 
 
 def _without(overrides: Iterable[str], keys: Collection[str]) -> list[str]:
-    """Return the overrides but for those of these keys or, if they are groups, of what is in them."""
+    """Return the overrides without those of these keys, or of keys in these groups."""
 
     def is_left_out(override: str) -> bool:
         name = override.partition("=")[0].lstrip("+~")

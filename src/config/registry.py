@@ -41,7 +41,7 @@ class Loss:
     ranks: bool = False  # whether anchors are ranked against each other, so that `ranking` matters
     background_output: bool = False  # whether the detector needs K + 1 outputs, the first for the background
     logs_ap_loss: bool = False  # whether the true AP-loss of training batches is logged
-    trains: bool = True  # False: the network alone, run backward from a gradient of 0, to measure what it costs
+    trains: bool = True  # False: a zero gradient is backpropagated, to measure the cost of the network alone
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ class DetectorEntry:
 
     title: str  # in tables and figures
     builder: str  # module and function: function(options, image_size) -> src.detectors.detector.Detector
-    # Of its file in conf/, beside those of every detector: the type of each by name, or a tuple of the allowed names.
+    # Options of its file in conf/ besides those of every detector: name to type, or to a tuple of the allowed names.
     own_options: Mapping[str, Any] = field(default_factory=dict)
-    identity_defaults: Mapping[str, Any] = field(default_factory=dict)  # of options that came later: older ids stay
-    # Of the last map with a batch norm that is trained when `model.weights` is null; 0 without any.
+    identity_defaults: Mapping[str, Any] = field(default_factory=dict)  # of options added later: old ids stay valid
+    # Stride of the last map with a batch norm that is trained if `model.weights` is null; 0 if there is none.
     batch_norm_stride: int = 0
 
 
@@ -63,7 +63,7 @@ class AttackEntry:
 
     title: str  # in tables and figures
     # Module and function: function(image, boxes, generator, **own_options) -> image; see src/robustness/perturbed.py.
-    # None where the test is another one than that of perturbed images.
+    # None if the attack does not test on images perturbed in advance.
     perturbation: str | None = None
     own_options: Mapping[str, Any] = field(default_factory=dict)  # of its file in conf/, as those of a detector
 

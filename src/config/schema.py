@@ -20,12 +20,12 @@ Step = Enum("Step", list(STEPS))  # type: ignore[misc]  # mypy knows literal mem
 
 
 def not_identity(default: Any = MISSING) -> Any:
-    """Declare a key that cannot change a run's numbers, and so is no part of its identity."""
+    """Declare a key that cannot change a run's results, and so is not part of its identity."""
     return field(default=default, metadata={"identity": False})
 
 
 def with_identity_default(value: Any, **options: Any) -> Any:
-    """Declare a key added later, which at this value is left out of the identity: older runs keep their ids."""
+    """Declare a key added later: at this value it is left out of the identity, so that older runs keep their ids."""
     return field(metadata={"default_for_identity": value}, **options)
 
 
@@ -39,7 +39,7 @@ class Model(Choice):
     """The options of every detector; :func:`model_schema` adds those of one."""
 
     name: str = with_identity_default("retinanet", default=MISSING)
-    small: bool = not_identity()  # what it changes are values of other keys
+    small: bool = not_identity()  # it only changes values of other keys
     score_threshold: float = MISSING
     nms_iou: float = with_identity_default(0.5, default=MISSING)
     max_detections: int = with_identity_default(100, default=MISSING)
@@ -152,7 +152,7 @@ def _type_of(option: str, kind: Any) -> Any:
 
 
 def with_later_keys(config: Mapping[str, Any], schema: type = Config) -> dict[str, Any]:
-    """Return a plain configuration with the keys that its version did not have yet, at the values that keep its id."""
+    """Return a plain configuration with the keys that its version lacked, at the values that keep its id."""
     completed = dict(config)
     for f in fields(schema):
         value = config.get(f.name)
@@ -165,7 +165,7 @@ def with_later_keys(config: Mapping[str, Any], schema: type = Config) -> dict[st
 
 
 def model_schema(name: str) -> type:
-    """Return the schema of a detector's options; of an unknown detector, that of the options which all have."""
+    """Return the schema of a detector's options; for an unknown detector, only those that all detectors have."""
     if name not in DETECTORS:
         return Model
     entry = DETECTORS[name]

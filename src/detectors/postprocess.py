@@ -1,4 +1,4 @@
-"""From a detector's outputs to detections."""
+"""Post-processing: from a detector's outputs to detections."""
 
 from dataclasses import dataclass
 
@@ -12,13 +12,13 @@ from src.detectors.targets import BOX_CODER
 
 @dataclass(frozen=True)
 class ImageOutputs:
-    """A detector's outputs for one image, before any box is chosen."""
+    """A detector's raw outputs for one image."""
 
     index: int  # of the image in the data set
     size: tuple[int, int]  # (height, width) of the image as the detector's input, without its padding
     scores: Tensor  # [A, K], from 0 to 1
     offsets: Tensor  # [A, 4], of the anchors
-    anchors: list[Tensor]  # the levels' anchors, A in all
+    anchors: list[Tensor]  # of each level, A in total
 
 
 def detect(
@@ -33,13 +33,13 @@ def detect(
 
     Args:
         outputs: of the detector for the image.
-        score_threshold: that candidates must exceed, except on the coarsest level, whose few anchors are all kept.
-        candidates_per_level: the most (anchor, class) pairs that a level contributes.
-        nms_iou: IoU above which the lower scored of two boxes of a class is removed.
-        max_detections: the most detections that are kept.
+        score_threshold: candidates must exceed it, except on the coarsest level, whose few anchors are all kept.
+        candidates_per_level: the maximum number of (anchor, class) pairs per level.
+        nms_iou: IoU above which the lower-scored of two boxes of a class is removed.
+        max_detections: the maximum number of detections kept.
 
     Returns:
-        Detections on the CPU by falling score, in pixels of the detector's input.
+        Detections on the CPU in descending order of score, in pixels of the detector's input.
     """
     boxes, scores, labels = [], [], []
     start = 0
@@ -73,13 +73,13 @@ def detect_by_class(
 
     Args:
         outputs: of the detector for the image.
-        score_threshold: that candidates must exceed.
-        candidates_per_class: the most anchors that enter a class's NMS.
-        nms_iou: IoU above which the lower scored of two boxes of a class is removed.
-        max_detections: the most detections that are kept.
+        score_threshold: candidates must exceed it.
+        candidates_per_class: the maximum number of anchors per class that enter NMS.
+        nms_iou: IoU above which the lower-scored of two boxes of a class is removed.
+        max_detections: the maximum number of detections kept.
 
     Returns:
-        Detections on the CPU by falling score, in pixels of the detector's input.
+        Detections on the CPU in descending order of score, in pixels of the detector's input.
     """
     scores, anchor = outputs.scores.topk(min(candidates_per_class, len(outputs.scores)), dim=0)  # [M, K]
     above = scores > score_threshold

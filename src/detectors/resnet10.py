@@ -1,4 +1,4 @@
-"""ResNet-10 with half of ResNet's channels, for small images, random weights and two cores."""
+"""ResNet-10 with half the usual channels, for small images, random weights and two cores."""
 
 from collections import OrderedDict
 
@@ -9,9 +9,9 @@ WIDTHS = (32, 64, 128, 256)  # of the maps at strides 4, 8, 16 and 32, half of R
 
 
 class HalfResNet10(nn.Module):
-    """A residual network of four blocks, one for each map, on two convolutions of 3 × 3 that halve the image.
+    """A ResNet of four blocks, one per map, after two 3 × 3 convolutions that each halve the resolution.
 
-    From random weights a detector learns more with it in a minute than with ResNet-18, which is twice as deep.
+    From random weights, a detector learns more with it in a minute than with ResNet-18, which is twice as deep.
     """
 
     def __init__(self) -> None:
@@ -33,12 +33,12 @@ class HalfResNet10(nn.Module):
 
 
 def _convolution(inputs: int, outputs: int) -> list[nn.Module]:
-    """Return a convolution that halves the map, its batch norm and its rectifier."""
+    """Return a convolution that halves the resolution, its batch norm and its ReLU."""
     convolution = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False)
     return [convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
 
 
 def _halving(inputs: int, outputs: int) -> BasicBlock:
-    """Return a block that halves the map."""
+    """Return a residual block that halves the resolution."""
     shortcut = nn.Sequential(conv1x1(inputs, outputs, stride=2), nn.BatchNorm2d(outputs))
     return BasicBlock(inputs, outputs, stride=2, downsample=shortcut)

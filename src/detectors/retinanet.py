@@ -1,4 +1,4 @@
-"""RetinaNet, from a backbone and torchvision's feature pyramid."""
+"""RetinaNet, built from a backbone and torchvision's feature pyramid."""
 
 import math
 from collections import OrderedDict
@@ -30,7 +30,7 @@ def build_retinanet(options: Mapping[str, Any], image_size: int) -> Detector:
 
     Args:
         options: the configuration's `model`.
-        image_size: side of the training images; anchors do not depend on it.
+        image_size: side of the training images; not used, as the anchors do not depend on it.
     """
     network = partial(RetinaNet, **{name: options[name] for name in NETWORK_OPTIONS})
     detection = ("score_threshold", "candidates_per_level", "nms_iou", "max_detections")
@@ -47,9 +47,9 @@ def build_retinanet(options: Mapping[str, Any], image_size: int) -> Detector:
 def anchor_grids(height: int, width: int, scale: float = 4.0) -> list[AnchorGrid]:
     """Return the grids of anchors on each pyramid level (Section 4.1.1).
 
-    At a stride s there are cells of s × s pixels, and about each cell's centre six anchors: three aspect ratios of area
-    (scale · s)², and three of twice that area. torchvision's generator rounds anchors to whole pixels and centres them
-    on the cells' corners; these are exact and centred on the cells, as in the official recipe.
+    At stride s, cells have s × s pixels, and each cell has six anchors at its centre: three aspect ratios with area
+    (scale · s)², and three with twice that area. torchvision's generator rounds anchors to whole pixels and centres
+    them on the cells' corners; these are exact and centred on the cells, as in the official recipe.
 
     Args:
         height: of the padded image in pixels.
@@ -61,7 +61,7 @@ def anchor_grids(height: int, width: int, scale: float = 4.0) -> list[AnchorGrid
 
 
 class RetinaNet(nn.Module):
-    """RetinaNet with levels P3 to P7 and two heads, of four convolutions before the last one (Section 4.1.1).
+    """RetinaNet with levels P3 to P7 and two heads, by default with four convolutions before the last (Section 4.1.1).
 
     Args:
         classes: number of outputs per anchor K.
@@ -92,14 +92,14 @@ class RetinaNet(nn.Module):
         # then get normalisation, as is usual for detectors trained from scratch.
         norm = group_norm if (weights is None if norms is None else norms) else None
         coarsest = LastLevelP6P7(widths[-1], channels)
-        coarsest.use_P5 = False  # of C5, as published, also where it has as many channels as P5
+        coarsest.use_P5 = False  # P6 from C5, as published, even if it has as many channels as P5
         self.pyramid = FeaturePyramidNetwork(widths, channels, coarsest, norm)
         self.classification = _head(channels, head_convolutions, classes, norm, std=0.01, bias=PRIOR_BIAS)
         self.regression = _head(channels, head_convolutions, 4, norm, std=0.001, bias=0.0)
 
     @property
     def backbone(self) -> nn.Module:
-        """The layers that `schedule.backbone_rate` is about."""
+        """The layers whose learning rate `schedule.backbone_rate` sets."""
         return self.body
 
     def forward(self, images: Tensor, boxes_of: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -107,7 +107,7 @@ class RetinaNet(nn.Module):
 
         Args:
             images: float [B, 3, H, W], normalised; H and W multiples of 32.
-            boxes_of: bool [B, A], the anchors whose offsets are wanted, others may be 0; None: all.
+            boxes_of: bool [B, A], the anchors whose offsets are wanted (others may be 0); None for all.
 
         Returns:
             Logits [B, A, K] and offsets [B, A, 4], in the order of :func:`anchor_grids`.
@@ -122,7 +122,7 @@ class RetinaNet(nn.Module):
 def _head(
     channels: int, convolutions: int, outputs: int, norm: Callable[[int], nn.Module] | None, *, std: float, bias: float
 ) -> nn.Sequential:
-    """Build so many convolutions and a last one with `outputs` channels per anchor, of the given initialisation."""
+    """Build `convolutions` layers and a last one with `outputs` channels per anchor; `std` and `bias` initialise it."""
     layers: list[nn.Module] = []
     for _ in range(convolutions):
         layers.append(convolution(channels, channels, std=0.01, bias=0.0))

@@ -1,4 +1,4 @@
-"""SSD512: VGG-16, seven maps of falling resolution, and default boxes whose sizes are fractions of the image's."""
+"""SSD512: VGG-16, seven maps of decreasing resolution, and default boxes sized as fractions of the image."""
 
 import itertools
 import math
@@ -46,7 +46,7 @@ def build_ssd(options: Mapping[str, Any], image_size: int) -> Detector:
 
 
 def map_sizes(side: int) -> list[int]:
-    """Return how many cells each of the seven maps has along a side of the image, in pixels; 0 where it vanishes."""
+    """Return how many cells each of the seven maps has along a side of so many pixels; 0 where the map vanishes."""
     sizes = [side // 8, side // 16]
     for _ in range(4):
         sizes.append(math.ceil(sizes[-1] / 2))
@@ -54,7 +54,7 @@ def map_sizes(side: int) -> list[int]:
 
 
 def number_of_levels(image_size: int) -> int:
-    """Return how many maps there are up to the first of a single cell, seven at most: all of them at 512 pixels."""
+    """Return the number of maps up to the first one-cell map, at most seven: all of them at 512 pixels."""
     sizes = map_sizes(image_size)
     return sizes.index(1) + 1 if 1 in sizes else len(sizes)
 
@@ -122,7 +122,7 @@ class SSD(nn.Module):
         super().__init__()
         self.vgg = build_vgg(weights, normalisation, channels)
         widths = [*self.vgg.out_channels, 8 * channels, *[4 * channels] * 4][:levels]
-        # With fewer features the norm is smaller, so that each keeps its published size.
+        # With fewer features the norm is smaller, so that each feature keeps its published magnitude.
         self.scale = nn.Parameter(torch.full((widths[0],), L2_SCALE * math.sqrt(widths[0] / 512)))
         self.extras = nn.ModuleList()
         for level in range(2, levels):
@@ -138,7 +138,7 @@ class SSD(nn.Module):
 
     @property
     def backbone(self) -> nn.Module:
-        """The layers that `schedule.backbone_rate` is about."""
+        """The layers whose learning rate `schedule.backbone_rate` sets."""
         return self.vgg
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Batch normalisation over the images of all processes, for CPU runs only: torch's SyncBatchNorm needs a GPU."""
+"""Batch normalisation over the images of all processes, on a CPU too, where torch's SyncBatchNorm does not run."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def synchronise_batch_norms(module: nn.Module, device: torch.device) -> nn.Module:
-    """Replace the batch norms of a module by synchronised ones of the same names, and return the module."""
+    """Replace the batch norms of a module by synchronised ones with the same names, and return the module."""
     if device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(module)
     for name, child in module.named_children():
@@ -27,7 +27,7 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
     """Batch normalisation over the images of all processes, on any device."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise float [B, C, H, W]; in training with mean and variance over the images of all processes."""
+        """Normalise x, float [B, C, H, W]; in training with mean and variance over the images of all processes."""
         if not self.training:
             return super().forward(x)
         wide = x.to(torch.promote_types(x.dtype, torch.float32))

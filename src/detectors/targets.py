@@ -1,6 +1,6 @@
 """Training targets from ground truth: a target for each (anchor, class), and a box for each positive anchor.
 
-Nothing here waits for a GPU: no shape depends on what is on it.
+Nothing here synchronises with a GPU: no shape depends on values on it.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,9 +14,9 @@ from torchvision.models.detection._utils import BoxCoder
 
 # Offsets are divided by standard deviations of (.1, .1, .2, .2).
 BOX_CODER = BoxCoder(weights=(10.0, 10.0, 5.0, 5.0))
-NEGATIVE, IGNORED = -1, -2  # in the place of an anchor's object
-NO_OBJECT = -1.0  # the IoU of what pads the objects of an image to the number of another's
-# Pairs of objects and anchors that are treated at once: on a CPU what its cache holds, elsewhere 64 MiB of IoUs.
+NEGATIVE, IGNORED = -1, -2  # in place of the index of an anchor's object
+NO_OBJECT = -1.0  # the IoU of padding, where an image has fewer objects than another
+# Pairs of objects and anchors processed at once: on a CPU as many as its cache holds, elsewhere 64 MiB of IoUs.
 _PAIRS_ON_CPU, _PAIRS_ELSEWHERE = 2**18, 2**24
 
 
@@ -25,7 +25,7 @@ class Targets:
     """The targets of a batch of B images with A anchors and K classes."""
 
     classes: Tensor  # int8 [B, A, K]: 1 positive, 0 negative, −1 ignored
-    boxes: Tensor  # float32 [B, A, 4]: ground truth of each positive anchor; of the others some box
+    boxes: Tensor  # float32 [B, A, 4]: the ground truth of each positive anchor; arbitrary for the others
     positive: Tensor  # bool [B, A]
 
 
@@ -39,8 +39,8 @@ def assign_targets(
 ) -> Targets:
     """Return the targets of each anchor, replicated K times (Section 3.1.1, Fig. 3).
 
-    A matched anchor is positive for the class of its object and negative for all other classes. One without object is
-    negative, or ignored, for all.
+    A matched anchor is positive for the class of its object and negative for all other classes. An unmatched anchor is
+    negative, or ignored, for all classes.
 
     Args:
         anchors: float32 [A, 4], shared by all images.
@@ -84,7 +84,7 @@ def _assign(
 
 
 def _pairwise_iou(boxes: Tensor, anchors: Tensor) -> Tensor:
-    """Return the IoUs [B, N, A] of each image's boxes [B, N, 4] and anchors [A, 4], the very bits of `box_iou`."""
+    """Return the IoUs [B, N, A] of each image's boxes [B, N, 4] and anchors [A, 4], bit for bit those of `box_iou`."""
     x1, y1, x2, y2 = boxes[..., None].unbind(2)
     left, top, right, bottom = anchors.unbind(1)
     intersection = (torch.minimum(x2, right) - torch.maximum(x1, left)).clamp_(min=0)
@@ -95,8 +95,8 @@ def _pairwise_iou(boxes: Tensor, anchors: Tensor) -> Tensor:
 def match_by_iou(iou: Tensor, positive_iou: float = 0.5, negative_iou: float = 0.4) -> Tensor:
     """Match anchors with objects as RetinaNet does, by IoU alone.
 
-    An anchor is positive for the object that it overlaps most if that IoU is at least `positive_iou`, or if it overlaps
-    some object and no anchor overlaps that one more. Below `negative_iou` it is negative, between the two ignored.
+    An anchor is positive for the object that it overlaps most, if that IoU is at least `positive_iou`, or if no other
+    anchor overlaps some object more than it does. Below `negative_iou` it is negative, between the two ignored.
 
     Args:
         iou: float [..., N, A] of N objects and A anchors; `NO_OBJECT` in rows without object.
@@ -113,14 +113,14 @@ def match_by_iou(iou: Tensor, positive_iou: float = 0.5, negative_iou: float = 0
 def match_bipartite(iou: Tensor, positive_iou: float = 0.5) -> Tensor:
     """Match anchors with objects as SSD does: each object with one anchor of its own, then by IoU.
 
-    The pair of greatest IoU is matched first, then that of all other objects and anchors, until all objects have an
-    anchor that they overlap or none is left. Each remaining anchor has the object that it overlaps most if that IoU is
-    greater than `positive_iou`; the others are negative. Of equal IoUs the first object's counts, then the first
-    anchor's, on every device.
+    The pair with the highest IoU is matched first, then the best pair of the remaining objects and anchors, until all
+    objects have an anchor that they overlap or none is left. Each remaining anchor gets the object that it overlaps
+    most if that IoU is greater than `positive_iou`; the others are negative. Ties go to the first object, then to the
+    first anchor, on every device.
 
     Args:
         iou: float [..., N, A] of N objects and A anchors; `NO_OBJECT` in rows without object.
-        positive_iou: the IoU that an anchor beyond each object's first must exceed.
+        positive_iou: the IoU that further anchors of an object must exceed.
 
     Returns:
         int64 [..., A]: the index of each anchor's object, or `NEGATIVE`.
@@ -143,8 +143,8 @@ def match_bipartite(iou: Tensor, positive_iou: float = 0.5) -> Tensor:
 def encode_boxes(boxes: Tensor, anchors: Tensor) -> Tensor:
     """Return the offsets of boxes from anchors, [..., 4], from which `BOX_CODER.decode_single` makes the boxes again.
 
-    These are the very bits of `BOX_CODER.encode_single`, which copies its weights to the device each time: the host
-    would wait for a GPU.
+    The results equal those of `BOX_CODER.encode_single` bit for bit. That method copies its weights to the device each
+    time, for which the host waits on a GPU.
     """
     x1, y1, x2, y2 = boxes.unbind(-1)
     left, top, right, bottom = anchors.unbind(-1)
@@ -167,7 +167,7 @@ def box_loss(offsets: Tensor, anchors: Tensor, targets: Targets) -> Tensor:
     """
     if not offsets.is_cpu:
         return _box_loss_without_wait(offsets, anchors, targets)
-    # On a CPU the positive anchors alone cost less, and their number is known.
+    # On a CPU it is cheaper to use the positive anchors only, and their number is known.
     if not targets.positive.any():
         return offsets.sum() * 0
     positive_anchors = anchors.expand(len(offsets), -1, -1)[targets.positive]
@@ -176,8 +176,8 @@ def box_loss(offsets: Tensor, anchors: Tensor, targets: Targets) -> Tensor:
 
 
 def _box_loss_without_wait(offsets: Tensor, anchors: Tensor, targets: Targets) -> Tensor:
-    """Return the box loss computed at all anchors, so that no shape depends on the number of positive ones."""
+    """Return the box loss, computed at all anchors so that no shape depends on the number of positive ones."""
     positive, target_offsets = targets.positive[..., None], encode_boxes(targets.boxes, anchors)
-    # What does not count is replaced before anything is computed, as its gradient would be 0 times infinity.
+    # Other anchors are replaced before anything is computed, as their gradient would be 0 times infinity.
     predicted, wanted = torch.where(positive, offsets.float(), 0.0), torch.where(positive, target_offsets, 0.0)
     return smooth_l1_loss(predicted, wanted, reduction="sum") / (4 * targets.positive.sum()).clamp(min=1)

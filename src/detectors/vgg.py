@@ -19,10 +19,10 @@ PUBLISHED = {"imagenet": VGG16_Weights.IMAGENET1K_V1, "caffe": VGG16_Weights.IMA
 
 
 class VGG16(nn.Module):
-    """VGG-16 up to conv4_3 and on to conv7, its fully connected layers as convolutions (Liu et al.).
+    """VGG-16 up to conv7, with its fully connected layers as convolutions (Liu et al.); returns conv4_3 and conv7.
 
     Args:
-        channels: of the first stage; those of all others are in proportion.
+        channels: of the first stage; the other stages scale in proportion.
         with_norms: whether a batch norm follows each convolution, for random weights.
     """
 
@@ -66,12 +66,12 @@ class VGG16(nn.Module):
 def build_vgg(weights: str | None, normalisation: str, channels: int) -> VGG16:
     """Build VGG-16 without its classifier.
 
-    With weights, nothing is frozen, as Liu et al. train all layers. conv6 and conv7 are then the classifier's first two
-    layers thinned out, if the weights have them.
+    Nothing is frozen, as Liu et al. train all layers. With weights, conv6 and conv7 are subsampled from the
+    classifier's first two layers, if the weights include them.
 
     Args:
         weights: "imagenet", the path of a state dict of torchvision's vgg16, or None for random weights.
-        normalisation: "imagenet" or "caffe", by which "imagenet" is torchvision's IMAGENET1K_V1 or IMAGENET1K_FEATURES.
+        normalisation: "imagenet" or "caffe"; the weights "imagenet" are then IMAGENET1K_V1 or IMAGENET1K_FEATURES.
         channels: of the first stage.
 
     Raises:
@@ -118,7 +118,7 @@ def _layer(
 
 
 def _expected_normalisation(state: Mapping[str, Any]) -> str | None:
-    """Return the normalisation that weights were trained with; None where the classifier, which shows it, is left out.
+    """Return the normalisation that weights were trained with; None if they lack the classifier, which shows it.
 
     torchvision's file of Caffe's weights has NaN in place of a classifier.
     """
@@ -137,7 +137,7 @@ def _features(state: Mapping[str, Any]) -> list[dict[str, Tensor]]:
 
 
 def _load_classifier(network: VGG16, state: Mapping[str, Any]) -> None:
-    """Thin out the fully connected layers: every fourth output, and every third of 7 × 7 positions (Liu et al.)."""
+    """Subsample the fully connected layers: every fourth output, and every third of 7 × 7 positions (Liu et al.)."""
     fc6, fc7 = state["classifier.0.weight"].reshape(4096, 512, 7, 7), state["classifier.3.weight"]
     network.conv6[0].load_state_dict({"weight": fc6[::4, :, ::3, ::3], "bias": state["classifier.0.bias"][::4]})
     network.conv7[0].load_state_dict({"weight": fc7[::4, ::4, None, None], "bias": state["classifier.3.bias"][::4]})

@@ -15,9 +15,9 @@ BINS = 50  # of IoU and of score, each from 0 to 1; the IoU thresholds of the ta
 def anchor_scores(outputs: Iterable[ImageOutputs], records: list[ImageRecord]) -> Tensor:
     """Count the anchors of all images by IoU with their matched ground truth and by their score for its class.
 
-    An anchor's matched ground truth is the one with the highest IoU. Of several with that IoU, such as all of an image
-    when the anchor overlaps none, it is the one for whose class the anchor scores highest. Images without ground truth,
-    and difficult and crowd objects, are left out.
+    An anchor's matched ground truth is the one with the highest IoU. If several have that IoU (as all of an image do
+    when the anchor overlaps none), it is the one for whose class the anchor scores highest. Images without ground
+    truth, and difficult and crowd objects, are left out.
 
     Args:
         outputs: of the detector for each image.
@@ -35,7 +35,7 @@ def anchor_scores(outputs: Iterable[ImageOutputs], records: list[ImageRecord]) -
 def add_anchor_scores(
     outputs: Iterable[ImageOutputs], records: list[ImageRecord], counts: Tensor
 ) -> Iterator[ImageOutputs]:
-    """Yield the outputs as they are, and add what :func:`anchor_scores` counts of each image to `counts`."""
+    """Yield the outputs unchanged, and add each image's counts of :func:`anchor_scores` to `counts`."""
     for image in outputs:
         if (bins := _bins(image, records[image.index])) is not None:
             counts += torch.bincount(bins, minlength=BINS * BINS).cpu().reshape(BINS, BINS)
@@ -44,7 +44,7 @@ def add_anchor_scores(
 
 @torch.inference_mode()
 def _bins(image: ImageOutputs, record: ImageRecord) -> Tensor | None:
-    """Return the bin of each anchor, of all bins in a row; None for an image without objects."""
+    """Return each anchor's bin as a flat index, int64 [A]; None for an image without objects."""
     boxes, labels = record.training_objects()
     if not len(boxes):
         return None

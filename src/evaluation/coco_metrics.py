@@ -35,7 +35,7 @@ COCO_METRICS = (
 )
 
 
-COCO_MAX_DETECTIONS = 100  # the best ones of an image, over all classes, that COCO's metrics use
+COCO_MAX_DETECTIONS = 100  # the number of best detections of an image, over all classes, that COCO's metrics use
 
 
 def evaluate_detections(
@@ -51,8 +51,8 @@ def evaluate_detections(
         records: the ground truth.
         detections: those of each record, in the same order.
         classes: the names that labels index.
-        max_detections: how many an image may have. COCO's metrics use the best 100 of an image; with a greater number,
-            say 300, its AP and AR of that many detections are added as `AP@300` and `AR@300`.
+        max_detections: per image. COCO's metrics use the best 100 of an image; with a larger number, say 300, AP and AR
+            with that many detections are added as `AP@300` and `AR@300`.
 
     Returns:
         Percentages under `COCO_METRICS`, `VOC07_AP50`, `VOC12_AP50`, and for each class `AP/<class>`,
@@ -78,8 +78,8 @@ def coco_metrics(
 ) -> dict[str, float]:
     """Return COCO's twelve metrics, under the names in `COCO_METRICS`, as pycocotools computes them.
 
-    Of an image's detections the best 100 over all classes count, as COCO's rules have it; pycocotools, given more,
-    would take the best 100 of each class. Crowd regions are COCO's `iscrowd`. Difficult objects are ignored as COCOeval
+    Only the best 100 detections of an image over all classes count, as in COCO's rules; pycocotools, given more, would
+    use the best 100 of each class. Crowd regions are COCO's `iscrowd`. Difficult objects are ignored as COCOeval
     ignores those outside an area range: missing one costs nothing, and one detection on it, by ordinary IoU, is not
     counted. Detections of equal score rank in the order of the records, then in the order given.
 
@@ -133,7 +133,7 @@ def _run_coco_eval(
 
 
 def best_detections(detections: Detections, count: int) -> Detections:
-    """Return the best detections of an image in the order given; of equal scores the first."""
+    """Return the best `count` detections of an image in the order given; ties go to the first."""
     if len(detections.scores) <= count:
         return detections
     kept = detections.scores.argsort(descending=True, stable=True)[:count].sort().values
@@ -143,7 +143,7 @@ def best_detections(detections: Detections, count: int) -> Detections:
 def _with_more_detections(
     records: Sequence[ImageRecord], detections: Sequence[Detections], classes: Sequence[str], max_detections: int
 ) -> dict[str, float]:
-    """Return COCO's AP and AR, over all IoU thresholds, of more detections than its rules allow."""
+    """Return COCO's AP and AR, over all IoU thresholds, with more detections than its rules allow."""
     evaluator = _run_coco_eval(records, detections, classes, max_detections=max_detections)
     values = {"AP": evaluator.eval["precision"][..., 0, -1], "AR": evaluator.eval["recall"][..., 0, -1]}
     defined = {key: value[value > -1] for key, value in values.items()}  # −1: no such class
@@ -154,7 +154,7 @@ def _with_more_detections(
 
 
 def _annotations(image: int, boxes: Tensor, labels: Tensor, *, columns: dict[str, Tensor]) -> list[dict[str, Any]]:
-    """Return COCO's annotation of each box [N, 4], with its entries from the further columns ([N] each)."""
+    """Return COCO's annotation of each box [N, 4], with entries from the additional columns ([N] each)."""
     # First to float32, the precision of the records' boxes: equal coordinates of a detection in float64 would
     # otherwise differ after rounding, and an IoU equal to a threshold would fall short of it.
     corner, end = boxes.detach().cpu().float().double().split(2, dim=1)

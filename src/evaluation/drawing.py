@@ -33,11 +33,11 @@ def draw_detections(
     """Draw images in a grid, with ground truth as dashed white boxes, and detections with class and score.
 
     Each image shows as many of its best detections as it has objects: scores of ranking losses are not calibrated, so
-    that no threshold would suit all.
+    no threshold would suit all.
 
     Args:
         records: the images, at least one.
-        detections: those on each image, by falling score.
+        detections: those on each image, in descending order of score.
         classes: the names that labels index.
         read: returns the image of a record.
 
@@ -59,7 +59,7 @@ def draw_detections(
 
 @dataclass(frozen=True)
 class Sample:
-    """A training image as the detector gets it, with what it is to learn."""
+    """A training image as the detector receives it, with its boxes and positive anchors."""
 
     title: str
     image: Tensor  # uint8 [3, H, W]
@@ -79,7 +79,7 @@ def draw_samples(samples: Sequence[Sample], classes: list[str]) -> Figure:
     for axes, sample in zip(grid, samples, strict=True):
         _show(axes, sample.image, sample.title, interpolation="nearest")
         anchors = [_rectangle(anchor) for anchor in sample.anchors]
-        for colour, width in (("black", 1.4), ("white", 0.7)):  # to be seen on dark and on bright images
+        for colour, width in (("black", 1.4), ("white", 0.7)):  # visible on dark and on bright images
             axes.add_collection(
                 PatchCollection(anchors, facecolor="none", edgecolor=colour, linewidth=width, alpha=0.6)
             )

@@ -1,4 +1,4 @@
-"""The score threshold at which a detector is at its best, so that detectors of different losses can be compared."""
+"""The score threshold with the highest F1, so that detectors trained with different losses can be compared."""
 
 from collections.abc import Sequence
 
@@ -14,11 +14,11 @@ def best_f1(
 ) -> tuple[float, float]:
     """Return the score threshold at which F1 is highest, and that F1 in percent.
 
-    F1 is 2 TP / (D + G) of all classes together, where D detections reach the threshold, G is the number of ground
-    truths, and TP the number of true positives as :func:`src.evaluation.voc_ap.voc_ap` defines them; what is ignored
-    there counts nowhere. The threshold is midway between the lowest score that reaches it and the next one, or that
-    score itself if it is the last; of several with the same F1 it is the highest. It is NaN, and F1 is 0, if no
-    detection is a true positive.
+    F1 is 2 TP / (D + G) over all classes together: D is the number of detections that reach the threshold, G that of
+    ground truths, and TP that of true positives as :func:`src.evaluation.voc_ap.voc_ap` defines them; what is ignored
+    there does not count. The threshold is midway between the lowest score that reaches it and the next score, or that
+    score itself if it is the last; ties go to the highest threshold. If no detection is a true positive, the threshold
+    is NaN and F1 is 0.
 
     Args:
         records: the ground truth.

@@ -1,4 +1,4 @@
-"""What the images of a run hold as its detector sees them: counts, sizes and anchors, from the annotations alone."""
+"""What the images of a run contain, as its detector sees them: counts, sizes and anchors, from annotations alone."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,13 +15,13 @@ from src.utils.text import counted, one_line
 POSITIVE_IOU = 0.5  # of assign_targets
 SMALL, LARGE = 32**2, 96**2  # square pixels: COCO's limits
 SIZES = ("small", "medium", "large")
-MOST_CLASSES = 6  # all listed in one line
+MOST_CLASSES = 6  # up to which all are listed in one line
 FLAGS = {"difficult": "difficult object", "crowd": "crowd"}
 
 
 @dataclass(frozen=True)
 class DetectorView:
-    """What the detector of a run makes of boxes."""
+    """What decides how the detector of a run sees boxes."""
 
     classes: list[str]
     train_size: int  # pixels, of the square that training images are warped to
@@ -35,12 +35,12 @@ class DetectorView:
 
     @cached_property
     def anchor_shapes(self) -> Tensor:
-        """The widths and heights of all anchors of a training image, each once, float32 [n, 2]."""
+        """The distinct widths and heights of a training image's anchors, float32 [n, 2]."""
         return torch.cat([grid.shapes for grid in self.grids])
 
     @cached_property
     def longest_ratio(self) -> float:
-        """The ratio of sides of the longest boxes with which an anchor can have IoU 1/2."""
+        """The highest ratio of sides that a box can have if an anchor is to reach IoU 1/2 with it."""
         # At the best size, an anchor of ratio r has IoU 1/2 with a box of ratio 2.25 r, and less with longer ones.
         return round(2.25 * float((self.anchor_shapes.amax(1) / self.anchor_shapes.amin(1)).max()), 3)
 
@@ -54,7 +54,7 @@ class SplitView:
     image: Tensor  # int64 [N]: index of the object's image
     boxes: Tensor  # float32 [N, 4]: in pixels of the image warped to the training size, without augmentation
     labels: Tensor  # int64 [N]
-    counts: Tensor  # bool [N]: neither difficult nor a crowd, so trained on, or to be found in a test
+    counts: Tensor  # bool [N]: neither difficult nor a crowd, so used in training, or to be found in a test
     iou: Tensor  # float32 [N]: with the anchor that fits best
     closest: Tensor  # float32 [N, 4]: that anchor
 
@@ -143,7 +143,7 @@ def _split_line(verb: str, split: SplitView, view: DetectorView, use: str) -> st
 
 
 def warnings(train: SplitView, test: SplitView, view: DetectorView) -> list[str]:
-    """Return what a run should not start with unnoticed, a line each.
+    """Return what should be noticed before a run starts, one line each.
 
     Raises:
         DataError: no object is to be found in the test images, so that there would be no AP.

@@ -1,4 +1,4 @@
-"""What is odd about the images of a run, by file: their boxes, and their pixels."""
+"""Oddities in the images of a run, by file: in their boxes and in their pixels."""
 
 import hashlib
 import os
@@ -17,8 +17,8 @@ from src.data.loading import read_image
 from src.data.records import DataError, ImageRecord
 from src.evaluation.inspection import POSITIVE_IOU, DetectorView, SplitView, areas_of
 
-DARK = 8  # mean of all pixels, of 255
-CONSTANT = 2  # between the darkest and the brightest value, of 255
+DARK = 8  # mean of all pixel values, out of 255
+CONSTANT = 2  # range between the darkest and the brightest value, out of 255
 WHOLE_IMAGE = 0.98  # of its area
 EXIF_ORIENTATION = 0x0112
 
@@ -71,9 +71,9 @@ def _repeated(rows: Tensor) -> Tensor:
 
 
 def without_anchors(split: SplitView, view: DetectorView) -> Oddity | None:
-    """Return the objects that no anchor is trained to find, as others overlap more with all that fit them.
+    """Return the objects without a positive anchor, because other objects overlap more with all anchors that fit them.
 
-    The detector's matching is run on those images alone in which an object's closest anchor fits another one better.
+    The detector's matching is run only on images in which an object's closest anchor fits another object better.
     """
     anchors = torch.cat(view.detector.anchors(view.train_size, view.train_size))
     bounds = torch.searchsorted(split.image, torch.arange(len(split.records) + 1)).tolist()
@@ -95,18 +95,18 @@ def without_anchors(split: SplitView, view: DetectorView) -> Oddity | None:
 
 @dataclass(frozen=True)
 class Look:
-    """What one look at the file of an image has shown."""
+    """What reading the file of an image has shown."""
 
     name: str
     digest: str = ""  # of its bytes
     problem: str = ""  # why it cannot be read
-    turned: bool = False  # by an EXIF orientation
+    turned: bool = False  # whether an EXIF orientation rotates it
     mean: float = 0.0
     spread: int = 255  # between the darkest and the brightest value
 
 
 def look_at_images(records: list[ImageRecord], title: str) -> list[Look]:
-    """Read the image of each record as training does, and return what there is to see."""
+    """Read the image of each record as training does, and return what was found."""
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         looks = tqdm(pool.map(_look, records), title, total=len(records), unit="image", disable=None, leave=False)
         return list(looks)

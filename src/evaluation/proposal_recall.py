@@ -1,4 +1,4 @@
-"""How many of the objects in images an RPN's proposals reach, beside as many random anchors."""
+"""The recall of an RPN's proposals, compared with as many random anchors."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from src.data.records import ImageRecord
 from src.detectors.postprocess import ImageOutputs
 from src.detectors.proposals import top_anchors
 
-MIN_IOU = 0.5  # of an anchor with an object that it reaches: that of positive anchors
+MIN_IOU = 0.5  # with which an anchor reaches an object: that of positive anchors
 
 
 @dataclass(frozen=True)
 class Recall:
-    """Shares of the objects that some anchor of a choice reaches, from 0 to 1."""
+    """The share of objects reached by some anchor, from 0 to 1, for three choices of anchors."""
 
     proposals: float  # anchors of highest objectness
     random: float  # as many, chosen at random
@@ -27,7 +27,7 @@ class Recall:
 def proposal_recall(
     outputs: Iterable[ImageOutputs], records: list[ImageRecord], counts: Sequence[int], seed: int = 0
 ) -> Mapping[int, Recall]:
-    """Return the recall of the objects of all images by the number of proposals; NaN without an object.
+    """Return the recall over the objects of all images, by number of proposals; NaN if there are no objects.
 
     Difficult and crowd objects are left out.
 

@@ -1,6 +1,6 @@
-"""The files of detections that evaluation servers take: PASCAL VOC's and COCO's.
+"""Detection files for evaluation servers: PASCAL VOC's and COCO's.
 
-The same detections are always the same bytes, so that files can be compared: the archives hold no times of writing.
+The same detections always give the same bytes, so that files can be compared: the archives contain no timestamps.
 """
 
 import gzip
@@ -21,7 +21,7 @@ from src.detectors.detections import Detections, check_detections
 from src.evaluation.coco_metrics import COCO_MAX_DETECTIONS, best_detections
 from src.utils.files import write_atomically
 
-# Of a pixel, and as many of a score as float32 has near 1: with fewer, different scores would tie.
+# Decimals of a coordinate, and of a score: as many as float32 has near 1, since with fewer, scores would tie.
 BOX_DIGITS, SCORE_DIGITS = 2, 8
 EPOCH_OF_ZIP = (1980, 1, 1, 0, 0, 0)
 
@@ -29,7 +29,7 @@ EPOCH_OF_ZIP = (1980, 1, 1, 0, 0, 0)
 def write_server_file(
     folder: Path, split: ServerSplit, detections: Sequence[Detections], *, classes: Sequence[str], name: str
 ) -> Path:
-    """Write the detections on a split's images as its server takes them, and return the path of the archive.
+    """Write the detections on a split's images in its server's format, and return the path of the archive.
 
     VOC's is `comp4_<dataset>_<split>_<name>.tar.gz` with `results/<dataset>/Main/comp4_det_<split>_<class>.txt`, a line
     of image, score, xmin, ymin, xmax and ymax for each detection, in pixels counted from 1. COCO's is
@@ -44,7 +44,7 @@ def write_server_file(
         name: of the detector, in the names of files.
 
     Raises:
-        DataError: an image or a class has a name that VOC's files cannot have.
+        DataError: the name of an image or a class is not possible in VOC's files.
         UserError: the file cannot be written.
         ValueError: as `check_detections`.
     """
@@ -60,7 +60,7 @@ def write_server_file(
 
 
 def read_server_file(path: Path, split: ServerSplit, classes: Sequence[str]) -> list[Detections]:
-    """Return the detections on each of a split's images as they are in a file of `write_server_file`."""
+    """Return the detections on each of a split's images, read from a file of `write_server_file`."""
     rows_of: dict[str | int, list[tuple[list[float], float, int]]] = defaultdict(list)
     if split.style == "coco":
         with zipfile.ZipFile(path) as archive:

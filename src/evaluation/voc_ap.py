@@ -24,9 +24,9 @@ def voc_ap(
 ) -> tuple[float, dict[str, float]]:
     """Return the mean AP and the AP of each class by name, in percent.
 
-    A class's detections on all images are taken by falling score, ties in the order given. Each is matched to the
-    ground truth of its class and image with which its IoU is highest. If that IoU is at least `iou`, the detection is a
-    true positive when it is the first match of that ground truth, a false positive when it is not, and counts as
+    A class's detections are taken in descending order of score, ties in the order given. Each is matched to the ground
+    truth of its class and image with which its IoU is highest. If that IoU is at least `iou`, the detection is a true
+    positive when it is the first match of that ground truth, a false positive when it is not, and counts as
     neither when the ground truth is difficult. If the IoU is less, the detection is a false positive. Recall is over
     the ground truths that are not difficult. COCO's crowd regions, which VOC does not have, are treated like difficult
     objects.
@@ -74,7 +74,7 @@ def match_detections(
 def _matches_by_class(
     records: Sequence[ImageRecord], detections: Sequence[Detections], classes: int, iou: float
 ) -> list[tuple[np.ndarray, np.ndarray, int]]:
-    """Return for each class what `match_detections` returns, by falling score."""
+    """Return for each class what `match_detections` returns, in descending order of score."""
     object_labels, ignored = _objects(records)
     labels, scores, nearest, overlap = _nearest_objects(records, detections)
     matches = []
@@ -101,7 +101,7 @@ def _objects(records: Sequence[ImageRecord]) -> tuple[np.ndarray, np.ndarray]:
 def _nearest_objects(
     records: Sequence[ImageRecord], detections: Sequence[Detections]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return the label, score, nearest ground truth and IoU with it of the detections of all images in turn, [M] each.
+    """Return label, score, nearest ground truth and IoU with it of all images' detections in order, [M] each.
 
     The nearest is the first of those of the same image and class with the highest IoU. It is given by its index among
     the ground truths of all images; −1 if there is none.
@@ -141,7 +141,7 @@ def _true_positives(nearest: np.ndarray, close: np.ndarray, ignored: np.ndarray)
     """Return which detections of a class count [M], and whether each of these is a true positive.
 
     Args:
-        nearest: int64 [M], the nearest ground truth of each detection, by falling score.
+        nearest: int64 [M], the nearest ground truth of each detection, in descending order of score.
         close: bool [M], whether the IoU with it suffices.
         ignored: bool [N], which ground truths to ignore; detections close to these are not counted.
     """

@@ -1,1 +1,1 @@
-"""Perturbations of test images and attacks on finished detectors, one file for each kind in Table 3."""
+"""Perturbations of test images and attacks on finished detectors (Table 3), one file per kind."""

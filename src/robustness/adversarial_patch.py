@@ -1,11 +1,11 @@
 """The universal adversarial patch of Brown et al. (2017), made against a detector.
 
 One patch for all images and objects, optimised over random places, sizes, rotations and brightness. Brown et al. raise
-the score of one class of a classifier. Here, on each object, the scores of all other classes rise above that of the
-object's own.
+the score of one class of a classifier. Here the patch raises, on each object, the scores of all other classes above
+that of the object's own.
 
-By default a patch is made against another detector than the one under test, as the paper's figures suggest: its patch
-costs less AP than a black one. Made against the detector under test itself it is a white-box attack.
+By default a patch is made against a detector other than the one under test, as the paper's numbers suggest: its patch
+costs less AP than a black one. A patch made against the detector under test is a white-box attack.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,24 +25,24 @@ from src.robustness.patches import clip_rectangles, patch_rectangles
 
 @dataclass(frozen=True)
 class PatchOptions:
-    """How a patch is made. The ranges are of uniform distributions, about what `adversarial_patch` pastes."""
+    """How a patch is made. The ranges are those of uniform random deviations from how `adversarial_patch` pastes it."""
 
     side: int = 64  # of the patch in pixels
     size: str = "quarter"  # see `patch_rectangles`
     learning_rate: float = 0.03  # of Adam, for values from 0 to 1
-    shift: float = 0.1  # of the centre, at most this share of the box's width and height
+    shift: float = 0.1  # of the centre, at most this fraction of the box's width and height
     scale: float = 0.2  # of width and height, by a factor from 1 − scale to 1 + scale
     rotation: float = 20.0  # degrees, at most
-    brightness: float = 0.1  # of the range of values that is added, at most
+    brightness: float = 0.1  # added or subtracted, at most this fraction of the range of values
 
 
 class PatchMaker:
-    """Makes a patch, step by step. Its state is all that is needed to continue: what is random depends on the step.
+    """Makes a patch, step by step. Its state is all that is needed to resume, as random numbers depend on the step.
 
     Args:
         attacked: the detector.
         options: of the patch.
-        seed: of what is random.
+        seed: of all random numbers.
     """
 
     def __init__(self, attacked: AttackedDetector, options: PatchOptions = PatchOptions(), *, seed: int) -> None:
@@ -60,7 +60,7 @@ class PatchMaker:
         return (self._values.detach() * 255).round().to(torch.uint8)
 
     def step(self, batch: TrainingBatch) -> float:
-        """Improve the patch on the images of a batch, and return the loss; NaN if no predicted box is on an object."""
+        """Take one optimisation step on a batch and return the loss; NaN if no predicted box is on an object."""
         generator = torch.Generator().manual_seed(derive_seed(self.seed, self.steps))
         self.steps += 1
         grey_levels = self._grey_levels(batch.images)
@@ -94,14 +94,14 @@ class PatchMaker:
             self._values.copy_(state["values"])
 
     def _mean_margin(self, images: Tensor, batch: TrainingBatch) -> Tensor | None:
-        """Return by how much the log-odds of an object's class exceed those of others on it, a mean over objects.
+        """Return by how much the log-odds of an object's class exceed those of all others, averaged over objects.
 
-        A soft maximum is taken over the predicted boxes on an object; objects without any do not count. Log-odds keep
-        their slope where scores are almost 0 or 1.
+        A soft maximum is taken over the predicted boxes on an object; objects without any do not count. Unlike scores,
+        log-odds keep their slope near 0 and 1.
 
         Args:
             images: in grey levels [B, 3, H, W], with patches.
-            batch: of the same images without.
+            batch: the same images without patches.
         """
         logits, offsets = self.attacked.outputs(images)
         margins = []
@@ -115,13 +115,13 @@ class PatchMaker:
         return torch.stack(margins).mean() if margins else None
 
     def _grey_levels(self, images: Tensor) -> Tensor:
-        """Return normalised images [B, 3, H, W] as they were, in grey levels from 0 to 255."""
+        """Undo the normalisation of images [B, 3, H, W]; return grey levels from 0 to 255."""
         normalisation = self.attacked.detector.normalisation
         mean, std = (images.new_tensor(values)[:, None, None] for values in (normalisation.mean, normalisation.std))
         return (images * std + mean) * 255
 
     def _paste(self, image: Tensor, boxes: Tensor, generator: torch.Generator) -> Tensor:
-        """Return an image in grey levels with the patch over each object, in a random way."""
+        """Return an image in grey levels with the patch over each object, with random deviations."""
         options = self.options
         image = image.clone()
         rectangles = patch_rectangles(boxes, generator, size=options.size, place="centre")
@@ -145,11 +145,11 @@ class PatchMaker:
 def make_patch(
     maker: PatchMaker, batches: Callable[[int, int], DataLoader[TrainingBatch]], steps: int
 ) -> Iterator[float]:
-    """Make steps until a maker has made `steps`, and yield the loss of each.
+    """Take steps until a maker has taken `steps` in total, and yield the loss of each.
 
     Args:
         maker: new, or with the state of an interrupted one.
-        batches: from an epoch and a number to the batches of that epoch but for the first so many.
+        batches: takes an epoch and a number, and returns the batches of that epoch after that many.
         steps: in all.
     """
     per_epoch = len(batches(0, 0))
@@ -170,7 +170,7 @@ def adversarial_patch(
     size: str = "quarter",
     place: str = "centre",
 ) -> Tensor:
-    """Return an image with a patch over each object, resized to what size demands.
+    """Return an image with a patch over each object, resized as `size` says.
 
     Args:
         image: uint8 [3, H, W]; it is left as it is.

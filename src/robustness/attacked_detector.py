@@ -1,4 +1,4 @@
-"""A finished detector as an attack sees it: from the pixels of its input, through which gradients flow."""
+"""A finished detector as an attack sees it: a function of its input pixels through which gradients flow."""
 
 from dataclasses import dataclass, field
 
@@ -14,14 +14,14 @@ from src.detectors.detector import Detector
 from src.detectors.postprocess import ImageOutputs
 from src.detectors.targets import BOX_CODER
 
-IOU = 0.5  # of a predicted box with the object that it is on
+IOU = 0.5  # from which on a predicted box is on an object
 
 
 @dataclass(frozen=True)
 class AttackedDetector:
     """A detector, its trained network, and whether the first output of an anchor is the background's.
 
-    The network is set to evaluation, and none of its weights asks for a gradient any more.
+    The network is put into evaluation mode, and its weights no longer require gradients.
     """
 
     detector: Detector

@@ -1,9 +1,8 @@
-"""DeepFool (Moosavi-Dezfooli et al., 2016) for detectors: the least change of an image after which objects are lost.
+"""DeepFool (Moosavi-Dezfooli et al., 2016) for detectors: the smallest change of an image after which objects are lost.
 
-The paper does not say how it generalises the method. Here each object that is detected is classified by
-the best-scored of the detections on it. DeepFool moves that classifier to its nearest boundary, again and again by a
-linear approximation: to where no detection of the object's class is left, or to where that of another class scores
-higher.
+The paper does not say how it generalises the method. Here each detected object is classified by the best-scored of the
+detections on it. DeepFool repeatedly moves the image to the nearest boundary of this classifier in a linear
+approximation: to where no detection of the object's class is left, or to where one of another class scores higher.
 """
 
 import math
@@ -19,19 +18,19 @@ from src.detectors.detections import Detections
 from src.robustness.attacked_detector import IOU, AttackedDetector
 
 PIXELS_AT_ONCE = 1_000_000  # in a batch of perturbed copies of an image
-LEAST_MARGIN = 1e-5  # of logits: a step that must lead beyond a boundary is longer than rounding errors
+LEAST_MARGIN = 1e-5  # in logits: makes a step across a boundary longer than rounding errors
 
 
 @dataclass(frozen=True)
 class Perturbation:
     """The change of an image after which the detector has lost some of its objects.
 
-    `image` is the changed image as float32 [3, H, W] in grey levels from 0 to 255, to be given to the network; None if
-    DeepFool has failed, and the norms are then NaN. They are those of the change, of 3HW values.
+    `image` is the changed image, float32 [3, H, W] in grey levels from 0 to 255, as the network gets it; None if
+    DeepFool has failed, and the norms are then NaN. The norms are those of the change, over 3HW values.
     """
 
     objects: tuple[int, ...]  # that are lost, of the image's ground truth
-    margin: float  # on the clean image: log-odds of the best-scored detection minus those of the threshold, the least
+    margin: float  # smallest margin on the clean image: log-odds of the best-scored detection minus the threshold's
     iterations: int
     image: Tensor | None
     l2: float  # grey levels
@@ -41,7 +40,7 @@ class Perturbation:
 
 @dataclass(frozen=True)
 class DeepFoolResult:
-    """What DeepFool has found for one image, in which the detector detects n objects."""
+    """The result of DeepFool on one image, in which the detector detects n objects."""
 
     size: tuple[int, int]  # (height, width) of the network's input, without padding
     objects: list[Perturbation]  # n, each of which loses one of the objects
@@ -49,7 +48,7 @@ class DeepFoolResult:
 
     @property
     def smallest(self) -> Perturbation | None:
-        """The one of least norm that loses an object; None if there is none."""
+        """The perturbation of smallest norm that loses an object; None if there is none."""
         return min((one for one in self.objects if one.image is not None), key=lambda one: one.l2, default=None)
 
 
@@ -62,7 +61,7 @@ def deepfool(
     iterations: int = 50,
     overshoot: float = 0.02,
 ) -> DeepFoolResult:
-    """Return for each object that is detected the least change after which it is lost, and one that loses all.
+    """Return for each detected object the smallest change after which it is lost, and one that loses all of them.
 
     An object is detected if the best-scored detection whose IoU with it is at least 0.5 has its class and a score of at
     least `threshold`, and lost otherwise.
@@ -71,10 +70,9 @@ def deepfool(
         attacked: the detector.
         image: float32 [3, H, W] in grey levels from 0 to 255, resized for the network, on its device.
         objects: boxes [N, 4] in pixels of that image, and labels int64 [N].
-        threshold: of scores, in (0, 1). Losses leave the level of the scores free to different degrees, so each model
-            should have its own.
-        iterations: the most linear approximations.
-        overshoot: by how much of itself the change is longer than it would have to be if the detector were linear.
+        threshold: of scores, in (0, 1). Losses calibrate scores differently, so each model should have its own.
+        iterations: the maximum number of linear approximations.
+        overshoot: the fraction by which a change is longer than it would have to be if the detector were linear.
 
     Raises:
         ValueError: the threshold is out of its range.
@@ -91,7 +89,7 @@ def deepfool(
 
 
 def norms(change: Tensor, image: Tensor) -> dict[str, float]:
-    """Return the norms of a change of an image as `Perturbation` has them."""
+    """Return the norms of a change of an image, see `Perturbation`."""
     l2, of_image = (values.double().norm().item() for values in (change, image))
     return {"l2": l2, "rms": l2 / math.sqrt(change.numel()), "relative": l2 / of_image if of_image else math.nan}
 
@@ -99,12 +97,12 @@ def norms(change: Tensor, image: Tensor) -> dict[str, float]:
 def is_lost(detections: Detections, box: Tensor, label: int, threshold: float) -> bool:
     """Return whether an object is lost, see `deepfool`; box [4] and detections in the same pixels."""
     on_object = box_iou(detections.boxes, box.to(detections.boxes)[None]).squeeze(1) >= IOU
-    best = (on_object & (detections.scores >= threshold)).nonzero()[:1]  # detections are in the order of their scores
+    best = (on_object & (detections.scores >= threshold)).nonzero()[:1]  # detections are sorted by score
     return len(best) == 0 or int(detections.labels[best]) != label
 
 
 def least_step(gradients: Tensor, margins: Tensor) -> Tensor:
-    """Return the least step [D] that lowers linear functions of these gradients [n, D] by at least these margins [n].
+    """Return the smallest step [D] that lowers linear functions with gradients [n, D] by at least the margins [n].
 
     It is −Σ_j λ_j g_j with λ ≥ 0, found from its n × n dual problem by coordinate ascent.
     """
@@ -122,9 +120,9 @@ def least_step(gradients: Tensor, margins: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Boundary:
-    """Where an object's class changes, in a linear approximation: `gradient` · change = −`margin`."""
+    """A linear approximation of where an object's class changes: `gradient` · change = −`margin`."""
 
-    gradient: Tensor  # [3HW], without the pixels that can change no further
+    gradient: Tensor  # [3HW], 0 for pixels that cannot change any further
     margin: Tensor  # scalar, of logits
     margin_to_none: float  # to the boundary beyond which the object is not detected
 
@@ -145,7 +143,7 @@ class _Scene:
 
     @torch.no_grad()
     def detected(self, image: Tensor, objects: Iterable[int]) -> list[int]:
-        """Return which of these objects are detected when the network gets an image, and no other with it."""
+        """Return which of these objects are detected when the network gets this image alone."""
         logits, offsets = self.attacked.outputs(image[None])
         detections = self._detections(logits[0], offsets[0])
         return [index for index in objects if not self._is_lost(detections, index)]
@@ -159,7 +157,7 @@ class _Scene:
         for row, (_, index) in enumerate(rows):
             lost = self._is_lost(self._detections(logits[row].detach(), offsets[row].detach()), index)
             margins.append([] if lost else self._margins(logits[row], offsets[row], index))
-        # A network in evaluation treats each image of a batch alone, so the gradient of a sum has each margin's.
+        # In evaluation mode images of a batch do not interact, so the gradient of the sum contains each margin's own.
         candidates: list[list[_Boundary]] = [[] for _ in rows]
         for kind in range(2):
             of_kind = {row: of_row[kind] for row, of_row in enumerate(margins) if kind < len(of_row)}
@@ -177,7 +175,7 @@ class _Scene:
         return is_lost(detections, self.boxes[index], int(self.labels[index]), self.threshold)
 
     def _margins(self, logits: Tensor, offsets: Tensor, index: int) -> list[Tensor]:
-        """Return the margins of a detected object: of its score to the threshold, and to the best of other classes.
+        """Return the margins of a detected object: to the threshold, and to the best score of another class.
 
         The second is left out if it is negative, because then only NMS keeps the other class from being best.
 
@@ -198,7 +196,7 @@ class _Scene:
 
     @staticmethod
     def _free(image: Tensor, gradient: Tensor) -> Tensor:
-        """Return a gradient with zeros where a step against it leads out of the range of grey levels."""
+        """Return a gradient with zeros where a step against it would leave the range of grey levels."""
         return gradient.masked_fill(((image <= 0) & (gradient > 0)) | ((image >= 255) & (gradient < 0)), 0)
 
 
@@ -214,12 +212,12 @@ class _Search:
     state: str = "active"  # then "found" or "failed"
 
     def left(self, scene: _Scene) -> list[int]:
-        """Return the objects that may be detected still: one pass for many spares a gradient for each that is lost."""
+        """Return the objects that may still be detected; one pass saves the gradients of those already lost."""
         return scene.detected(self.candidate, self.objects) if len(self.objects) > 1 else self.objects
 
 
 def _search(scene: _Scene, sets: list[list[int]], *, iterations: int, overshoot: float) -> list[Perturbation]:
-    """Return a perturbation for each set of objects. All are searched for at once, in batches."""
+    """Return a perturbation for each set of objects. All searches run at the same time, in batches."""
     searches = [_Search(objects, torch.zeros_like(scene.image), scene.image) for objects in sets]
     at_once = max(PIXELS_AT_ONCE // scene.image[0].numel(), 1)
     for iteration in range(iterations + 1):
@@ -242,7 +240,10 @@ def _search(scene: _Scene, sets: list[list[int]], *, iterations: int, overshoot:
 
 
 def _advance(search: _Search, boundaries: list[_Boundary], image: Tensor, overshoot: float) -> None:
-    """Add the least step to these boundaries; without any, the objects are lost in some batches only, a longer step."""
+    """Add the smallest step that reaches these boundaries.
+
+    Without boundaries, the objects are lost in a batch but not when the image is alone: the change is made longer.
+    """
     if boundaries:
         margins = torch.stack([one.margin for one in boundaries]).clamp(min=LEAST_MARGIN)
         step = least_step(torch.stack([one.gradient for one in boundaries]), margins)

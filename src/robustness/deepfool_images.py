@@ -1,4 +1,4 @@
-"""DeepFool on the images of a data set: which of them, one after the other, and the means over all."""
+"""DeepFool on the images of a data set: which images, the result on each, and the means over all."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,11 +14,11 @@ from src.data.records import ImageRecord
 from src.robustness.attacked_detector import AttackedDetector
 from src.robustness.deepfool import DeepFoolResult, deepfool
 
-Z_95 = 1.96  # standard errors to either side of a mean that make an interval of 95 %
+Z_95 = 1.96  # half width of a 95% interval, in standard errors of the mean
 
 
 def choose_images(records: Sequence[ImageRecord], count: int | None, seed: int) -> list[ImageRecord]:
-    """Return a random subset of images, the same for all detectors of a seed; all if `count` is None."""
+    """Return a random subset of images, the same for all detectors with one seed; all images if `count` is None."""
     if count is None or count >= len(records):
         return list(records)
     order = torch.randperm(len(records), generator=torch.Generator().manual_seed(derive_seed(seed, "deepfool")))
@@ -34,7 +34,7 @@ def deepfool_images(
     iterations: int = 50,
     overshoot: float = 0.02,
 ) -> Iterator[DeepFoolResult]:
-    """Yield the result of DeepFool for each image, whose objects are those neither difficult nor crowds.
+    """Yield the result of DeepFool for each image; difficult objects and crowds are ignored.
 
     Args:
         attacked: the detector.

@@ -5,9 +5,9 @@ from torch import Tensor
 
 
 def gaussian_noise(image: Tensor, boxes: Tensor, generator: torch.Generator, *, standard_deviation: float) -> Tensor:
-    """Add normal noise to an image, and round to 8 bits.
+    """Return an image with normal noise added, rounded to 8 bits.
 
-    torchvision's `GaussianNoise` truncates uint8 images, which makes them darker, and takes torch's own random numbers.
+    torchvision's `GaussianNoise` truncates uint8 images, which makes them darker, and uses torch's global generator.
 
     Args:
         image: uint8 [3, H, W].

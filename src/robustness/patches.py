@@ -24,15 +24,15 @@ FLIPS = ((2,), (1,), (1, 2))
 
 @dataclass(frozen=True)
 class PatchFacts:
-    """What can be said of the patches of an image without its pixels."""
+    """Facts about the patches of an image that do not need its pixels."""
 
     covered: float  # share of the image's area
     patches: int
-    without_free_place: int  # patches for which the image has no place of their size that does not touch their object
+    without_free_place: int  # patches for which the image has no place of that size outside their object's box
 
 
 def image_generator(seed: int, image_id: str | int) -> torch.Generator:
-    """Return the generator of an image's perturbation, which depends on nothing but the seed and the image."""
+    """Return the random generator of an image's perturbation, which depends only on the seed and the image."""
     return torch.Generator().manual_seed(derive_seed(seed, image_id))
 
 
@@ -94,7 +94,7 @@ def patch_rectangles(boxes: Tensor, generator: torch.Generator, *, size: str, pl
 
     Args:
         boxes: float [n, 4] of the objects in pixels.
-        generator: for what is random about sizes and places.
+        generator: of random sizes and places.
         size: "quarter": half the box's width and half its height. "half": half its width or half its height, the other
             whole, with equal probability. Rounded to pixels, at least one.
         place: "centre" of the box, or anywhere "inside" it.
@@ -156,12 +156,12 @@ def summarise_patches(facts: Sequence[PatchFacts]) -> dict[str, float]:
 def _rectangles_inside(
     image: Tensor, boxes: Tensor, generator: torch.Generator, size: str, place: str
 ) -> list[list[int]]:
-    """Return what lies inside the image of each object's patch."""
+    """Return each object's patch, clipped to the image."""
     return clip_rectangles(patch_rectangles(boxes, generator, size=size, place=place), (image.shape[1], image.shape[2]))
 
 
 def clip_rectangles(rectangles: list[list[int]], image_size: tuple[int, int]) -> list[list[int]]:
-    """Return what lies inside an image of (height, width) of rectangles (x1, y1, x2, y2)."""
+    """Clip rectangles (x1, y1, x2, y2) to an image of (height, width)."""
     height, width = image_size
     limits = (width, height, width, height)
     return [[min(max(value, 0), limit) for value, limit in zip(one, limits, strict=True)] for one in rectangles]

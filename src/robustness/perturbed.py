@@ -1,4 +1,4 @@
-"""Reading test images perturbed: each as uint8 in its own coordinates, before it is resized for a detector."""
+"""Read perturbed test images: each is perturbed as uint8 at its original size, before it is resized for a detector."""
 
 import importlib
 import inspect
@@ -19,10 +19,9 @@ from src.robustness.patches import boxes_to_patch, image_generator
 
 @dataclass(frozen=True)
 class PerturbedImages:
-    """Read images perturbed.
+    """Reads images and perturbs them.
 
-    What an image becomes depends on the seed and the image's id alone: neither on the detector, nor on batches, workers
-    and processes.
+    The result depends only on the seed and the image's id, not on the detector, batches, workers or processes.
 
     Attributes:
         perturb: takes an image, uint8 [3, H, W], the boxes [N, 4] of its objects, and a generator of random numbers;
@@ -36,7 +35,7 @@ class PerturbedImages:
     difficult: bool = False
 
     def __call__(self, record: ImageRecord) -> tv_tensors.Image:
-        """Return an image perturbed.
+        """Return a perturbed image.
 
         Raises:
             DataError: see :func:`src.data.images.read_image`.
@@ -52,7 +51,7 @@ def build_perturbed_images(attack: Mapping[str, Any], seed: int, **made: Any) ->
     Args:
         attack: the keys of the group `attack`.
         seed: of the run.
-        made: further arguments of its perturbation, that other runs have made.
+        made: further arguments of the perturbation, which other runs have made.
     """
     path = ATTACKS[attack["name"]].perturbation
     assert path is not None

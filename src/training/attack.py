@@ -1,4 +1,4 @@
-"""Testing a finished detector under an attack."""
+"""Test a finished detector under an attack."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -36,11 +36,11 @@ def attack_and_test(
 ) -> None:
     """Test the detector of a finished run under an attack, and leave everything in this run's folder.
 
-    Nothing is trained. After an interruption the test is made anew, on the same images; DeepFool goes on where it was.
+    Nothing is trained. After an interruption the test starts over, on the same images; DeepFool resumes where it was.
 
     Args:
         config: resolved.
-        name: the run's name for people.
+        name: the run's human-readable name.
         world: the processes that call this together.
         guard: of the run, which this process or the main one of its world holds.
         needed: with the folder of the detector's run as "attack".
@@ -64,7 +64,7 @@ def attack_and_test(
 
 
 def _test_on_perturbed_images(tester: Tester, log: RunLog) -> dict[str, float]:
-    """Log and return the metrics on the test images after the attack's perturbation, and what patches cover of them."""
+    """Log and return the metrics on the perturbed test images, and how much of them patches cover."""
     made = {"patch": read_patch(log.needed["patch"])} if "patch" in log.needed else {}
     read = build_perturbed_images(tester.config.attack, tester.config.seed, **made)
     tester = replace(tester, data=replace(tester.data, read_test_image=read))
@@ -75,7 +75,7 @@ def _test_on_perturbed_images(tester: Tester, log: RunLog) -> dict[str, float]:
 
 
 def _facts_of_patches(tester: Tester) -> dict[str, float]:
-    """Return under `patches/` what the attack's patches cover of the test images; nothing if it puts no patches."""
+    """Return how much of the test images the attack's patches cover, as `patches/…`; nothing without patches."""
     attack, seed = tester.config.attack, tester.config.seed
     if "place" not in attack:
         return {}
@@ -84,7 +84,7 @@ def _facts_of_patches(tester: Tester) -> dict[str, float]:
     return {f"patches/{key}": value for key, value in summarise_patches(facts).items()}
 
 
-# The attacks that are no perturbation of each image before the test.
+# The attacks that do not simply perturb each image before the test.
 OTHER_TESTS: dict[str, Callable[[Tester, RunLog], dict[str, float]]] = {
     "deepfool": deepfool_and_log,
     "patch_making": make_and_log_patch,

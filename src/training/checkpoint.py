@@ -36,10 +36,10 @@ def save_checkpoint(path: Path, parts: dict[str, Any], progress: dict[str, Any],
 def load_checkpoint(path: Path, parts: dict[str, Any], lineage: Lineage) -> dict[str, Any] | None:
     """Restore each part and all random states, and return the plain values; None if there is no checkpoint.
 
-    A damaged file is set aside with a warning, and training starts anew.
+    A damaged file is renamed with a warning, and training starts over.
 
     Args:
-        lineage: of the run; it continues from the checkpoint's.
+        lineage: the run's; the checkpoint's attempts are put before it.
 
     Raises:
         UserError: the file cannot be read, or belongs to another run, other data or another model.
@@ -62,7 +62,7 @@ def load_checkpoint(path: Path, parts: dict[str, Any], lineage: Lineage) -> dict
         torch.set_rng_state(state["random"]["cpu"])
         if torch.cuda.is_available() and "cuda" in state["random"]:
             for index, random in enumerate(state["random"]["cuda"][: torch.cuda.device_count()]):
-                torch.cuda.set_rng_state(random, index)  # of the GPUs that are here, which may be fewer
+                torch.cuda.set_rng_state(random, index)  # there may be fewer GPUs than when it was saved
         return state["progress"]
     except (RuntimeError, KeyError, ValueError) as error:
         raise UserError(f"{path} belongs to another model: {error}. Delete it to start this run anew") from error
@@ -71,7 +71,7 @@ def load_checkpoint(path: Path, parts: dict[str, Any], lineage: Lineage) -> dict
 def load_on_all(world: World, path: Path, parts: dict[str, Any], lineage: Lineage) -> dict[str, Any] | None:
     """Restore a checkpoint on all processes; arguments, result and errors are those of :func:`load_checkpoint`."""
     progress = load_checkpoint(path, parts, lineage) if world.is_main else None
-    world.barrier()  # the main process is first, as it may set a damaged file aside
+    world.barrier()  # the main process goes first, as it may rename a damaged file
     if not world.is_main:
         progress = load_checkpoint(path, parts, lineage)
     world.barrier()
@@ -79,15 +79,15 @@ def load_on_all(world: World, path: Path, parts: dict[str, Any], lineage: Lineag
 
 
 def load_weights(directory: Path, network: nn.Module, data: str | None = None) -> None:
-    """Load the final weights of a finished run, and nothing else of it, into a network.
+    """Load the final weights of a finished run, and nothing else, into a network.
 
     Args:
         directory: the run's folder.
-        network: built alike.
+        network: of the same architecture.
         data: the fingerprint of the data that the run must have been trained on; None for any.
 
     Raises:
-        UserError: the run has no weights any more, or they are another network's or of other data.
+        UserError: the run's weights are gone, or belong to another network or other data.
     """
     path = directory / "checkpoint.pt"
     remedy = f"delete {directory}, and the same command trains that run again"

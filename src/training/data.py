@@ -16,7 +16,7 @@ from src.utils.distributed import World
 
 @dataclass(frozen=True)
 class Data:
-    """The images to train on and to test on, in batches; of several processes each loads its part."""
+    """The images to train on and to test on, in batches; with several processes, each loads its part."""
 
     train: TrainingSet
     test: list[ImageRecord]
@@ -29,7 +29,7 @@ class Data:
     read_test_image: ReadImage = read_image
 
     def training_batches(self, epoch: int, skip: int = 0, *, epochs: int = 1) -> DataLoader[TrainingBatch]:
-        """Return this process's part of the batches of epochs from this one on, but for the first `skip`."""
+        """Return this process's part of the batches of `epochs` epochs from this one on, without the first `skip`."""
         return training_batches(
             self.train,
             self.batch_size,
@@ -41,7 +41,7 @@ class Data:
         )
 
     def inference_batches(self, records: list[ImageRecord], view: View, shared: bool) -> DataLoader[InferenceBatch]:
-        """Return a view of the images of these records; with `shared` only this process's part of them."""
+        """Return batches of one view of these records' images; with `shared`, only this process's part of them."""
         share = Share(self.world.rank, self.world.size) if shared else Share()
         return inference_batches(
             records, view.transform, self.batch_size, workers=self.workers, share=share, read=self.read_test_image

@@ -1,4 +1,4 @@
-"""The look at a run's data before it trains."""
+"""Check a run's data before it trains."""
 
 import logging
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def detector_view(config: DictConfig, classes: list[str]) -> DetectorView:
-    """Return what the detector of a configuration makes of boxes."""
+    """Return what decides how the detector of a configuration sees boxes."""
     size = config.dataset.train_size
     return DetectorView(classes, size, build_detector(config.model, size), config.model.max_detections)
 
@@ -30,17 +30,17 @@ def view_splits(
 def look_at_data(
     config: DictConfig, train: list[ImageRecord], test: list[ImageRecord], classes: list[str], *, log: bool
 ) -> None:
-    """Check that a run can train and test on its data; log these in three lines, and warnings.
+    """Check that a run can train and test on its data; log a summary in three lines, and warnings.
 
     Args:
         config: resolved.
         train: the images to train on.
         test: the images to test on.
         classes: the names of the classes.
-        log: whether to log anything, as one of several processes does.
+        log: whether to log anything; only one of several processes does.
 
     Raises:
-        UserError: there is nothing to find in the test images, or a batch is too small.
+        UserError: the test images have no objects, or a batch is too small.
     """
     view = detector_view(config, classes)
     splits = view_splits(config, train, test, view)
@@ -53,7 +53,7 @@ def look_at_data(
 
 
 def check_batch(config: DictConfig, images: int) -> list[str]:
-    """Return a warning, or none, about a batch that is greater than the training split.
+    """Return a warning if a batch is larger than the training split, else nothing.
 
     Raises:
         UserError: such a batch cannot be trained on.

@@ -1,4 +1,4 @@
-"""Testing a detector by DeepFool: how little a test image must change before an object is lost."""
+"""Test a detector with DeepFool: how little a test image must change before an object is lost."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -28,15 +28,15 @@ from src.utils.files import write_json
 from src.utils.progress import progress_bar
 
 Attack = Callable[[Sequence[ImageRecord]], Iterator[DeepFoolResult]]
-MOST_SHOWN = 4  # images of the gallery, as each costs as much as one of those that the means are over
+MOST_SHOWN = 4  # images in the gallery; each costs as much as an image of the test
 
 
 def deepfool_and_log(tester: Tester, log: RunLog) -> dict[str, float]:
-    """Log and return the least changes of test images after which objects are lost, with all processes.
+    """Log and return the smallest changes of test images after which objects are lost, using all processes.
 
-    An object counts as detected at the score threshold at which the detector's F1 on the clean test images is highest:
-    what a score means depends on the loss. `minimal_perturbation` is the mean over images of the least L2 norm, in grey
-    levels at the network's input. Results are kept image by image, so that an interrupted run goes on with the next.
+    Scores of different losses are not comparable, so an object counts as detected at the score threshold with the
+    detector's highest F1 on the clean test images. `minimal_perturbation` is the mean over images of the smallest L2
+    norm, in grey levels at the network's input. Results are kept image by image, so that an interrupted run resumes.
     """
     world, data = tester.world, tester.data
     detections = tester.all_detections()
@@ -97,7 +97,7 @@ def _attack_each(tester: Tester, attack: Attack, file: Path) -> list[DeepFoolRes
 def _attack_shown(
     tester: Tester, attack: Attack, attacked: AttackedDetector
 ) -> tuple[list[ImageRecord], list[Tensor], list[Detections]]:
-    """Return the first images of a gallery after the least change that loses an object, with the detections then.
+    """Return the first images of a gallery after the smallest change that loses an object, and the detections on them.
 
     Images on which nothing is lost are left out. With several processes the main one returns them all, the others none.
 
@@ -120,7 +120,7 @@ def _attack_shown(
 
 @torch.no_grad()
 def _shown(attacked: AttackedDetector, record: ImageRecord, image: Tensor) -> tuple[Tensor, Detections]:
-    """Return an image of the network's input rounded, and the detections on it in pixels of the record."""
+    """Return an image of the network's input, rounded, and the detections on it in pixels of the record."""
     height, width = image.shape[-2:]
     logits, offsets = attacked.outputs(image[None])
     found = attacked.detections(logits[0], offsets[0], (height, width))
@@ -130,7 +130,7 @@ def _shown(attacked: AttackedDetector, record: ImageRecord, image: Tensor) -> tu
 
 
 def _to_plain(result: DeepFoolResult) -> dict[str, Any]:
-    """Return a result without its images, of which it is kept whether there is one."""
+    """Return a result for JSON, with a flag in place of each image."""
 
     def plain(one: Perturbation) -> dict[str, Any]:
         return {**asdict(replace(one, image=None)), "image": one.image is not None}
@@ -140,7 +140,7 @@ def _to_plain(result: DeepFoolResult) -> dict[str, Any]:
 
 
 def _from_plain(kept: dict[str, Any]) -> DeepFoolResult:
-    """Return a result as :func:`_to_plain` has kept it, with empty images."""
+    """Return a result from :func:`_to_plain`'s, with empty images."""
 
     def perturbation(one: dict[str, Any]) -> Perturbation:
         values: dict[str, Any] = {key: math.nan if value is None else value for key, value in one.items()}  # as in JSON

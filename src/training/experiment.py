@@ -45,14 +45,14 @@ logger = logging.getLogger(__name__)
 def train_and_test(
     config: DictConfig, directory: Path, name: str, *, world: World, guard: RunGuard, needed: Mapping[str, Path]
 ) -> None:
-    """Train a detector from its last checkpoint, if there is one, test it, and leave everything in the run's folder.
+    """Train a detector, from its last checkpoint if there is one, test it, and leave everything in the run's folder.
 
     Args:
         config: resolved.
-        name: the run's name for people.
+        name: the run's human-readable name.
         world: the processes that call this together.
         guard: of the run, which this process or the main one of its world holds.
-        needed: the folders of the runs that this one needs, all finished, by the key that needs each.
+        needed: the folders of the runs that this one needs, all finished, by their keys in `src.config.needs.NEEDS`.
     """
     start = time.time()
     detector = build_detector(config.model, config.dataset.train_size)
@@ -84,7 +84,7 @@ def train_and_test(
 def read_and_note_data(
     config: DictConfig, directory: Path, detector: Detector, *, world: World, guard: RunGuard
 ) -> tuple[Data, dict[str, Any]]:
-    """Read a run's data, say what is odd about them, and note them in its folder; return them, and what to log of them.
+    """Read and check a run's data, and note them in its folder; return them, and what to log about them.
 
     Raises:
         DataError: something is wrong on disk.
@@ -105,7 +105,7 @@ def facts_of_run(
     data: dict[str, Any],
     needed: Mapping[str, Path],
 ) -> dict[str, Any]:
-    """Return what a run logs about itself beside its configuration, and its summary keeps."""
+    """Return what a run logs about itself besides its configuration; its summary keeps it too."""
     facts = {"run_id": directory.name, "identity": identity(config), "environment": environment(device), "data": data}
     return facts | ({"needs": {key: folder.name for key, folder in needed.items()}} if needed else {})
 
@@ -123,7 +123,7 @@ def open_log(
 
 def log_test(tester: Tester, directory: Path, tracker: Tracker) -> None:
     """Log the scores of the test images' anchors, and detections on some images, from the last test."""
-    if tester.last_test is None:  # this process has only resumed a run that was tested before
+    if tester.last_test is None:  # the run was tested by an earlier process
         tester.all_detections()
     last = tester.last_test
     assert last is not None
@@ -142,7 +142,7 @@ def write_summary(
     """Write a run's summary, which makes it finished, and print its metrics.
 
     Args:
-        summary: what the run has come to, and its facts.
+        summary: the run's metrics and facts.
         start: of the attempt, in seconds since the epoch.
     """
     summary = {**summary, "command": to_plain(config.command), "log": note_parts(directory)}
@@ -164,15 +164,15 @@ def note_data(
     guard: RunGuard,
     wait: Callable[[], None],
 ) -> dict[str, Any]:
-    """Write into a run's folder which data the run is on, and return what is to be logged of that.
+    """Write into a run's folder which data the run uses, and return what to log about them.
 
-    What the folder holds of other data is set aside; only a checkpoint needs retry=true for that.
+    Results on other data are set aside; if there is a checkpoint among them, only with retry=true.
 
     Args:
         directory: the run's folder, of which this process holds the lock.
-        look: at the data set before it was read.
+        look: the quick look at the data set, taken before it was read.
         guard: of the run.
-        wait: called again and again, so that the other processes wait.
+        wait: called regularly, so that the other processes keep waiting.
 
     Raises:
         DataChanged: the folder has a checkpoint of other data.
@@ -215,7 +215,7 @@ def build_network(
 
 
 def build_loss(config: DictConfig, world: World) -> Callable[[Tensor, Tensor], Tensor]:
-    """Build the loss of (logits, targets): its value is that of all processes, its gradients are to be added up."""
+    """Build the loss of (logits, targets): its value is that of all processes, its gradients are to be summed."""
     if not LOSSES[config.loss.name].trains:
         return no_loss
     function, arguments = loss_call(config)
@@ -224,7 +224,7 @@ def build_loss(config: DictConfig, world: World) -> Callable[[Tensor, Tensor], T
         return functools.partial(loss, process_group=world.group)
 
     def mean_over_processes(logits: Tensor, targets: Tensor) -> Tensor:
-        """Rank this process's own logits alone; what is optimised and returned is the mean over processes."""
+        """Rank only this process's logits; what is optimised and returned is the mean over processes."""
         value = loss(logits, targets) / world.size
         return value + (world.all_reduce_sum(value) - value.detach())
 
@@ -232,14 +232,14 @@ def build_loss(config: DictConfig, world: World) -> Callable[[Tensor, Tensor], T
 
 
 def no_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return 0, whose gradient is 0 for each logit: from these the network runs backward as from a loss's."""
+    """Return 0, with a zero gradient for each logit, from which the network runs backward as from a loss's."""
     return logits.sum() * 0
 
 
 def build_proposals(
     config: DictConfig, detector: Detector, directory: Path, device: torch.device
 ) -> Callable[[Tensor], Tensor]:
-    """Build what chooses the anchors that are ranked, by the RPN of a finished run, which is frozen.
+    """Build the function that chooses the ranked anchors, by the frozen RPN of a finished run.
 
     Args:
         directory: of the RPN's run.

@@ -1,4 +1,4 @@
-"""What a run leaves of its detections at its end: a picture, and a gallery that figures are drawn from."""
+"""What a run keeps of its detections when it ends: a picture, and a gallery that figures are drawn from."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,21 +18,21 @@ from src.utils.files import write_atomically
 
 CELL = 320, 240  # pixels of an image in the gallery, at most
 COLUMNS = 4
-MOST_FOR_THRESHOLD = 500  # images whose detections decide the threshold
+MOST_FOR_THRESHOLD = 500  # images on which the threshold is chosen
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which test images are shown, and the detections on which decide the threshold, by their indexes."""
+    """Which test images are shown, and on which others the threshold is chosen, by their indexes."""
 
     shown: list[int]
     others: list[int]
 
 
 def choose(images: int, count: int) -> Choice:
-    """Choose `count` of so many test images to be shown, evenly spaced, and others, none of which is shown.
+    """Choose `count` evenly spaced test images to show, of `images`, and others for choosing the threshold.
 
-    If there are no others, those that are shown decide the threshold too.
+    If there are no others, the threshold is chosen on the shown ones too.
     """
     shown = evenly_spaced(list(range(images)), count)
     others = sorted({*range(images)} - {*shown})
@@ -77,9 +77,9 @@ class Gallery:
 
 
 def log_gallery(gallery: Gallery, classes: list[str], tracker: Tracker, directory: Path) -> None:
-    """Log a list of images with the detections from a threshold on, and with their place in `gallery_picture`.
+    """Log a list of images with the detections above a threshold and their places in `gallery_picture`.
 
-    There they are without boxes. `gallery_threshold` is the threshold, `gallery_f1` its F1, and
+    That picture shows them without boxes. `gallery_threshold` is the threshold, `gallery_f1` its F1, and
     `gallery_threshold_images` the number of images on which it was chosen.
     """
     cells = _write_gallery(directory / "gallery.jpg", len(gallery.records), gallery.images)

@@ -30,15 +30,15 @@ from src.utils.files import write_atomically
 from src.utils.text import counted, one_line
 
 SAMPLES = 12
-COLUMN = 26  # characters, of a class's name
+COLUMN = 26  # characters for a class's name
 
 
 def inspect_data(config: DictConfig, folder: Path) -> None:
-    """Print what each split holds and what is odd; write the latter by file, and a picture of training samples.
+    """Print what each split contains and what is odd; list the latter by file, and draw training samples.
 
     Args:
         config: resolved.
-        folder: of the two files, which have the name of the data set.
+        folder: where the two files go, which are named after the data set.
 
     Raises:
         UserError: a run would refuse the data.

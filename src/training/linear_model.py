@@ -26,7 +26,7 @@ def descend(
 
     Yields:
         At the start and after each step the true AP-loss 1 − AP (Equation 5 with the Heaviside step function, a tie
-        counted as an error), as `ap_loss`, and what is optimised, as `loss`.
+        counted as an error) as `ap_loss`, and the value of what is optimised as `loss`.
 
     Raises:
         UserError: the weights are no longer finite.

@@ -17,17 +17,17 @@ def build_optimizer(
     """Build SGD or AdamW with a learning rate that is linear in the batch size and follows `learning_rate_factor`.
 
     Args:
-        model: a network; where `backbone_rate` is not 1, with an attribute `backbone`, the part that has this multiple
-            of the learning rate, or with 0 is frozen here.
+        model: a network. Unless `backbone_rate` is 1, it needs an attribute `backbone`: the part whose learning rate
+            is this multiple of the others', or which 0 freezes here.
         schedule: the configuration's `schedule`.
         steps: of the whole training.
 
     Raises:
-        UserError: the network has no backbone of its own to give a learning rate to.
+        UserError: the network has no attribute `backbone`, and `backbone_rate` is not 1.
     """
     rate = schedule.learning_rate * batch_size / schedule.reference_batch_size
     groups = _parameter_groups(model, rate, schedule.backbone_rate)
-    fused = next(model.parameters()).is_cuda or None  # without a wait in precision=fp16; on a CPU it rounds otherwise
+    fused = next(model.parameters()).is_cuda or None  # no wait in precision=fp16; a CPU would round differently
     shared: dict[str, Any] = {"lr": rate, "weight_decay": schedule.weight_decay, "fused": fused}
     optimizer: torch.optim.Optimizer
     if schedule.optimizer == "adamw":
@@ -40,7 +40,7 @@ def build_optimizer(
 
 
 def _parameter_groups(model: nn.Module, rate: float, backbone_rate: float) -> list[dict[str, Any]]:
-    """Return the trained parameters, those of the backbone in a second group where their learning rate differs."""
+    """Return the trained parameters; those of the backbone in a second group if their learning rate differs."""
     if backbone_rate == 1:
         return [{"params": [p for p in model.parameters() if p.requires_grad]}]
     backbone = getattr(model, "backbone", None)

@@ -1,4 +1,4 @@
-"""Making an adversarial patch against a finished detector, as a run of its own."""
+"""Make an adversarial patch against a finished detector, as a run of its own."""
 
 import time
 from dataclasses import fields, replace
@@ -28,7 +28,7 @@ FILE = "patch.png"
 def make_and_log_patch(tester: Tester, log: RunLog) -> dict[str, float]:
     """Make a patch on the training images, from the last checkpoint if there is one, and log the loss of each step.
 
-    Of several processes each makes the same patch.
+    With several processes, each makes the same patch.
     """
     config, world, tracker = tester.config, tester.world, log.tracker
     attacked = AttackedDetector(tester.detector, tester.network, LOSSES[config.loss.name].background_output)

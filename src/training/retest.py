@@ -1,4 +1,4 @@
-"""Tests of a finished run's detector on other images, or in another way, without training."""
+"""Test a finished run's detector on other images, or with other options, without training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ from src.utils.distributed import World
 from src.utils.errors import UserError
 from src.utils.signals import Interruption
 
-# What may differ from the run's own configuration, as it changes no weight.
+# The options that may differ from the run's own, as they do not change its weights.
 CHANGEABLE = (
     *(f"dataset.{key}" for key in ("root", "test", "format", "test_shorter_side", "test_longer_side")),
     *("test.scales", "test.mirror"),
@@ -52,11 +52,11 @@ class _Options:
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run that has finished, as it is to be tested."""
+    """A finished run, with the options of its test."""
 
     directory: Path
     config: DictConfig
-    classes: list[str]  # that its detector was trained for
+    classes: list[str]  # those that its detector was trained for
 
 
 def read_finished_run(directory: Path, changes: Sequence[str] = ()) -> FinishedRun:
@@ -100,7 +100,7 @@ def change_test(config: DictConfig, changes: Sequence[str]) -> DictConfig:
 
 
 def detect_on(run: FinishedRun, records: list[ImageRecord]) -> list[Detections]:
-    """Return the detections of a finished run's detector on each image, with a bar of progress.
+    """Return the detections of a finished run's detector on each image, showing a progress bar.
 
     Raises:
         DataError: an image cannot be read.

@@ -1,4 +1,4 @@
-"""Where a run that trains no detector keeps and logs what it finds."""
+"""Where a run that trains no detector keeps and logs its results."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,4 +15,4 @@ class RunLog:
     directory: Path
     tracker: Tracker
     lineage: Lineage
-    needed: Mapping[str, Path]  # the folders of the runs that it needs, by the key that needs each
+    needed: Mapping[str, Path]  # the folders of the runs that it needs, by their keys in src.config.needs.NEEDS

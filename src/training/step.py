@@ -1,4 +1,4 @@
-"""The step of training that the loop repeats: forward, the loss of the detached logits, its update propagated."""
+"""A training step: forward pass, loss of the detached logits, and its update propagated backward."""
 
 import math
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from src.utils.distributed import World
 from src.utils.errors import UserError
 from src.utils.timing import Stopwatch
 
-AP_LOSS_EVERY = 10  # steps, so that the other steps' timings are those of training alone
+AP_LOSS_EVERY = 10  # steps, so that the timings of the other steps are not affected
 HOW_TO_CONVERGE = (
     "Try a lower schedule.learning_rate, a longer schedule.warmup_iterations, schedule.clip_gradient=10 or "
     "precision=fp32"
@@ -33,23 +33,23 @@ class NonFiniteLoss(UserError):
 
 @dataclass(frozen=True)
 class TrainerOptions:
-    """What a step of training depends on beside the model and the optimizer."""
+    """What a training step depends on besides the model and the optimizer."""
 
     classes: int
     image_size: int  # of the square training images, in pixels
     box_loss_weight: float = 1.0
     precision: str = "fp32"
     clip_gradient: float | None = None
-    log_ap_loss: bool = False  # at some steps, to compare methods that optimise AP-loss by AP-loss itself
-    compile: bool = False  # whether torch.compile compiles the network, for training alone
+    log_ap_loss: bool = False  # whether to log the true AP-loss at some steps, to compare methods that optimise it
+    compile: bool = False  # whether torch.compile compiles the network, for training only
     overlap: bool = False  # whether gradients are summed over processes during the backward pass
 
 
 class StepValues:
-    """What is to be logged of a step, which a GPU may still be computing.
+    """The values to log of a step, which a GPU may still be computing.
 
     Args:
-        values: scalars, among them `loss`, `positives` and `ranked_logits`, of all processes together.
+        values: scalars over all processes, among them `loss`, `positives` and `ranked_logits`.
         learning_rate: of the step.
         loss_time: of the classification loss, forward and backward.
     """
@@ -58,7 +58,7 @@ class StepValues:
         values = {name: value.detach() for name, value in values.items()}
         self._values, self._learning_rate, self._loss_time = values, learning_rate, loss_time
         self._arrived = None
-        if values["loss"].is_cuda:  # all of them in one copy, which is there when the event is
+        if values["loss"].is_cuda:  # all in one copy, which is complete when the event is
             copied = torch.stack([value.double() for value in values.values()]).to("cpu", non_blocking=True)
             self._values = dict(zip(values, copied, strict=True))
             self._arrived = torch.cuda.Event()
@@ -88,14 +88,14 @@ class StepValues:
 
 @dataclass
 class Trainer:
-    """All that one step of training needs.
+    """All that a training step needs.
 
     Attributes:
-        detector: whose anchors are matched with the objects.
+        detector: its anchors are matched with the objects.
         model: its network: images [B, 3, H, W] to logits [B, A, K] (or K + 1) and box offsets [B, A, 4].
-        classification_loss: logits and targets [B, A, K] to a scalar. With several processes it returns the value of
-            them all, and its gradient is this process's part of a sum.
-        propose: from images to which of their anchors are ranked beside the positive ones, bool [B, A]; None: all.
+        classification_loss: logits and targets [B, A, K] to a scalar. With several processes it returns the value
+            over all of them, and its gradient is this process's part of a sum.
+        propose: from images to which of their anchors are ranked besides the positive ones, bool [B, A]; None: all.
     """
 
     detector: Detector
@@ -112,7 +112,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.options.precision == "fp16")
         size = self.options.image_size
         self.anchors = torch.cat(self.detector.anchors(size, size, self.device))
-        # Elsewhere the host would wait for the number of positive anchors, or the compiler's graph break.
+        # On a GPU the host would wait for the number of positive anchors; under torch.compile the graph would break.
         self.selects_boxes = self.detector.selects_boxes and self.device.type == "cpu" and not self.options.compile
         network = self.model
         if self.options.overlap:
@@ -120,7 +120,7 @@ class Trainer:
         self.forward: Callable[..., Any] = torch.compile(network) if self.options.compile else network
 
     def parts(self) -> dict[str, Any]:
-        """Return what a checkpoint must hold for training to go on as if nothing had happened."""
+        """Return what a checkpoint must hold for training to resume as if it had not been interrupted."""
         return {
             "model": self.model,
             "optimizer": self.optimizer,
@@ -129,9 +129,9 @@ class Trainer:
         }
 
     def step(self, batch: TrainingBatch) -> StepValues:
-        """Train on one batch, of which this process has its part, and return what is to be logged of the whole.
+        """Train on this process's part of a batch, and return the values to log for the whole batch.
 
-        A GPU is not waited for. So the weights have been updated even if the loss turns out not to be finite.
+        This does not wait for a GPU, so the weights are updated even if the loss turns out not to be finite.
 
         Args:
             batch: on the device.
@@ -144,7 +144,7 @@ class Trainer:
         with autocast(self.device, self.options.precision):
             logits, offsets = self.forward(images, targets.positive) if self.selects_boxes else self.forward(images)
             localisation = box_loss(offsets, self.anchors, targets)
-            # Not a division, which rounds otherwise than earlier versions did.
+            # Not a division, which would round differently than earlier versions.
             localisation = localisation * (own_positives * positives.clamp(min=1).reciprocal())
         with Stopwatch(self.device) as loss_time:
             scores = logits.detach().requires_grad_()
@@ -167,7 +167,7 @@ class Trainer:
         return logged
 
     def targets(self, images: Tensor, batch: TrainingBatch) -> Targets:
-        """Return the targets of a batch's anchors; with proposals those of all others are ignored."""
+        """Return the targets of a batch's anchors; with proposals, all other negatives are ignored."""
         classes = self.options.classes
         targets = self.detector.assign_targets(self.anchors, batch.boxes, batch.labels, classes=classes)
         return targets if self.propose is None else ignore_others(targets, self.propose(images))
@@ -178,7 +178,7 @@ class Trainer:
         return ap_loss(scores, targets, step="heaviside", interpolated=False, process_group=self.world.group)
 
     def update_weights(self, logits: Tensor, logits_gradient: Tensor | None, weighted_box_loss: Tensor) -> None:
-        """Propagate the update of the logits and the gradient of the box loss, and let the optimizer step."""
+        """Backpropagate the update of the logits and the gradient of the box loss, and step the optimizer."""
         self.optimizer.zero_grad()
         torch.autograd.backward([logits, self.scaler.scale(weighted_box_loss)], [logits_gradient, None])
         if not self.options.overlap:
@@ -192,6 +192,6 @@ class Trainer:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager:
-    """Return the context of automatic mixed precision, or of nothing for fp32."""
+    """Return the context of automatic mixed precision; an empty one for fp32."""
     dtype = PRECISIONS[precision]
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype)

@@ -26,12 +26,12 @@ from src.training.gallery import choose
 from src.utils.distributed import World
 from src.utils.progress import progress_bar
 
-NO_LIMIT = 2**31  # of the detections of one of several views
+NO_LIMIT = 2**31  # for the detections of one of several views
 
 
 @dataclass(frozen=True)
 class LastTest:
-    """What is kept of a test, so that no image goes through the network again only to be logged."""
+    """What is kept of a test for logging, so that no image has to go through the network again."""
 
     anchor_scores: Tensor  # of this process's part of the test images, in the first view: see `anchor_scores`
     detections: Mapping[int, Detections]  # on the images of `choose`, by index, on the main process
@@ -39,7 +39,7 @@ class LastTest:
 
 @dataclass
 class Tester:
-    """Tests a detector as it is, with all processes."""
+    """Tests a detector in its current state, with all processes."""
 
     detector: Detector
     network: nn.Module
@@ -48,7 +48,7 @@ class Tester:
     world: World
     guard: RunGuard
     shows_progress: bool = False
-    last_test: LastTest | None = field(default=None, init=False)  # of the network as it was then
+    last_test: LastTest | None = field(default=None, init=False)  # of the network in its state at that time
 
     def outputs(self, records: list[ImageRecord], view: View, shared: bool) -> Iterator[ImageOutputs]:
         """Yield the detector's outputs on a view of images; raise Interrupted when a signal asks to stop."""
@@ -66,10 +66,10 @@ class Tester:
     def _by_view(
         self, records: list[ImageRecord], shared: bool, anchors: Tensor | None = None
     ) -> list[dict[int, Detections]]:
-        """Return the detections of each view by the index of the image; with `shared` those of this process's part.
+        """Return the detections of each view by image index; with `shared`, only for this process's part.
 
         Args:
-            anchors: int64 [50, 50], to which the scores of the anchors in the first view are added.
+            anchors: int64 [50, 50], counts to which the anchors' scores in the first view are added.
         """
         views, detect = self.data.views, self.detector.detect
         if len(views) > 1:
@@ -93,7 +93,7 @@ class Tester:
         return [by_view[0][index] for index in range(len(by_view[0]))]
 
     def all_detections(self) -> list[Detections]:
-        """Return the detections on the test images, found by all processes, on the main one; else nothing."""
+        """Return the detections on the test images, found by all processes; an empty list except on the main one."""
         counts = torch.zeros(BINS, BINS, dtype=torch.int64)
         parts = self.world.gather_to_main(self._by_view(self.data.test, shared=True, anchors=counts))
         by_view = [{k: v for one in of_view for k, v in one.items()} for of_view in zip(*parts, strict=True)]

@@ -44,7 +44,7 @@ class Length:
 
     epochs: int
     evaluate_every: int  # epochs; the last one is always evaluated
-    steps: int | None = None  # None, or the steps of a training of no whole epochs and without any test
+    steps: int | None = None  # if given, training stops after this many steps and nothing is tested
 
 
 def train(
@@ -57,16 +57,16 @@ def train(
     """Train, evaluate and log from the last checkpoint to the end.
 
     Args:
-        batches: takes the epoch, from 0, how many of its batches to skip, and the number of `epochs`; returns the other
-            batches of them all.
-        evaluate: returns the metrics of the model as it is.
+        batches: takes the first epoch (from 0), how many of its batches to skip, and the number of `epochs`; returns
+            the remaining batches of these epochs.
+        evaluate: returns the metrics of the model in its current state.
 
     Returns:
-        The metrics at the end; none of a training of so many steps.
+        The metrics at the end; empty if `length.steps` is given.
 
     Raises:
         NonFiniteLoss: naming the step.
-        Interrupted: asked to stop; the checkpoint is that of the last step.
+        Interrupted: asked to stop; the last step has been saved.
     """
     tracker, guard = context.tracker, context.guard
     steps_in_epoch = len(batches(epoch=0))
@@ -108,25 +108,25 @@ def _batches_from(
     total: int,
     device: torch.device,
 ) -> Iterator[TrainingBatch]:
-    """Yield the batches from a step on to the end of training, on a device; one loader, whose processes stay."""
+    """Yield the batches from a step to the end of training, on a device, from one loader with persistent processes."""
     epoch, done = divmod(step, steps_in_epoch)
     epochs = math.ceil(total / steps_in_epoch) - epoch
     yield from on_device(batches(epoch=epoch, skip=done, epochs=epochs), device)
 
 
 def lag_of(device: torch.device) -> int:
-    """Return of how many steps the values are not read yet when the next one is launched, so that no GPU waits."""
+    """Return how many launched steps may be unread when the next one is launched, so that no GPU waits."""
     return int(device.type == "cuda")
 
 
 class _Progress:
-    """How far a training is, as its checkpoint has it; the last checkpoint is restored if there is one.
+    """The progress of a training, as kept in its checkpoint; the last checkpoint is restored if there is one.
 
     Attributes:
         lag: see :func:`lag_of`.
         evaluated: the step of the last evaluation.
         metrics: of the last evaluation.
-        bar: that shows the progress.
+        bar: the progress bar.
     """
 
     def __init__(self, trainer: Trainer, context: RunContext, steps_in_epoch: int, total: int):
@@ -139,21 +139,21 @@ class _Progress:
         context.tracker.resume(progress["step"], KeptRows.from_plain(progress["rows"]), context.lineage)
         self.bar = _progress_bar(total, context.tracker.step, context.name, world)
         self.lag = lag_of(trainer.device)
-        self._launched: deque[tuple[StepValues, int]] = deque()  # steps that are not logged yet, with their images
+        self._launched: deque[tuple[StepValues, int]] = deque()  # steps not logged yet, with their numbers of images
         self._memory_is_known = reset_peak(trainer.device) is not None
-        self._compiles = self.lag > 0  # as a GPU's kernels are in the first step here, whose times are not logged
+        self._compiles = self.lag > 0  # the first step on a GPU compiles kernels, so its times are not logged
         self._saved = time.monotonic()
 
     def start_clock(self) -> None:
-        """Let the next step's time begin."""
+        """Start timing the next step."""
         self._clock = time.perf_counter()
 
     def note(self, values: StepValues, images: int) -> None:
-        """Note a step that was launched on so many images of this process."""
+        """Note a launched step, and on how many images of this process."""
         self._launched.append((values, images))
 
     def log_steps(self, but: int = 0) -> None:
-        """Log all steps that were launched, but for the last ones.
+        """Log all launched steps except the last `but`.
 
         Raises:
             NonFiniteLoss: naming the step.
@@ -181,7 +181,7 @@ class _Progress:
         tracker.log({**read, **speed, **memory, "epoch": epoch})
 
     def _check_weights(self) -> None:
-        """Raise NonFiniteLoss if a weight is not finite, as after a step of finite loss and infinite gradient."""
+        """Raise NonFiniteLoss if a weight is not finite, as after a step with a finite loss but infinite gradient."""
         for name, value in self.trainer.model.state_dict().items():
             if not value.isfinite().all():
                 raise NonFiniteLoss(
@@ -196,12 +196,12 @@ class _Progress:
         """Log all steps, and save a checkpoint, on the main process.
 
         Raises:
-            NonFiniteLoss: the last step's loss is not finite, or a weight after it; nothing is saved.
+            NonFiniteLoss: the last step's loss, or a weight after it, is not finite; nothing is saved.
         """
         lost_log = None
         try:
             self.log_steps()
-        except Interrupted as error:  # after the step is counted and its row kept
+        except Interrupted as error:  # the step is already counted, and its row kept
             lost_log = error
         self._check_weights()
         self._saved = time.monotonic()

@@ -1,4 +1,4 @@
-"""Choosing the device that a run trains on."""
+"""Choose the device that a run trains on."""
 
 import logging
 import os
@@ -14,14 +14,14 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def deterministic(enabled: bool) -> Iterator[None]:
-    """Let torch use only algorithms that give the same bits each time on the same GPU, or leave that to torch.
+    """If enabled, let torch use only algorithms that give the same bits each time on the same GPU.
 
-    What has no such algorithm raises an error, which :func:`src.utils.errors.explain` explains.
+    An operation without such an algorithm raises an error, which :func:`src.utils.errors.explain` explains.
     """
     before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.deterministic
     fills = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     if enabled:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats its sums only with this one
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS is not deterministic
     try:
         torch.use_deterministic_algorithms(enabled)
         torch.backends.cudnn.deterministic = enabled

@@ -22,7 +22,7 @@ SIGN_OF_LIFE_S = 60.0  # well below the half hour after which collectives give u
 
 @dataclass(frozen=True)
 class World:
-    """This process among all that work on a run; alone by default. Only the main one writes and logs.
+    """This process among all that work on a run; by default the only one. Only the main process writes and logs.
 
     Its methods are collectives: all processes must call the same ones in the same order.
     """
@@ -38,12 +38,12 @@ class World:
 
     @property
     def group(self) -> dist.ProcessGroup | None:
-        """The process group of all processes; None for a process alone."""
+        """The process group of all processes; None for a single process."""
         return dist.group.WORLD if self.size > 1 else None
 
     @property
     def waits_on_gpus(self) -> bool:
-        """Whether collectives are NCCL's, which wait on the GPU, and go on to if another process is gone."""
+        """Whether collectives are NCCL's, which wait on the GPU, and keep waiting if another process is gone."""
         return self.size > 1 and torch.cuda.is_available()
 
     def barrier(self) -> None:
@@ -63,7 +63,7 @@ class World:
         """Call a function on the main process alone; return its value, or raise its UserError, on all.
 
         Args:
-            work: may take long. It takes a function, which it then calls every few seconds, so that the others wait.
+            work: may take long. It is given a function to call every few seconds, so that the others keep waiting.
         """
         if self.size == 1:
             return work(lambda: None)
@@ -82,7 +82,7 @@ class World:
             try:
                 state, outcome = "done", work(show_life)
             except Interrupted:
-                raise  # the others stop as they find this process gone
+                raise  # the others stop when they find this process gone
             except UserError as error:
                 state, outcome = "failed", error
             self.broadcast((state, outcome))
@@ -109,7 +109,7 @@ class World:
     def with_overlap(self, module: nn.Module) -> nn.Module:
         """Return a module with the same parameters whose gradients are summed over processes during its backward pass.
 
-        In buckets, whose order may be another one in a resumed run; see `sum_gradients`.
+        They are summed in buckets, whose order may differ in a resumed run; see `sum_gradients`.
         """
         if self.size == 1:
             return module

@@ -1,4 +1,4 @@
-"""The number of processes, read without importing torch since every composed configuration needs it."""
+"""The number of processes, read without importing torch, as every composed configuration needs it."""
 
 import os
 
@@ -23,6 +23,6 @@ def number_of_processes() -> int:
 
 
 def source_of_processes(processes: int) -> str:
-    """Return the environment variable with this number of processes, as NAME=NUMBER; "" if it is from nowhere."""
+    """Return the environment variable that gives this number of processes, as NAME=NUMBER; "" if none does."""
     name = next((name for name in VARIABLES if os.environ.get(name)), "")
     return f"{name}={processes}" if processes > 1 and os.environ.get(name) == str(processes) else ""

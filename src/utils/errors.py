@@ -29,7 +29,7 @@ class UserError(ValueError):
 def explain(error: BaseException) -> str | None:
     """Return in one line what is wrong and what to do, for errors of the user, of files and of memory; None for others.
 
-    Without importing torch, some of whose errors these are.
+    This does not import torch, although some of these errors are torch's.
     """
     if isinstance(error, UserError):
         return str(error)

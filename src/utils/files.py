@@ -16,9 +16,9 @@ class DamagedFile(UserError):
 
 
 def share_with_group(folder: Path) -> None:
-    """Let what this process and its children create be writable by the group, if a folder is meant for a group.
+    """Make whatever this process and its children create group-writable, if a folder is meant for a group.
 
-    It is if the group may write to it and what is created in it belongs to the group: `chmod g+ws FOLDER`.
+    It is, if the group may write to it and new files in it belong to the group: `chmod g+ws FOLDER`.
     """
     try:
         mode = os.stat(folder).st_mode
@@ -53,7 +53,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically, with null for NaN, which JSON does not have."""
+    """Write JSON atomically, with null in place of NaN, which JSON lacks."""
     text = json.dumps(_without_nan(value), indent=2) + "\n"
     write_atomically(path, lambda file: file.write_text(text))
 

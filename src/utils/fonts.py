@@ -33,10 +33,9 @@ FALLBACKS = (
 
 @contextmanager
 def text_in_any_script(settings: Mapping[str, Any] | None = None) -> Iterator[None]:
-    """Use installed fonts of other scripts for what matplotlib's own font lacks, while figures are made and saved.
+    """Use installed fonts of other scripts for characters that matplotlib's own font lacks, while figures are drawn.
 
-    Characters that no font has are drawn as boxes, and named in one line where matplotlib warns of each again and
-    again.
+    Characters that no font has are drawn as boxes, and named in a single warning; matplotlib would repeat one for each.
 
     Args:
         settings: further settings of matplotlib.

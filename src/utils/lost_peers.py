@@ -1,4 +1,4 @@
-"""Ending a process whose peers are gone where nothing else would: a collective of NCCL waits for them on the GPU."""
+"""End a process whose peers are gone; with NCCL nothing else would, as collectives wait for them on the GPU."""
 
 import contextlib
 import os
@@ -12,21 +12,21 @@ import torch.distributed as dist
 
 from src.utils.distributed import World
 
-GRACE_S = 10.0  # in which this process may end by itself, as after an error that all have
+GRACE_S = 10.0  # seconds for this process to end by itself, as after an error that all processes have
 _GONE = "another process of this run is gone; run the same command again to resume"
 _NO_TIMEOUT = timedelta(days=365)
 
 
 @contextlib.contextmanager
 def ended_with_peers(world: World, exit_code: Callable[[], int]) -> Iterator[None]:
-    """End this process soon after another one has ended, however it has, while both are in the body.
+    """End this process soon after another one has ended, for whatever reason, while both are in the body.
 
-    The main process has a connection with each other one, which the system closes when either ends. Who leaves the body
-    without an error says so, and waits until all have.
+    The main process keeps a connection to each other one, which the system closes when either ends. A process that
+    leaves the body without an error tells the others, and waits until all have left it.
 
     Args:
         world: all of whose processes call this together.
-        exit_code: returns that of a process which is ended.
+        exit_code: returns the exit code of a process that is ended in this way.
     """
     group = dist.new_group(backend="gloo", timeout=_NO_TIMEOUT)
     assert isinstance(group, dist.ProcessGroup)  # this process is a member
@@ -49,7 +49,7 @@ def ended_with_peers(world: World, exit_code: Callable[[], int]) -> Iterator[Non
     finally:
         left.set()
     for peer in peers:
-        with contextlib.suppress(RuntimeError):  # it has ended
+        with contextlib.suppress(RuntimeError):  # the peer has ended
             dist.send(torch.zeros(1), dst=peer, group=group)
     for listener in listeners:
         listener.join()

@@ -8,11 +8,11 @@ import torch
 
 
 def reset_peak(device: torch.device) -> int | None:
-    """Start measuring the peak from the memory in use now.
+    """Start measuring the peak, from the memory currently in use.
 
     Returns:
-        The bytes in use now; None where the peak cannot be reset: on other systems, and where the kernel forbids it. A
-        peak that is not reset could be that of an earlier run in this process.
+        The bytes currently in use; None where the peak cannot be reset, on other systems or if the kernel forbids it:
+        a peak that is not reset could be that of an earlier run in this process.
     """
     gc.collect()
     if device.type == "cuda":
@@ -29,7 +29,7 @@ def reset_peak(device: torch.device) -> int | None:
 
 
 def peak(device: torch.device) -> int:
-    """Return the most bytes in use since `reset_peak`."""
+    """Return the highest number of bytes in use since `reset_peak`."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _process_status("VmHWM")
 
 

@@ -10,18 +10,18 @@ T = TypeVar("T")
 
 
 def refresh_interval() -> float:
-    """Return the seconds between two states of a progress bar: a log file is no screen."""
+    """Return the seconds between two updates of a progress bar: few on a terminal, many in a log file."""
     return 0.1 if sys.stderr.isatty() else 30.0
 
 
 def progress_bar(items: Iterable[T], description: str, *, done: int = 0, shown: bool = True) -> "tqdm[T]":
-    """Return an iterator over items that shows, from half a second on, how many are done and the time left.
+    """Return an iterator over items that shows, after half a second, how many are done and the time left.
 
     Args:
         items: those that are left.
         description: before the bar.
         done: how many were done before, as by an interrupted run.
-        shown: False for a process that shows nothing, as all of several but one.
+        shown: False for a process that shows nothing, as with several processes all but one.
     """
     return tqdm(
         items,

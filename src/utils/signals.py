@@ -11,11 +11,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)  # submitit makes SLUR
 
 
 class Interrupted(UserError):
-    """The run has stopped, at a checkpoint if it can, and goes on when asked again.
+    """The run has stopped, at a checkpoint if possible, and resumes when its command is given again.
 
     Args:
         signum: of the signal to stop.
-        reason: what has stopped the run, if it was no signal.
+        reason: what has stopped the run, if not a signal.
     """
 
     def __init__(self, signum: int, reason: str | None = None):
@@ -55,6 +55,6 @@ class Interruption:
 
 
 def ignore_signals(_: int) -> None:
-    """Ignore signals to stop in a process that loads images: the training process, which gets them too, ends it."""
+    """Ignore signals to stop in an image-loading process: the training process gets them too, and ends it."""
     for signum in SIGNALS:
         signal.signal(signum, signal.SIG_IGN)

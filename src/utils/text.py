@@ -1,4 +1,4 @@
-"""Text of unknown origin, such as names of classes and images, for one line of output or a picture."""
+"""Make text of unknown origin, such as names of classes and images, fit into a line of output or a picture."""
 
 import unicodedata
 

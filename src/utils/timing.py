@@ -6,7 +6,7 @@ import torch
 
 
 class Stopwatch:
-    """A context that measures its duration: on a GPU by events, from the end of earlier kernels."""
+    """A context that measures its duration; on a GPU by events, starting when earlier kernels have ended."""
 
     def __init__(self, device: torch.device):
         self._stream = torch.cuda.current_stream(device) if device.type == "cuda" else None
@@ -25,7 +25,7 @@ class Stopwatch:
 
     @property
     def seconds(self) -> float:
-        """The duration in seconds, after waiting for the GPU to get to its end."""
+        """The duration in seconds; waits until the GPU has finished."""
         if self._stream is None:
             return self._seconds
         self._last.synchronize()
