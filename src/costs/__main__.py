@@ -1,11 +1,11 @@
-"""Measure what the losses cost: time forward and backward, and peak memory, in one run on one machine.
+"""Measure what the losses cost: time of forward and backward pass, and peak memory.
 
     python -m src.costs                        5.24 million logits, 1600 positives: VOC, batch 8 at 512 × 512
     python -m src.costs --device cuda
-    python -m src.costs --compiled             with focal loss as torch.compile makes it, beside the eager one
+    python -m src.costs --compiled             also focal loss under torch.compile
     python -m src.costs --compiled --only ap_loss,auc_loss --sizes 327680,1310720,5240000,20950000
-                                               times alone, for each number of logits, beside compiled focal loss
-    python -m src.costs --loop                 with the loop of Algorithm 1, which takes minutes
+                                               only times, by number of logits, compared with compiled focal loss
+    python -m src.costs --loop                 also the loop of Algorithm 1, which takes minutes
 
 ohem_loss has one more output for each anchor, 21 for 20 classes; the bucketed approximation sorts all scores.
 """
@@ -35,7 +35,7 @@ from src.utils.errors import exit_on_user_error
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Measure and print what a command line asks for; by default this process's."""
+    """Measure and print what a command line asks for, by default this process's."""
     options = parse(words)
     logits, positives, device = options.logits, options.positives, options.device
     if device.type == "cuda" and device.index is not None:
@@ -100,12 +100,12 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--logits", type=int, default=5_240_000, help="number of scores (default: %(default)s)")
     parser.add_argument("--positives", type=int, default=1600, help="how many are positive (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=11, help="calls whose median counts (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=11, help="calls to take the median of (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, … (default: %(default)s)")
     parser.add_argument("--compiled", action="store_true", help=f"also {FOCAL} compiled by torch.compile")
     parser.add_argument("--loop", action="store_true", help="also the loop of Algorithm 1, in the first table only")
-    parser.add_argument("--sizes", type=_sizes, metavar="N[,N]", help="times alone, for each number of logits")
-    parser.add_argument("--only", metavar="NAME[,NAME]", help="measure only these rows and focal loss")
+    parser.add_argument("--sizes", type=_sizes, metavar="N[,N]", help="only times, for each of these numbers of logits")
+    parser.add_argument("--only", metavar="NAME[,NAME]", help="measure only these functions and focal loss")
     options = parser.parse_args(words)
     with exit_on_user_error():
         options.device = choose_device(options.device)

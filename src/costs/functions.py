@@ -22,7 +22,7 @@ def _with_backward(loss: Callable[[Problem], Tensor]) -> Callable[[Problem], obj
 
 @functools.cache
 def _compiled_focal_loss() -> Callable[..., Tensor]:
-    # One kernel for each size: one for any size would be slower, and the comparison is to be with focal loss's best.
+    # One kernel per size: a kernel for any size would be slower, and focal loss should be at its best here.
     return torch.compile(sigmoid_focal_loss, dynamic=False)
 
 
@@ -40,7 +40,7 @@ FUNCTIONS: dict[str, Callable[[Problem], object]] = {
     FLOOR: lambda p: p.destination.copy_(p.source),
     LOOP: _with_backward(lambda p: ap_loss_reference(p.logits, p.targets)),
 }
-OPTIONAL = (FOCAL_COMPILED, LOOP)  # rows that are measured only where an option asks for them
+OPTIONAL = (FOCAL_COMPILED, LOOP)  # rows that are measured only if an option asks for them
 
 
 def why_not_compiled(size: ProblemSize, device: torch.device) -> str | None:

@@ -61,7 +61,7 @@ def measure(
     """
     problems = {column: make_problem(size, device) for column, size in columns.items()}
     seconds = median_seconds(names, problems, device, repeats)
-    memory_rows = [name for name in names if name not in (FLOOR, LOOP)]  # one takes none, the other minutes
+    memory_rows = [name for name in names if name not in (FLOOR, LOOP)]  # the first needs no memory, the second minutes
     mebibytes: dict[Cell, float | None] = {}
     for column, size in with_progress(list(columns.items()), "memory", "column"):
         for name, used in process.submit(peak_memory_of_functions, memory_rows, size, device).result().items():
@@ -77,7 +77,7 @@ def median_seconds(
 ) -> dict[Cell, float]:
     """Return the median time of each function on each problem; the loop of Algorithm 1 is run once.
 
-    Every repeat goes through all functions and problems in turn, so that a machine that slows down does so for all.
+    Every repeat goes through all functions and problems in turn, so that a slowdown of the machine affects all.
     """
     if FOCAL_COMPILED in names:
         for problem in problems.values():  # compiling is not part of the cost
@@ -95,10 +95,10 @@ def median_seconds(
 
 
 def peak_memory(function: Callable[[], object], device: torch.device) -> int | None:
-    """Return the bytes that a call takes at its peak beyond those in use before; None where the system does not report.
+    """Return a call's peak memory in bytes, beyond what was in use before; None if the system does not report it.
 
-    On a GPU these are the bytes allocated, on Linux's CPUs those resident. The latter are repeatable only in a process
-    whose allocator returns freed memory at once, see :func:`separate_process`.
+    On a GPU this is allocated memory, on a CPU under Linux resident memory. The latter is repeatable only in a process
+    whose allocator returns freed memory immediately, see :func:`separate_process`.
     """
     before = reset_peak(device)
     if before is None:

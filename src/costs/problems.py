@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Mean and standard deviation of the scores of negatives and positives. Training starts from a bias of −4.6. Later the
-# two part, and the negatives below s_min − δ cost next to nothing.
+# Mean and standard deviation of the scores of negatives and of positives. Training starts from a bias of −4.6. Later
+# the two separate, and negatives below s_min − δ cost almost nothing.
 STAGES = {
     "as at initialisation": ((-4.6, 0.1), (-4.6, 0.1)),
     "half-way": ((-5.0, 1.0), (-2.5, 1.2)),
@@ -81,7 +81,7 @@ def make_problem(size: ProblemSize, device: torch.device | str = "cpu") -> Probl
     targets[index] = 1
     scores = scores.view(IMAGES, -1, CLASSES).to(device)
     targets = targets.view(IMAGES, -1, CLASSES).to(device)
-    # Beside a background score of 0 a class's softmax is close to its sigmoid, as long as the other classes are low.
+    # With a background score of 0, a class's softmax is close to its sigmoid, if the other classes score low.
     with_background = torch.cat([torch.zeros_like(scores[..., :1]), scores], 2)
     source = torch.ones(size.logits * 9 // 8, device=device)  # 4 + 1 + 4 bytes a logit, half of them to read
     return Problem(

@@ -1,4 +1,4 @@
-"""Tables in Markdown. Free of torch, as what only reports needs none."""
+"""Tables in Markdown. This module does not import torch, so that reports do not need it."""
 
 from dataclasses import dataclass
 

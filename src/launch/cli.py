@@ -31,16 +31,16 @@ logger = logging.getLogger(__name__)
 
 
 def command(run: Callable[[DictConfig], Any], program: Program) -> Callable[[], None]:
-    """Return the main function of a program, which composes a configuration, or those of a sweep, and runs each.
+    """Return the main function of a program, which composes one configuration or those of a sweep, and runs each.
 
     Errors that can be explained print without a traceback. If a run of a sweep fails, the sweep continues.
 
     Args:
         run: called with each resolved configuration.
     """
-    # OpenMP's threads spin while they wait for each other. Where cores are shared, with the processes that load images
-    # or with other runs, long spinning makes a training step up to ten times slower; short spinning costs nothing
-    # elsewhere. Torch reads this variable when it is imported.
+    # OpenMP's threads spin while they wait for each other. If cores are shared with image-loading processes or other
+    # runs, long spinning makes a training step up to ten times slower; otherwise short spinning costs nothing. Torch
+    # reads this variable when it is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     register()
 
@@ -60,7 +60,7 @@ def command(run: Callable[[DictConfig], Any], program: Program) -> Callable[[], 
             message = explain_configuration(error)
             if context.mode == RunMode.RUN:
                 if message is None:
-                    traceback.print_exc()  # without the frames of Hydra's
+                    traceback.print_exc()  # without Hydra's frames
                 raise SystemExit(1 if message is None else f"error: {message}") from None
             if message is None:
                 logger.exception("This run has failed; the sweep continues")
@@ -78,7 +78,7 @@ def command(run: Callable[[DictConfig], Any], program: Program) -> Callable[[], 
             share_with_group(Path(given[-1] if given else "outputs"))  # before Hydra creates the run's folder in it
             try:
                 hydra_main()
-            except KeyboardInterrupt:  # the second, or while what is no run's is being done
+            except KeyboardInterrupt:  # the second one, or one outside a run
                 print("stopped; give the same command again to go on", file=sys.stderr)
                 raise SystemExit(130) from None
 
@@ -86,7 +86,7 @@ def command(run: Callable[[DictConfig], Any], program: Program) -> Callable[[], 
 
 
 def _say_where_processes_are_from(processes: int) -> None:
-    """Say where the number of processes is from if it may be a number that was meant for something else."""
+    """Log where the number of processes comes from if it may have been meant for something else."""
     source = source_of_processes(processes)
     if source and "RANK" not in os.environ and os.environ.get("SLURM_PROCID", "0") == "0":
         name = source.partition("=")[0]
@@ -100,13 +100,13 @@ def _say_where_processes_are_from(processes: int) -> None:
 
 
 def explain_configuration(error: BaseException) -> str | None:
-    """Return in one line what is wrong, as :func:`explain` does, for errors of Hydra and OmegaConf too."""
+    """Return in one line what is wrong, like :func:`explain`, but also for errors of Hydra and OmegaConf."""
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return explain(error)
     causes = [error, *([error.__cause__] if isinstance(error.__cause__, OmegaConfBaseException) else [])]
     lines = [line.strip() for cause in causes for line in str(cause).partition("Config search path:")[0].splitlines()]
     text = " ".join(line for line in lines if line and not line.startswith(("object_type=", "reference_type=")))
-    # Hydra's advice would add a key that nothing looks at.
+    # Hydra's advice would add a key that nothing reads.
     without_advice = re.sub(r" ?To append to your config use \S+", "", text)
     unknown = re.search(r"Could not override '([\w.]+)'", text) if without_advice != text else None
     return f"{without_advice}{similar_key(unknown[1])}" if unknown else without_advice
@@ -114,7 +114,7 @@ def explain_configuration(error: BaseException) -> str | None:
 
 @contextmanager
 def exit_on_wrong_configuration() -> Iterator[None]:
-    """Turn an error that can be explained into the end of the program, with its message and exit code 1."""
+    """Exit with code 1 and a message on an error that can be explained."""
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or else Hydra itself prints all errors, those of files with a traceback
     try:
@@ -130,7 +130,7 @@ def exit_on_wrong_configuration() -> Iterator[None]:
 
 
 def _refuse_parts_of_sweeps(choices: Any) -> None:
-    """Raise a UserError if a single run is given what only sweeps have."""
+    """Raise a UserError if a single run is given options of sweeps."""
     if choices.get("slurm") or choices["hydra/launcher"] == "slurm":
         raise UserError("slurm=... submits a sweep; add -m, even for one run")
     if choices.get("sweeps"):

@@ -1,4 +1,4 @@
-"""Composing the configurations of a sweep as Hydra does, but a thousand of them in seconds."""
+"""Compose the configurations of a sweep as Hydra does, but a thousand of them in seconds."""
 
 import copy
 import functools
@@ -22,10 +22,10 @@ from src.launch.program import Program, program_of_config
 from src.utils import paths
 from src.utils.progress import progress_bar
 
-# OmegaConf parses a reference such as ${processes:} whenever it is read, which takes longer than all the rest.
+# OmegaConf parses a reference such as ${processes:} each time it is read, which takes longer than everything else.
 omegaconf.base.parse = functools.lru_cache(1000)(parse)
 
-# What was composed of choices of groups, by all that it depends on. A process reads conf/ as it is at first.
+# Configurations composed of choices of groups, by everything they depend on. A process reads each file of conf/ once.
 _COMPOSED: dict[tuple, DictConfig] = {}
 
 
@@ -36,12 +36,12 @@ class Job:
     overrides: list[str]  # as on a command line
     config: Mapping[str, Any]  # plain, without Hydra's part
     directory: Path  # the run's folder; runs with the same one are the same
-    needs: tuple[Path, ...] = ()  # the folders of the runs that must have finished before it
-    is_asked_for: bool = True  # or part of the sweep only because others need it
+    needs: tuple[Path, ...] = ()  # the folders of the runs that must finish before it
+    is_asked_for: bool = True  # False: added only because others need it
 
 
 def sweep_jobs(loader: ConfigLoader, master: DictConfig, arguments: list[str]) -> tuple[int, list[Job]]:
-    """Return the number of combinations in a sweep, and its different runs, whose values are not checked.
+    """Return the number of combinations in a sweep, and its distinct runs, whose values are not checked yet.
 
     A run comes after those that it needs, which are added if they are not in the sweep.
 
@@ -87,7 +87,7 @@ def _combinations(loader: ConfigLoader, sweeper: DictConfig, arguments: list[str
 
 
 def _as_typed(word: str) -> str:
-    """Return an override with true and false as people type them; Hydra has written Python's."""
+    """Return an override with true and false as typed on a command line, instead of Python's True and False."""
     return re.sub(r"(?<==)(True|False)$", lambda value: value[0].lower(), word)
 
 
@@ -96,9 +96,9 @@ def _as_arguments(values: dict[str, Any]) -> list[str]:
 
 
 class Composer:
-    """Compose configurations as Hydra does, but quickly for the many of one sweep.
+    """Composes configurations as Hydra does, but quickly for the many runs of a sweep.
 
-    Merging the files of the chosen groups takes Hydra long; here a process does it once for each choice of groups. The
+    Hydra is slow at merging the files of the chosen groups; here a process does it once for each choice of groups. The
     private parts of Hydra that this uses are checked in tests/launch/test_hydra_internals.py.
 
     Args:
@@ -129,7 +129,7 @@ class Composer:
         pairs = zip(overrides, parsed, strict=True)
         groups = tuple(line for line, (_, is_group) in pairs if is_group and line != self._without_effect)
         values = [override for override, is_group in parsed if not is_group]
-        # Copying takes long. A configuration in which the same keys are given other values needs no copy.
+        # Copying is slow, and not needed if the overrides only replace the values of the same keys as last time.
         reusable = groups, [override.key_or_group for override in values]
         if reusable != self._reused or not all(map(_replaces_a_value, values)):
             self._config, self._reused = copy.deepcopy(self._compose_groups(groups)), reusable
@@ -151,8 +151,8 @@ class Composer:
         attack = tuple(line for line in groups if line.startswith("attack="))
         key = *self._context, groups
         if key not in _COMPOSED and attack and len(attack) < len(groups):
-            # An attack depends on no other choice. Composed apart, the attacks of a sweep add to its time; composed
-            # with each other choice, they would multiply it. Only slurm= stays, as hydra.launcher has its keys.
+            # An attack depends on no other choice. Composed separately, the attacks of a sweep add to its time;
+            # composed with each other choice, they would multiply it. slurm= stays, for the keys of hydra.launcher.
             config = copy.deepcopy(self._load(tuple(line for line in groups if line not in attack)))
             preset = (line for line in groups if line.lstrip("+").startswith("slurm="))
             with open_dict(config):
@@ -173,11 +173,11 @@ class Composer:
 
 
 def _describes_runs_alone(sweep: str) -> bool:
-    """Return whether a file of sweeps/ has only Hydra's part, of which nothing is left in a run's configuration."""
+    """Return whether a file of sweeps/ has only Hydra's part, which leaves nothing in a run's configuration."""
     file = paths.SWEEPS / f"{sweep}.yaml"
     return file.is_file() and OmegaConf.load(file).keys() == {"hydra"}
 
 
 def _replaces_a_value(override: Override) -> bool:
-    """Return whether an override leaves nothing of an earlier value of its key, as a mapping may."""
+    """Return whether an override replaces the earlier value of its key completely; a mapping may not."""
     return override.type == OverrideType.CHANGE and not isinstance(override.value(), dict)

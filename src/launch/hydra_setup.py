@@ -1,4 +1,4 @@
-"""Registering with Hydra everything that conf/ uses."""
+"""Register with Hydra everything that conf/ uses."""
 
 import functools
 from pathlib import Path
@@ -50,11 +50,11 @@ def _by_model(values: dict[str, Any], *, _root_: DictConfig) -> Any:
 
 
 def _by_size(values: dict[str, Any], *, _root_: DictConfig) -> Any:
-    """Return the value for the detector in full or in small."""
+    """Return the value for the full or the small detector."""
     return values["small" if _root_.model.small else "full"]
 
 
 def _folder_name(*, _root_: DictConfig) -> str:
-    """Return the name of the data's folder; empty without `dataset.root`, which `resolve` requires."""
+    """Return the name of the data's folder; empty without `dataset.root`, which `resolve` will require."""
     root = "" if OmegaConf.is_missing(_root_.dataset, "root") else _root_.dataset.root
     return Path(root).expanduser().resolve().name

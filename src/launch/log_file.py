@@ -1,4 +1,4 @@
-"""The file that a run started by hand logs to, beside its results."""
+"""The log file of a run that was not started by SLURM, beside its results."""
 
 import contextlib
 import logging
@@ -6,9 +6,9 @@ import sys
 
 
 class RunLogFile(logging.FileHandler):
-    """A file handler that leaves a file alone which cannot be written, as in a colleague's folder of outputs.
+    """A file handler that ignores a file which cannot be written, as in a colleague's folder of outputs.
 
-    The same is on the terminal. Whether a run may work in its folder is for the run to say.
+    The terminal shows the same. Whether a run may work in its folder is checked by the run.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -17,6 +17,6 @@ class RunLogFile(logging.FileHandler):
             super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Leave out a record that a full disk does not take; other errors are printed."""
+        """Drop a record that cannot be written, as on a full disk; print other errors."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handleError(record)

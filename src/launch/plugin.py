@@ -1,4 +1,4 @@
-"""Registering classes of this package as plugins of Hydra."""
+"""Register classes of this package as plugins of Hydra."""
 
 import sys
 from types import ModuleType
@@ -6,8 +6,8 @@ from types import ModuleType
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 
-# Hydra accepts plugins only from modules with this prefix. A folder `hydra_plugins` would be imported by every Hydra
-# program in the environment; these plugins are useful only in this project's.
+# Hydra accepts plugins only from modules with this prefix. A real package `hydra_plugins` would be imported by every
+# Hydra program in the environment; these plugins are useful only in this project's programs.
 MODULE = "hydra_plugins.ap_loss"
 
 

@@ -18,7 +18,7 @@ GROUPS = ("sweeps", "slurm")
 
 
 def register_presets() -> None:
-    """Register sweeps/ and slurm/ as groups of Hydra's configuration, but for files that cannot be read.
+    """Register sweeps/ and slurm/ as groups of Hydra's configuration, except files that cannot be read.
 
     Hydra's search path is not used for this: with the project's folder in it, each of its folders would be a group,
     including `outputs`, and `outputs=DIR` would choose a file in it.
@@ -31,7 +31,7 @@ def register_presets() -> None:
 
 
 def check_arguments(arguments: Iterable[str]) -> None:
-    """Raise a UserError if a command line adds or removes a key, or chooses a file that is not there or of no use.
+    """Raise a UserError if a command line adds or removes a key, or chooses a missing or unusable file.
 
     Args:
         arguments: of a program that composes a configuration.
@@ -41,7 +41,7 @@ def check_arguments(arguments: Iterable[str]) -> None:
         key, equals, value = argument.partition("=")
         group, name = key.lstrip("+~"), value.strip("\"' ")
         if key != group and group not in GROUPS and not group.startswith(("hydra.", "hydra/")):
-            # Hydra would take the key, and nothing would look at it.
+            # Hydra would accept the key, and nothing would read it.
             raise UserError(f"{argument}: no key can be added or removed{similar_key(group)}")
         if equals and name == "null" and group not in GROUPS and (paths.CONF / group).is_dir():
             files_of_group = sorted(file.stem for file in (paths.CONF / group).glob("*.yaml"))
@@ -61,7 +61,7 @@ def check_arguments(arguments: Iterable[str]) -> None:
 
 
 def similar_key(name: str) -> str:
-    """Return a hint at the keys of conf/ that may be meant by one that does not exist; "" if there are none."""
+    """Return a hint at the keys of conf/ that a key that does not exist may have been meant for."""
     keys: dict[str, list[str]] = {}
     for file in sorted(paths.CONF.rglob("*.yaml")):
         content = to_plain(OmegaConf.load(file), resolve=False)
@@ -76,7 +76,7 @@ def similar_key(name: str) -> str:
 
 
 def check_chosen(master: DictConfig) -> None:
-    """Raise a UserError if the chosen files of sweeps/ and slurm/ do not have the effect that they are to have.
+    """Raise a UserError if the chosen files of sweeps/ and slurm/ do not take effect as written.
 
     Args:
         master: a configuration composed with them, with Hydra's part.
@@ -116,7 +116,7 @@ def _read(file: Path) -> DictConfig | str:
         return f"is no valid YAML: {' '.join(str(error).split())}"
     except (OSError, UnicodeError) as error:
         return f"cannot be read: {error}"
-    # YAML 1.1 reads 24:00:00 as a number to the base of 60.
+    # YAML 1.1 reads 24:00:00 as a base-60 number.
     text = re.sub(r"(^|\s)#.*", r"\1", file.read_text(), flags=re.MULTILINE)
     time = re.search(r":\s+([1-9]\d*(:[0-5]?\d)+)\s*([,}\n]|$)", text)
     if time:

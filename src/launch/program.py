@@ -42,7 +42,7 @@ PROGRAMS = {
 
 
 def program_of_config(master: DictConfig) -> Program:
-    """Return the program whose configuration, with Hydra's part, this is.
+    """Return the program that a composed configuration, with Hydra's part, belongs to.
 
     Raises:
         UserError: the configuration contains another program's sweep.
@@ -56,7 +56,7 @@ def program_of_config(master: DictConfig) -> Program:
 
 
 def program_of_sweep(sweep: str | None) -> str:
-    """Return the module of the program that a file of sweeps/ belongs to; src.run where the file does not name one.
+    """Return the module of the program that a file of sweeps/ belongs to; src.run if the file does not name one.
 
     Raises:
         UserError: there is no such file, or it cannot be used.

@@ -1,4 +1,4 @@
-"""Which runs of a sweep need not, or must not, be submitted, and why."""
+"""Decide which runs of a sweep need not, or must not, be submitted, and why."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from src.runs.state import RunFolder, State
 
 
 def reason_to_skip(found: RunFolder, config: Mapping[str, Any]) -> str | None:
-    """Return why a run must not be submitted, whatever its data; None if there is no such reason."""
+    """Return why a run must not be submitted, regardless of its data; None if it may be."""
     if found.state == State.RUNNING:
         return "being worked on"
     if found.state in (State.SUBMITTED, State.WAITING):
@@ -24,12 +24,12 @@ def reason_to_skip(found: RunFolder, config: Mapping[str, Any]) -> str | None:
 
 
 def has_other_code(found: RunFolder) -> bool:
-    """Return whether the job of a submitted run has a copy of other code than this one."""
+    """Return whether a submitted run's job has a copy of different code."""
     return found.submitted is not None and Path(str(found.submitted.get("code"))).name != code_digest()
 
 
 def reason_in_data(found: RunFolder, config: Mapping[str, Any], look: Callable[..., str]) -> str | None:
-    """Return why a run need not be submitted: it is finished, or its folder holds a part of it, on other data.
+    """Return why a run need not be submitted: it is finished, or its folder has results on other data.
 
     Args:
         look: see `compare_data`.
@@ -60,7 +60,7 @@ def reason_in_data(found: RunFolder, config: Mapping[str, Any], look: Callable[.
 
 
 def _reason_of_finished(found: RunFolder, config: Mapping[str, Any]) -> str | None:
-    """Return why a finished run need not be submitted; None if it is to log again what its log lacks."""
+    """Return why a finished run need not be submitted; None if it must complete its log."""
     if found.state == State.FINISHED:
         return "finished"
     if config["wandb"]["mode"] == "disabled":

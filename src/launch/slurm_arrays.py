@@ -1,4 +1,4 @@
-"""Submitting jobs to SLURM as arrays that it accepts, and its refusals in one line."""
+"""Submit jobs to SLURM as arrays that it accepts, and report its refusals in one line."""
 
 import contextlib
 import io
@@ -21,7 +21,7 @@ USUAL_LIMIT = 1001  # SLURM's default MaxArraySize
 TIMEOUT_S = 60
 DAY_S = 24 * 3600
 
-# What sbatch says, and what to do about it. Of messages that fit several entries, the first counts.
+# What sbatch says, and what to check. If several entries match a message, the first is used.
 ADVICE = {
     r"partition name|partition specified|partition not available": "hydra.launcher.partition; `sinfo -s` lists them",
     r"account": "hydra.launcher.account; `sacctmgr show associations user=$USER` lists yours",
@@ -39,10 +39,10 @@ CONTROLLER = r"contact slurm controller|Connection refused|timed out|Zero Bytes|
 
 
 class Refused(UserError):
-    """SLURM does not take a job.
+    """SLURM refuses a job.
 
     Args:
-        reason: what sbatch has said.
+        reason: sbatch's message.
     """
 
     def __init__(self, reason: str):
@@ -52,7 +52,7 @@ class Refused(UserError):
 
     @staticmethod
     def depends_on_number(reason: str) -> bool:
-        """Return whether SLURM may take a smaller array, or a later one."""
+        """Return whether SLURM might accept a smaller array, or the same one later."""
         return re.search(f"{ARRAY}|{LIMIT}", reason) is not None
 
 
@@ -69,13 +69,13 @@ def largest_array() -> int:
 
 
 def submit_in_arrays(jobs: Sequence[T], submit: Callable[[Sequence[T]], None]) -> None:
-    """Submit jobs in as few arrays as SLURM takes, smaller ones where it refuses an array for its size.
+    """Submit jobs in as few arrays as SLURM accepts, in smaller ones if it refuses an array for its size.
 
     Args:
         submit: submits one array; raises Refused.
 
     Raises:
-        Refused: SLURM does not take the next job, even alone; the message says how many it has taken.
+        UserError: SLURM refuses the next job, even on its own; the message says how many it has accepted.
     """
     done, largest = 0, largest_array() if len(jobs) > 1 else 1
     while done < len(jobs):
@@ -96,7 +96,7 @@ def submit_in_arrays(jobs: Sequence[T], submit: Callable[[Sequence[T]], None]) -
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the jobs that submitit has written and SLURM has not taken, a day after.
+    """Remove submitit's files of jobs that SLURM has not accepted, after a day.
 
     Args:
         folder: of all jobs.
@@ -109,7 +109,7 @@ def remove_leftovers(folder: Path) -> None:
 
 @contextlib.contextmanager
 def one_line_refusals() -> Iterator[None]:
-    """Turn the errors of submitit and sbatch into a UserError, such as Refused, without what submitit prints."""
+    """Turn errors of submitit and sbatch into a UserError, such as Refused, and hide what submitit prints."""
     try:
         with contextlib.redirect_stderr(io.StringIO()):
             yield
@@ -129,7 +129,7 @@ def one_line_refusals() -> Iterator[None]:
         raise UserError("there is no sbatch here: submit from a machine of the SLURM cluster") from None
 
 
-# Variables of torchrun, of Python, and of a job in which the command is given, that would contradict a job's own.
+# Variables of torchrun, of Python, and of a surrounding job, which would contradict a new job's own.
 OF_THIS_SHELL = re.compile(
     r"SLURM_(?!CONF|CLUSTERS$|JWT$).*|SBATCH_(ARRAY_INX|WAIT|OPEN_MODE|SIGNAL|JOB_NAME|(NO_)?REQUEUE)|PYTHONSAFEPATH|"
     r"(LOCAL_|GROUP_|ROLE_)?(RANK|WORLD_SIZE)|MASTER_(ADDR|PORT)|TORCHELASTIC_.*"
@@ -139,9 +139,9 @@ OTHER_NAMES = {"timelimit": "timeout_min", "mem_per_node": "mem_gb"}
 
 @contextlib.contextmanager
 def environment_of_jobs(parameters: Mapping[str, Any]) -> Iterator[None]:
-    """Leave out the environment variables that would change the jobs behind the preset's back.
+    """Unset the environment variables that would silently override the preset.
 
-    Jobs inherit the environment, and sbatch takes a variable such as SBATCH_PARTITION before what a script demands.
+    Jobs inherit the environment, and sbatch prefers a variable such as SBATCH_PARTITION to what a script says.
 
     Args:
         parameters: of the launcher.

@@ -1,4 +1,4 @@
-"""Jobs that start after others: those of runs that need other runs wait in the queue until these have finished."""
+"""Job dependencies: jobs of runs that need other runs wait in the queue until these have finished."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ from src.runs.state import RunFolder, State
 
 
 def job_of(found: RunFolder, queue: Queue) -> str | None:
-    """Return the id of the queued or running job at whose end a run will have finished; None if there is none."""
+    """Return the id of the queued or running job that will finish a run; None if there is none."""
     if found.state == State.RUNNING:
         job = (found.lock or {}).get("job")
         return job if job in queue else None
@@ -17,11 +17,11 @@ def job_of(found: RunFolder, queue: Queue) -> str | None:
 
 
 def reason_in_needed(job: Job, left_out: Mapping[Path, tuple[str, RunFolder]], queue: Queue) -> str | None:
-    """Return why a run must not be submitted, as one that it needs is left out and will not finish; None if it may be.
+    """Return why a run must not be submitted because a run it needs will not finish; None if it may be submitted.
 
     Args:
         job: with absolute folders.
-        left_out: the runs before it that are not submitted: why, and what their folders say.
+        left_out: the earlier runs that are not submitted, with the reason and the state of their folders.
     """
     for directory in job.needs:
         if directory not in left_out:
@@ -36,7 +36,7 @@ def reason_in_needed(job: Job, left_out: Mapping[Path, tuple[str, RunFolder]], q
 
 
 def in_groups(jobs: Iterable[Job], is_awaited: Callable[[Path], bool]) -> list[tuple[list[Path], list[Job]]]:
-    """Return runs in groups that wait for the same runs, each with the folders of these, and after their groups.
+    """Group runs that wait for the same runs; each group comes with their folders, and after their groups.
 
     Args:
         jobs: each after those that it needs.
@@ -49,13 +49,13 @@ def in_groups(jobs: Iterable[Job], is_awaited: Callable[[Path], bool]) -> list[t
 
 
 def dependency(after: Iterable[str], own: str | None) -> dict[str, str]:
-    """Return sbatch's options for a job that starts once others have ended well, and is cancelled if one does not.
+    """Return sbatch's options for a job that starts once others have succeeded, and is cancelled if one fails.
 
-    A job that is requeued has not ended.
+    A requeued job has not ended yet.
 
     Args:
         after: the ids of the others.
-        own: the dependency that the preset has, if it has one.
+        own: the preset's own dependency, if it has one.
     """
     jobs = sorted(set(after))
     if not jobs:

@@ -1,4 +1,4 @@
-"""The function of a SLURM job: it runs what was frozen when the job was submitted."""
+"""What a SLURM job runs: the configuration and code frozen when it was submitted."""
 
 import importlib
 import logging
@@ -22,7 +22,7 @@ class FrozenRun:
     This module imports little, so that a job can be stopped and requeued soon after its start.
     """
 
-    module: str  # with the function run(config): src.run or src.linear
+    module: str  # that has the function run(config): src.run or src.linear
     config: dict[str, Any]  # resolved
     directory: str  # the run's folder
     code: str  # the folder with the copy of the code
@@ -52,14 +52,14 @@ class FrozenRun:
             raise SystemExit(128 + stop.signum) from None
 
     def checkpoint(self) -> Any:
-        """Return what submitit shall call after a requeue: this run again."""
+        """Return what submitit is to call after a requeue: this run again."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
 
 
 def _check_code(submitted: Path) -> None:
-    """Raise a RuntimeError unless this is the submitted code, by whatever name this machine has it."""
+    """Raise a RuntimeError unless this is the submitted code, whatever its path on this machine."""
     node = os.environ.get("SLURMD_NODENAME")
     if not submitted.is_dir():
         raise RuntimeError(f"{node} has no {submitted}: all nodes must see the folder of outputs")

@@ -1,4 +1,4 @@
-"""Submitting a sweep to SLURM as one array of jobs. Later edits of code or configuration do not affect them."""
+"""Submit a sweep to SLURM as one array of jobs, which later edits of code or configuration do not affect."""
 
 import functools
 import os
@@ -46,17 +46,17 @@ class SlurmLauncherConfig(SlurmQueueConf):
     _target_: str = f"{plugin.MODULE}.SlurmLauncher"
     submitit_folder: str = "${hydra.sweep.dir}/.slurm/%j"
     max_num_timeout: int = 100
-    # If one process of a run fails, srun ends the others.
+    # If one process of a run fails, srun is to end the others.
     srun_args: list[str] = field(default_factory=lambda: ["--kill-on-bad-exit=1"])
 
 
 class SlurmLauncher(Launcher):
     """Submit the runs that are not finished, running or queued, and return at once.
 
-    Hydra's submitit launcher is not used, for two reasons: it waits for its jobs, so that the terminal must stay open
-    for days, and it composes the configuration inside the job from the files of that time, so that editing a file
-    changes runs that are queued. Here each job has a copy of the code and its resolved configuration. Jobs save a
-    checkpoint when SLURM announces their time limit or a preemption, and are queued again.
+    Hydra's submitit launcher is not used, for two reasons. It waits for its jobs, so the terminal must stay open for
+    days. And it composes the configuration inside the job from the files at that time, so editing a file changes queued
+    runs. Here each job has a copy of the code and its resolved configuration. Jobs save a checkpoint when SLURM
+    announces their time limit or a preemption, and are queued again.
 
     Args:
         parameters: those of :class:`SlurmLauncherConfig`.
@@ -77,7 +77,7 @@ class SlurmLauncher(Launcher):
             self._program = program_of_config(config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Submit runs for another sweeper than this project's, which calls :meth:`submit`."""
+        """Submit runs for other sweepers; this project's sweeper calls :meth:`submit`."""
         compose = Composer(self._loader, self._config)
         self.submit([compose.job(list(overrides)) for overrides in job_overrides])
         return []
@@ -101,7 +101,7 @@ class SlurmLauncher(Launcher):
         queue = ask_queue({os.getuid(), *submitters(outputs)})
         if forgotten := note_forgotten_jobs(outputs, queue):
             print(f"{forgotten} found in the queue, from a command that was killed as it submitted them")
-        look = functools.cache(look_at)  # at each data set once
+        look = functools.cache(look_at)  # looks at each data set once
         left_out: dict[Path, tuple[str, RunFolder]] = {}
         to_submit, replaced = [], {}
         for given in progress_bar(jobs, "looking for what is missing"):
@@ -130,11 +130,11 @@ class SlurmLauncher(Launcher):
         self._submit_in_order(to_submit, {folder: job_of(found, queue) for folder, (_, found) in left_out.items()})
 
     def _submit_in_order(self, jobs: Sequence[Job], queued: Mapping[Path, str | None]) -> None:
-        """Submit runs, those that need others with a dependency on the jobs of these.
+        """Submit runs; those that need others get a dependency on the others' jobs.
 
         Args:
             jobs: each after those that it needs.
-            queued: by folder the job of each run that is not submitted now; None if it has finished.
+            queued: for the folder of each run that is not submitted now, its job; None if it has finished.
         """
         submitted = {job.directory for job in jobs}
         for awaited, group in in_groups(jobs, lambda folder: folder in submitted or queued.get(folder) is not None):
@@ -169,7 +169,7 @@ class SlurmLauncher(Launcher):
             )
 
     def _submit(self, jobs: Sequence[Job], after: Sequence[str] = ()) -> None:
-        """Submit runs as one array that starts after other jobs, and note in each run's folder its job."""
+        """Submit runs as one array that starts after other jobs, and note its job in each run's folder."""
         print(f"submitting {counted(len(jobs), 'run')} to SLURM", file=sys.stderr, flush=True)
         code = freeze_code(jobs[0].directory.parent / ".code")
         common = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
@@ -207,7 +207,7 @@ class SlurmLauncher(Launcher):
         parameters["name"] = self._config.hydra.runtime.choices.get("sweeps") or parameters["name"]  # until they start
         additional = parameters.get("slurm_additional_parameters", {})
         parameters["slurm_comment"] = " ".join(filter(None, [parameters.get("slurm_comment"), token]))
-        # Python looks first for modules in the folder in which it is started.
+        # Python searches for modules first in the folder in which it is started.
         waiting = dependency(after, additional.get("dependency"))
         parameters["slurm_additional_parameters"] = {"requeue": True, **additional, "chdir": str(code), **waiting}
         executor.update_parameters(**parameters)
@@ -227,11 +227,11 @@ def _cancel(replaced: dict[str, Job]) -> list[Job]:
 
 
 def freeze_code(folder: Path) -> Path:
-    """Copy this package to a folder named by a digest of the code, and return that; files that are there stay."""
+    """Copy this package to a folder named by a digest of the code, and return it; existing files stay."""
     copy = folder / code_digest()
     for file in code_files():
         target = copy / paths.SRC.name / file.relative_to(paths.SRC)
-        if not target.exists():  # file by file, as scratch folders lose old files
+        if not target.exists():  # checked file by file, as scratch file systems delete old files
             target.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(target, functools.partial(shutil.copyfile, file))
     if not (copy / "code.json").exists():

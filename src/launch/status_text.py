@@ -28,7 +28,7 @@ def describe_sweeps(sweeps: list[tuple[str, SweepRecord]], outputs: Path, *, oth
 
     Args:
         sweeps: each with its label.
-        others_too: whether runs are counted that have begun and are part of no sweep.
+        others_too: whether to count runs that have begun but belong to no sweep.
     """
     others = _folders_of_others(sweeps, outputs) if others_too else []
     names = dict.fromkeys([*(name for _, record in sweeps for name in record.runs), *others])
@@ -59,7 +59,7 @@ def describe_sweeps(sweeps: list[tuple[str, SweepRecord]], outputs: Path, *, oth
 
 
 def _folders_of_others(sweeps: list[tuple[str, SweepRecord]], outputs: Path) -> list[str]:
-    """Return the runs that have begun and are part of no sweep."""
+    """Return the runs that have begun but belong to no sweep."""
     known = {name for _, record in sweeps for name in record.runs}
     begun = (folder.name for folder in sorted(outputs.glob("*")) if (folder / "config.yaml").is_file())
     return [name for name in begun if RUN_ID.fullmatch(name) and name not in known]
@@ -74,7 +74,7 @@ def _commands(
     words: Sequence[str] = (),
     but: str = "",
 ) -> list[str]:
-    """Return the commands of the sweeps that have runs in these states, with some words more, and but for one."""
+    """Return the commands of the sweeps that have runs in these states, with `words` added and `but` removed."""
     commands, present = [], set()
     for _, record in sweeps:
         if own := {states[name] for name in record.runs} & set(remedied):
@@ -88,7 +88,7 @@ def _commands(
 
 
 def _awaited(sweeps: list[tuple[str, SweepRecord]], states: dict[str, State]) -> list[str]:
-    """Return the runs that have not finished and that others wait for, each with these."""
+    """Return the unfinished runs that others wait for, each with those others."""
     waiting: dict[str, list[str]] = {}
     for name, needed in {pair for _, record in sweeps for pair in _needs(record)}:
         if states[name] not in (*DONE, State.RUNNING) and states.get(needed) not in DONE:
@@ -101,7 +101,7 @@ def _awaited(sweeps: list[tuple[str, SweepRecord]], states: dict[str, State]) ->
 
 
 def _needs(record: SweepRecord) -> list[tuple[str, str]]:
-    """Return each run of a sweep that needs another one, with that."""
+    """Return the pairs of a run of a sweep and a run that it needs."""
     return [(name, needed) for name, all_needed in record.needs.items() for needed in all_needed]
 
 

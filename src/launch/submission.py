@@ -1,4 +1,4 @@
-"""Noting in the runs' folders which job each was submitted as, even where the submitting command is killed."""
+"""Note in the runs' folders which job each was submitted as, even if the submitting command is killed."""
 
 import logging
 import secrets
@@ -18,19 +18,19 @@ from src.utils.files import DamagedFile, read_json, write_json
 
 logger = logging.getLogger(__name__)
 
-WAIT_S = 0.5  # between two looks whether another command has ended
+WAIT_S = 0.5  # seconds between two checks whether another command has ended
 PATTERN = "submitting-*.json"  # of the files that list what is being submitted, in <outputs>/.slurm
 
 
 class Submission:
     """An array of jobs that is being submitted.
 
-    Between SLURM's acceptance of the jobs and the notes in the runs' folders the command may be killed. So what is
-    being submitted is listed in a file first, under a token that the jobs have as their comment.
+    The command may be killed after SLURM has accepted the jobs and before they are noted in the runs' folders. So what
+    is being submitted is first listed in a file, under a token that is also the jobs' comment.
 
     Args:
         outputs: the folder of all runs.
-        notes: of each run by its name, in the order of the array; without the job.
+        notes: the note of each run by its name, in the order of the array, without the job id.
         folder: submitit's, for the jobs' logs.
     """
 
@@ -50,7 +50,7 @@ class Submission:
 
     def note(self, jobs: Sequence[str]) -> None:
         """Write into each run's folder which job it is, by their ids in the order of the array."""
-        with ThreadPoolExecutor(8) as pool:  # on a file server, each file takes its time to be safe
+        with ThreadPoolExecutor(8) as pool:  # on a file server, syncing each file takes time
             written = [
                 pool.submit(_write_note, self.outputs / name, note, job, self.folder)
                 for (name, note), job in zip(self.notes.items(), jobs, strict=True)
@@ -61,9 +61,9 @@ class Submission:
 
 @contextmanager
 def alone(outputs: Path) -> Iterator[None]:
-    """Wait until no other command submits runs of this folder, and keep others waiting.
+    """Wait until no other command submits runs of this folder, and make others wait.
 
-    What two commands have in common is so submitted once: the second finds it queued.
+    So runs that two commands have in common are submitted once: the second finds them queued.
     """
     folder = outputs / ".submitting"
     folder.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def alone(outputs: Path) -> Iterator[None]:
 
 
 def note_forgotten_jobs(outputs: Path, queue: Queue) -> int:
-    """Note the queued jobs of commands that were killed before they had noted them; return how many runs these are."""
+    """Note the queued jobs of commands that were killed before noting them; return the number of runs."""
     found = 0
     for file in sorted((outputs / ".slurm").glob(PATTERN)):
         token = file.stem.partition("-")[2]

@@ -1,7 +1,7 @@
-"""Records of sweeps, by which their runs are known without composing them again.
+"""Records of sweeps, which list their runs so that these need not be composed again.
 
-Those of launched sweeps are in the folder of outputs. A sweep that was only looked at is recorded in the user's cache:
-whoever looks at a folder of outputs need not be able to write to it.
+Records of launched sweeps are in the folder of outputs. A sweep whose status was only shown is recorded in the user's
+cache, as one may look at a folder of outputs without being able to write to it.
 """
 
 import contextlib
@@ -59,7 +59,7 @@ def run_command(program: str, overrides: list[str]) -> str:
 
 
 def load_record(program: str, arguments: list[str], outputs: Path) -> SweepRecord | None:
-    """Return the record of a sweep, of the current configuration files if there is one; None if there is none."""
+    """Return the record of a sweep, preferably one for the current configuration files; None if there is none."""
     launched = _read_record(_file(outputs / ".sweeps", program, arguments))
     version = config_version()
     if launched is not None and launched.version == version:
@@ -122,7 +122,7 @@ def _record_from(content: dict[str, Any]) -> SweepRecord:
 
 
 def _cached(program: str, arguments: list[str]) -> Path:
-    # The name of a folder of data is part of a run's identity, and relative to the working directory.
+    # A data folder's name is part of a run's identity, and its path is relative to the working directory.
     return _file(paths.cache_folder() / "ap-loss/sweeps", program, [os.getcwd(), *arguments])
 
 

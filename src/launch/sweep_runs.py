@@ -1,4 +1,4 @@
-"""Expanding sweeps to their runs; each is composed only once for the same configuration files."""
+"""Expand sweeps into their runs; each sweep is composed only once for the same configuration files."""
 
 import logging
 import re
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 def expand_sweep(program: str, arguments: list[str], outputs: Path) -> SweepRecord:
-    """Return the runs of a sweep; they are composed only if there is no record of the current configuration files."""
+    """Return the runs of a sweep; they are composed only if there is no record for the current configuration files."""
     earlier = load_record(program, arguments, outputs)
     if earlier is not None and earlier.version == config_version():
         return earlier
@@ -83,5 +83,5 @@ def _compose_jobs(program: str, arguments: list[str]) -> list[Job]:
 
 
 def _natural_order(name: str) -> list[tuple[str, int]]:
-    """Return a key by which figure6 comes before figure10."""
+    """Return a sort key by which figure6 comes before figure10."""
     return [(text, int(number or 0)) for text, number in re.findall(r"(\D*)(\d*)", name)]

@@ -1,4 +1,4 @@
-"""The sweeper, which launches each different run of a sweep once."""
+"""The sweeper, which launches each distinct run of a sweep once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -36,9 +36,9 @@ class SweeperConfig:
 class UnionSweeper(Sweeper):
     """Launch the union of several grids, each different run once.
 
-    Hydra's basic sweeper launches one grid. In it, an ablation that varies one key at a time (Table 1) needs a command
-    for each key. It also launches combinations that are the same run, as with a key that the chosen loss does not use;
-    two jobs on a cluster would then compete for one folder. Here runs are compared by their ids.
+    Hydra's basic sweeper launches one grid. With it, an ablation that varies one key at a time (Table 1) needs a
+    command for each key. It also launches combinations that are the same run, as with a key that the chosen loss does
+    not use; two jobs on a cluster would then compete for one folder. Here runs are compared by their ids.
 
     Args:
         params: values of keys, several separated by commas as on the command line, which has precedence.
@@ -60,17 +60,17 @@ class UnionSweeper(Sweeper):
             )
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Launch the runs of a sweep, and record which these are."""
+        """Launch the runs of a sweep, and record them."""
         with exit_on_user_error():
             combinations, jobs = sweep_jobs(self._loader, self._config, arguments)
-            if possible := [job for job in jobs if self._is_possible(job)]:  # others would be missing for ever
+            if possible := [job for job in jobs if self._is_possible(job)]:  # impossible runs would be missing forever
                 record = make_record(self._program.module, arguments, possible, launched=True)
                 save_record(record, Path(self._config.hydra.sweep.dir))
             added = sum(not job.is_asked_for for job in jobs)
             different = len(jobs) - added
             duplicates = f"{combinations} combinations are {different} different runs"
             for job in jobs:
-                read_run(job.directory)  # now, so that a holder that has died elsewhere is not waited for at each run
+                read_run(job.directory)  # now, so that a dead process elsewhere is waited for only once
             also = f", and {counted(added, 'run')} that these need" if added else ""
             print((duplicates if combinations > different else f"{different} runs") + also)
             if isinstance(self._launcher, SlurmLauncher):
@@ -95,10 +95,10 @@ class UnionSweeper(Sweeper):
 
 
 def launch_in_order(launcher: Launcher, jobs: Sequence[Job]) -> tuple[list[JobReturn], dict[Path, str]]:
-    """Launch runs here, those that need others after these; return the results, and by folder why runs failed.
+    """Launch runs on this machine, each after those it needs; return the results, and by folder why runs failed.
 
-    A run that needs one on which another process works is put off as long as there are others. One that needs a run
-    which has failed here is not launched.
+    A run that needs one that another process is working on is postponed as long as there are others. A run that needs
+    one that has failed here is not launched.
 
     Args:
         launcher: Hydra's, which returns when the runs have ended.

@@ -1,7 +1,7 @@
 """Losses for one-stage detectors: pure functions of (logits, targets), and a module for each.
 
-This folder needs torch and torchvision alone. It installs by itself as `aploss`, and can be copied into another project
-under any name.
+This folder needs only torch and torchvision. It can be installed on its own, as `aploss`, or copied into another
+project under any name.
 """
 
 from .ap import ap_loss

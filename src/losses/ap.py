@@ -22,34 +22,34 @@ def ap_loss(
 ) -> Tensor:
     """Return AP-loss, 1 − AP (Equation 5), to be optimised by the error-driven update (Algorithm 1).
 
-    All entries are ranked together, whatever their image or class: pass what one mini-batch holds. Takes
+    All entries are ranked together, whatever their image or class, so pass a whole mini-batch. Takes
     O(|N| + |P| log |P|) time and O(|N| + |P|) memory; sums are float64.
 
     Args:
         logits: floating tensor of any shape and device, the raw scores s.
         targets: tensor of the same shape; 1 positive, 0 negative, −1 ignored.
         delta: δ > 0, the half width of the piecewise step function (Equation 21), or twice the scale of the sigmoid.
-        interpolated: whether precision is made monotone in the score (Section 3.4.3).
-        step: the function that stands for the step in Equation 3, "piecewise", "heaviside" or "sigmoid"; see
-            :func:`step_function`. With "heaviside" a negative ranks above a positive of its score, and
-            of equal positives the later one ranks above the earlier.
+        interpolated: whether to use interpolated precision, which is monotone in the score (Section 3.4.3).
+        step: the step function in Equation 3, "piecewise", "heaviside" or "sigmoid"; see :func:`step_function`. In
+            ties, "heaviside" ranks a negative above a positive, and a later positive above an earlier one.
         process_group: a group of torch.distributed, such as its ``group.WORLD``. The loss is then that of the logits
-            of all its processes together, as if concatenated in the order of ranks, and every process returns it.
-            Each has its own part of the update put into its ``logits.grad``, so that gradients of shared parameters
-            are to be summed over the processes; torch's DistributedDataParallel averages them, and with it the loss
-            has to be multiplied by their number. Shapes may differ from process to process, and a process may have no
-            logits; dtypes and all other arguments must not. What is exchanged, in the forward pass alone, does not
-            grow with the number of negatives. An error raised on one process alone leaves the others waiting.
+            of all its processes together, as if concatenated in rank order, and every process returns it. Each process
+            gets its own part of the update in its ``logits.grad``, so gradients of shared parameters must be summed
+            over the processes; torch's DistributedDataParallel averages them, so with it the loss must be multiplied
+            by their number. Shapes may differ between processes, and a process may have no logits; dtypes and all
+            other arguments must not differ. What is exchanged, only in the forward pass, does not grow with the
+            number of negatives. An error raised on only one process leaves the others waiting.
 
     Returns:
         The scalar loss. ``backward()`` puts the update of Algorithm 1, not a derivative, into ``logits.grad``, times
         the incoming gradient. Without positives the loss is 0 and the update zero. A negative of −∞ ranks last; any
-        other positive or negative that is not finite makes the loss NaN, and the update of all that counts.
+        other positive or negative that is not finite makes the loss and all updates NaN, except those of ignored
+        entries.
 
     Raises:
-        TypeError: logits are not float16, bfloat16, float32 or float64, or targets no numbers.
+        TypeError: logits are not float16, bfloat16, float32 or float64, or targets are not numbers.
         ValueError: shapes or devices differ, delta ≤ 0 or too small for the digits of the positives' logits, no such
-            step, or targets hold anything else than 1, 0 and −1.
+            step, or targets other than 1, 0 and −1.
     """
     return evaluate("ap_loss", logits, targets, process_group, step=step, delta=delta, interpolated=interpolated)
 

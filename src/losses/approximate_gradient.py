@@ -1,4 +1,4 @@
-"""AP-loss by its approximate gradient, the paper's first baseline for the optimisation (Section 4.2.3)."""
+"""AP-loss optimised by an approximate gradient, the paper's first baseline for the optimisation (Section 4.2.3)."""
 
 from torch import Tensor
 from torch.distributed import ProcessGroup
@@ -33,7 +33,7 @@ def ap_approximate_gradient_loss(
         process_group: see :func:`ap_loss`.
 
     Returns:
-        The scalar loss; 0 with a zero gradient without positives. What is not finite counts as in :func:`ap_loss`.
+        The scalar loss; 0 with a zero gradient without positives. Logits that are not finite: see :func:`ap_loss`.
 
     Raises:
         TypeError, ValueError: as :func:`ap_loss` does, or epsilon < 0.

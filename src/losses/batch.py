@@ -1,4 +1,4 @@
-"""A batch as the ranking losses see it: its positives, and its negatives in the cells between breakpoints."""
+"""A batch in the form that the ranking losses use: its positives, and its negatives in cells between breakpoints."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,11 +27,11 @@ PAIR_SUMS: dict[str, Callable[[Tensor, float], PairSums]] = {
 
 @dataclass(frozen=True)
 class Negatives:
-    """The negatives that can have a part in a sum, among logits [N].
+    """The negatives that can contribute to a sum, among logits [N].
 
     Attributes:
-        scores: float32 or float64 [n]. Where `selected` is None these are all logits, with the dtype's lowest number in
-            place of whatever is not a negative, and of −∞.
+        scores: float32 or float64 [n]. If `selected` is None these are all logits, with the dtype's lowest number in
+            place of −∞ and of everything that is not a negative.
         cells: int32 [n], the cell of each score; 0 for those replaced.
         selected: int64 [n], the indices of the scores among the logits; None for all.
     """
@@ -59,10 +59,10 @@ class Negatives:
 
 @dataclass(frozen=True)
 class Batch:
-    """Positives and negatives among logits [N]; dtypes other than float64 are taken as float32.
+    """Positives and negatives among logits [N]; dtypes other than float64 are converted to float32.
 
-    In a process group `pair_sums`, `moments` and `number_of_negatives` are those of all processes together, the rest is
-    that of this process's logits.
+    In a process group, `pair_sums`, `moments` and `number_of_negatives` are those of all processes together; the rest
+    is that of this process's logits.
 
     Attributes:
         shape: that of the logits.
@@ -72,7 +72,7 @@ class Batch:
         number_of_negatives: |N|, trivial ones included.
         index: int64 [p], the indices of the positives among the logits, in ascending order of score.
         among_all: the same positives' indices among those of all processes, int64 [p], or a slice of all.
-        negatives: those that may enter a sum.
+        negatives: those that can contribute to a sum.
     """
 
     shape: torch.Size
@@ -88,7 +88,7 @@ class Batch:
 def make_batch(
     logits: Tensor, targets: Tensor, step: str, *, delta: float, process_group: ProcessGroup | None
 ) -> Batch | Outcome:
-    """Return the batch that logits and targets make, or the loss where these cannot be ranked.
+    """Return the batch that logits and targets make, or the loss if they cannot be ranked.
 
     Args:
         logits: floating tensor of any shape, without autograd.
@@ -125,12 +125,12 @@ def make_batch(
 
 
 def _in_cells(parts: Split, pair_sums: PairSums) -> Negatives:
-    """Return the cells of the scores, without the trivial negatives where these are many."""
-    # Negatives below s_min − δ are trivial: they enter no sum and get no update (Section 3.4.4). Compared with float32
-    # scores the bound is rounded to float32, which leaves no score on another side of it.
+    """Return the negatives with their cells; trivial negatives are left out if there are many."""
+    # Negatives below s_min − δ are trivial: they contribute to no sum and get no update (Section 3.4.4). In comparisons
+    # with float32 scores the bound is rounded to float32, which moves no score to its other side.
     bound = pair_sums.positives[0] - pair_sums.reach
     scores, selected = parts.scores, None
-    # On a CPU a comparison is several times faster as 0 and 1 in the scores' own dtype than as a bool.
+    # On a CPU a comparison is several times faster if its result is 0 or 1 in the scores' own dtype, not a bool.
     chunks = in_chunks(scores)
     reaches = torch.empty_like(chunks[0][0])
     number = sum(int(torch.ge(chunk, bound, out=reaches[: len(chunk)]).sum()) for (chunk,) in chunks)

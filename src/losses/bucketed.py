@@ -1,4 +1,4 @@
-"""An approximation of AP-loss by buckets of negatives, for comparison only: what exactness costs, and what it buys."""
+"""An approximation of AP-loss by buckets of negatives, only for comparison: what exactness costs and gains."""
 
 import torch
 from torch import Tensor
@@ -16,8 +16,8 @@ def ap_loss_bucketed(logits: Tensor, targets: Tensor, *, delta: float = 1.0) -> 
     The negatives between two consecutive positives, above the highest and below the lowest make one bucket each, and a
     bucket's members are all given their mean score. The error-driven update is then that of
     ``ap_loss(interpolated=False)`` between |P| positives and at most |P| + 1 buckets, as a matrix; a bucket counts as
-    many times as it has members and shares its update equally among them. But where in a bucket a negative lies
-    matters as long as it is within δ of some positive. All scores are sorted, trivial negatives too:
+    many times as it has members and shares its update equally among them. It is inexact because the position of a
+    negative in its bucket matters if it is within δ of some positive. All scores are sorted, trivial negatives too:
     O(|N| log |N| + |P|²) time and O(|N| + |P|²) memory.
 
     Args:

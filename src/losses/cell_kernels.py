@@ -1,7 +1,7 @@
 """AP-loss and AUC-loss on a GPU in six Triton kernels, none of which waits for the host: up to what each cell holds.
 
-The numbers of positives and of breakpoints are read on the device. Whatever is added by atomic operations is an
-integer, and floats are added in a fixed order, so that the same scores give the same bits. Names and formulas are those
+The numbers of positives and of breakpoints are read on the device. Atomic operations add only integers, and floats are
+added in a fixed order, so that the same scores give the same bits. Names and formulas are those
 of pair_sums.py and score_lookup.py; rank_kernels.py has the other kernels, and launch.py the host's side.
 
 Scores are float32. A breakpoint b = s_i - δ or s_i + δ is the sum of two float32: `upper`, the lowest that is not below
@@ -20,7 +20,7 @@ COPIES = tl.constexpr(4)  # of the negatives' table of cells
 BITS = tl.constexpr(5)  # of a place in a cell
 SHIFT = tl.constexpr(6)  # of the number of scores beside the sum of their places
 DENSITY = tl.constexpr(7)  # bins of the grid in a unit of the score, as the bits of a float32
-# Not 0 where a negative makes the loss NaN. A fact of its own, as `count` finds it while others of its programs read.
+# Not 0 if a negative makes the loss NaN. Separate from REFUSED, which programs of `count` read while others write this.
 INFINITE = tl.constexpr(8)
 DONE = tl.constexpr(9)  # programs of `solve` that have added up their share of the cells
 
@@ -39,7 +39,7 @@ def _float64(bits):
 
 @triton.jit
 def _number_of_breakpoints(facts, HEAVISIDE: tl.constexpr):
-    """Return M and P; both are 0 where the loss is NaN, so that nothing is done."""
+    """Return M and P; both are 0 if the loss is NaN, so that nothing is done."""
     positives = tl.load(facts + POSITIVES)
     positives = tl.where(tl.load(facts + REFUSED) == 0, positives, 0)
     return positives if HEAVISIDE else 2 * positives, positives

@@ -8,12 +8,13 @@ from torch import Tensor
 from .chunks import in_chunks
 
 _LOGITS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-# Torch hardly computes with these dtypes. Seen as signed integers 0 and 1 stay the same, and nothing else becomes them.
+# Torch supports few operations on these dtypes. Viewed as signed integers, 0 and 1 stay the same, and no other value
+# becomes 0 or 1.
 _AS_SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
 
 
 def compute_dtype(x: Tensor) -> Tensor:
-    """Return the tensor in at least float32."""
+    """Return the tensor in float32, or in its own dtype if that is wider."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
@@ -71,12 +72,12 @@ def check_targets(targets: Tensor) -> Tensor:
 
 
 def waits(x: Tensor) -> bool:
-    """Return whether a look at the tensor's values makes the host wait for its device."""
+    """Return whether reading the tensor's values makes the host wait for its device."""
     return x.is_cuda
 
 
 def are_valid(targets: Tensor) -> Tensor:
-    """Return whether all targets are 1, 0 or −1, as a scalar on their device: a look at it may wait."""
+    """Return whether all targets are 1, 0 or −1, as a scalar on their device; reading it may wait."""
     is_unsigned = targets.dtype in (torch.bool, torch.uint8) or targets.dtype in _AS_SIGNED
     targets = targets.view(signed_dtype(targets))
     valid = (targets == 0) | (targets == 1)
@@ -89,7 +90,7 @@ def signed_dtype(targets: Tensor) -> torch.dtype:
 
 
 def are_finite(logits: Tensor) -> bool:
-    """Return whether all logits are finite; False where a look would break the compiler's graph or wait for a GPU."""
+    """Return whether all logits are known to be finite; False if checking would break the graph or wait for a GPU."""
     if torch.compiler.is_compiling() or waits(logits):
         return False
     extremes = torch.stack(logits.detach().aminmax()).tolist() if logits.numel() else []
@@ -113,7 +114,7 @@ def check_focusing(alpha: float, gamma: float) -> None:
 
 
 def check_ratio(negatives_per_positive: int) -> None:
-    """Raise a ValueError unless the number of negative anchors for each positive one is a whole number from 0 on."""
+    """Raise a ValueError unless the number of negative anchors per positive one is a non-negative integer."""
     if isinstance(negatives_per_positive, float) or negatives_per_positive < 0:
         raise ValueError(f"negatives_per_positive must be an integer of at least 0, not {negatives_per_positive}")
 

@@ -1,4 +1,4 @@
-"""Chunks in which millions of scores are treated."""
+"""Process millions of scores in chunks."""
 
 import torch
 from torch import Tensor
@@ -10,13 +10,13 @@ _CHUNK_ON_CPU, _CHUNK_ELSEWHERE = 2**15, 2**25
 
 
 def in_chunks(*tensors: Tensor, times: int = 1) -> list[tuple[Tensor, ...]]:
-    """Return views of tensors [N], cut alike into chunks that suit their device; on a CPU so many times larger."""
+    """Return views of tensors [N], all cut into chunks that suit their device; on a CPU `times` as large."""
     size = times * _CHUNK_ON_CPU if tensors[0].is_cpu else _CHUNK_ELSEWHERE
     return list(zip(*(tensor.split(size) for tensor in tensors), strict=True))
 
 
 def nonzero(x: Tensor) -> Tensor:
-    """Return the indices of what is not zero in x [n], int64; fast where this is little."""
+    """Return the indices of the nonzero entries of x [n], int64; fast if there are few."""
     per_word = 8 // x.element_size() if x.element_size() <= 2 else 1
     return _joined([_nonzero_of_words(chunk, per_word) for (chunk,) in in_chunks(x, times=per_word)], x, per_word)
 
@@ -42,5 +42,5 @@ def _nonzero_of_words(x: Tensor, per_word: int) -> Tensor:
     # Eight bytes at a time, as an int64, which is zero where all of its entries are.
     words = x.view(torch.int64).nonzero()
     index = (words * per_word + torch.arange(per_word)).view(-1)
-    # Not index[…], which starts threads where more than a few are left.
+    # Not index[…], which starts threads if more than a few are left.
     return index.index_select(0, x.index_select(0, index).nonzero().squeeze(1))

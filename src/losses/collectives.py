@@ -1,4 +1,4 @@
-"""What the processes of a group exchange, so that a loss is that of all their logits together."""
+"""What the processes of a group exchange, so that a loss is computed over all their logits together."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,15 +12,15 @@ from .chunks import in_chunks
 
 
 class Collectives:
-    """The processes of a group, or with None for a group this process alone, for which each method is a local one.
+    """The processes of a group; without a group only this process, for which each method is local.
 
     All processes must call the same methods in the same order, whatever logits each has: whether a method is called may
-    depend only on what is equal on all of them. An error raised on one process alone, such as that of a wrong argument
-    of a loss, leaves the others waiting for it until the group's timeout.
+    depend only on values that are equal on all of them. An error raised on only one process, such as one for a wrong
+    argument, leaves the others waiting until the group's timeout.
 
     Args:
         group: of which this process is a member.
-        device: that of this process's tensors, one the group's backend can send from.
+        device: that of this process's tensors; the group's backend must support it.
     """
 
     def __init__(self, group: dist.ProcessGroup | None, device: torch.device):
@@ -37,7 +37,7 @@ class Collectives:
         return x if self.group is None else _Sum.apply(x, self.group)
 
     def extreme(self, x: Tensor, reduction: Callable[[Tensor], Tensor], neutral: float) -> Tensor:
-        """Return torch.amin or torch.amax over the x [n] of all processes, or NaN; where n is 0 x is `neutral`."""
+        """Return torch.amin or amax over the x [n] of all processes, NaN if one is; an empty x counts as `neutral`."""
         extreme = x.new_full((), neutral)
         if len(x):
             extreme = reduction(torch.stack([reduction(chunk) for (chunk,) in in_chunks(x)]))
@@ -47,7 +47,7 @@ class Collectives:
         return reduction(torch.cat(self._gather(extreme[None])))
 
     def sort(self, x: Tensor, descending: bool = False) -> tuple[Tensor, Tensor, Tensor | slice]:
-        """Sort the x [n] of all processes together, equal ones in the order of ranks; n may differ, and be 0.
+        """Sort the x [n] of all processes together, ties in rank order; n may differ, and be 0.
 
         Returns:
             All entries in order, [m]; the order of this process's own, int64 [n]; and the indices of its own among all
@@ -61,7 +61,7 @@ class Collectives:
         return together, order[positions] - before, positions
 
     def _concatenate(self, x: Tensor) -> tuple[Tensor, int]:
-        """Return the x [n] of all processes in the order of ranks, and how many entries precede this process's."""
+        """Return the x [n] of all processes in rank order, and how many entries precede this process's."""
         counts = torch.cat(self._gather(torch.tensor([len(x)], device=self.device))).tolist()
         # Backends gather tensors of one size only, and not all of them empty ones.
         padded = x.new_zeros(max(1, *counts))
@@ -71,7 +71,7 @@ class Collectives:
         return together, sum(counts[: self.group.rank()])
 
     def _gather(self, x: Tensor) -> list[Tensor]:
-        """Return the x of all processes, of one shape, in the order of ranks."""
+        """Return the x of all processes, of one shape, in rank order."""
         assert self.group is not None
         gathered = [torch.empty_like(x) for _ in range(self.group.size())]
         dist.all_gather(gathered, x, group=self.group)

@@ -1,6 +1,6 @@
-"""The losses inside torch.compile: each is one operator, into which the compiler does not look.
+"""The losses inside torch.compile: each is one operator that is opaque to the compiler.
 
-A loss branches on its data, which would break the compiler's graph and compile it again for other data.
+A loss branches on its data, which would otherwise break the graph and cause recompilation for other data.
 """
 
 import inspect
@@ -16,7 +16,7 @@ from .outcome import Outcome
 
 OutcomeFunction = Callable[..., Outcome]
 _OUTCOMES: dict[str, OutcomeFunction] = {}
-# Operators have a name in the process: that of this package, which can be in it more than once under several names.
+# Operator names are global in a process, in which this package may exist more than once under different names.
 NAMESPACE = (__package__ or "aploss").replace(".", "_")
 
 
@@ -49,9 +49,9 @@ def _evaluate_eagerly(
 
 
 def checked_targets(targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what :func:`check_targets` returns, or raise its error, without a break of the compiler's graph, and 1.
+    """Return what :func:`check_targets` returns, or raise its error, without breaking the compiler's graph; and 1.
 
-    Where a look at targets would wait, wrong ones raise nothing, and a NaN is returned in place of the 1.
+    If reading the targets would wait for a GPU, wrong ones raise nothing, and NaN is returned in place of the 1.
     """
     one = torch.ones((), device=targets.device)
     if waits(targets):

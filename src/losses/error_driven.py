@@ -10,13 +10,13 @@ from torch.autograd.function import once_differentiable
 def error_driven(inputs: Tensor, outputs: Tensor, desired: Tensor) -> Tensor:
     """Return the error of an activation function, whose ``backward()`` is the error-driven update and not a derivative.
 
-    The update Δx = L* − L of Equation 8 goes where a gradient would: −Δx is put into ``inputs.grad`` and propagated
-    further back by the chain rule, as Equation 13 says. Where an output does not count, let it be what is desired.
+    The update Δx = L* − L of Equation 8 takes the place of a gradient: −Δx is put into ``inputs.grad`` and propagated
+    further back by the chain rule, as in Equation 13. To ignore an output, make it equal to the desired one.
 
-    With the differences x_ij = s_j − s_i for inputs and the L_ij of Equation 3 for outputs, of which those with
-    y_ij = 1 are desired to be 0, this gives |P| times the update of Algorithm 1 without interpolation, at the cost of
-    the whole matrix: :func:`ap_loss` is the same without it. With the softmax for an activation function it
-    gives the gradient of the cross-entropy, with a step function at margin 1 that of the hinge loss (Observation 1).
+    With the differences x_ij = s_j − s_i as inputs and the L_ij of Equation 3 as outputs, desired to be 0 where
+    y_ij = 1, this gives |P| times the update of Algorithm 1 without interpolation, at the cost of the whole matrix,
+    which :func:`ap_loss` avoids. With softmax as the activation function it gives the gradient of the cross-entropy,
+    with a step function at margin 1 that of the hinge loss (Observation 1).
 
     Args:
         inputs: floating tensor of any shape, the x.

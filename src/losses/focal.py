@@ -29,7 +29,7 @@ def focal_loss(
 
     Returns:
         The scalar loss. A negative of −∞ adds nothing and gets no gradient; any other positive or negative that is not
-        finite makes the loss and the gradient of all that counts NaN.
+        finite makes the loss NaN, and all gradients except those of ignored entries.
 
     Raises:
         TypeError, ValueError: as :func:`ap_loss` does, or alpha or gamma is out of its range.
@@ -39,7 +39,7 @@ def focal_loss(
     targets, scale = checked_targets(targets)
     logits, counts, is_positive = compute_dtype(logits), targets != -1, targets == 1
     if not are_finite(logits):
-        # What does not count is replaced before anything is computed, as its gradient would be 0 times NaN.
+        # Entries that do not count are replaced before anything is computed, as their gradient would be 0 times NaN.
         counts &= is_positive | (logits != -torch.inf)
         logits = torch.where(counts, logits, 0)
         scale = torch.where(logits.isfinite().all(), scale, torch.nan)
@@ -57,7 +57,7 @@ def _entry_losses(logits: Tensor, positive: Tensor, alpha: float, gamma: float) 
         margin = logits * (2 * positive - 1)
         weight = alpha * positive + (1 - alpha) * (1 - positive)
         return -weight * logsigmoid(margin) * (gamma * logsigmoid(-margin)).exp()
-    # Here alone, as it takes as long to import as torch does.
+    # Imported only here, as it takes as long as importing torch.
     from torchvision.ops import sigmoid_focal_loss
 
     return sigmoid_focal_loss(logits, positive, alpha=alpha, gamma=gamma, reduction="none")

@@ -29,9 +29,9 @@ _choice: ContextVar[bool | None] = ContextVar("kernels", default=None)
 
 @contextlib.contextmanager
 def kernels(enabled: bool) -> Iterator[None]:
-    """Use the kernels wherever they can compute a loss, on a CPU too for Triton's interpreter, or nowhere.
+    """Within this context, use the kernels wherever they can compute a loss, or nowhere.
 
-    Without it they are used on CUDA devices where Triton is installed.
+    That includes a CPU, for Triton's interpreter. By default they are used on CUDA devices if Triton is installed.
     """
     token = _choice.set(enabled)
     try:
@@ -41,7 +41,7 @@ def kernels(enabled: bool) -> Iterator[None]:
 
 
 def suits(logits: Tensor, step: str, delta: float, process_group: ProcessGroup | None) -> bool:
-    """Return whether the kernels compute the loss of these logits, which no check has seen."""
+    """Return whether the kernels compute the loss of these logits, which are not checked yet."""
     choice = _choice.get()
     return (
         choice is not False
@@ -60,9 +60,9 @@ def outcome(
 ) -> Outcome:
     """Return AP-loss or AUC-loss with its update, without waiting for the device.
 
-    What the torch code refuses with an error after a look at the data makes the loss NaN here, and the update of all
-    that counts: targets other than 1, 0 and -1, and positives of more than 2^36 delta. So do more than
-    :func:`most_positives` positives.
+    What the torch code refuses with an error after looking at the data makes the loss NaN here, and the update of all
+    positives and negatives: targets other than 1, 0 and -1, and positives above 2^36 delta in magnitude. So do more
+    positives than :func:`src.losses.launch.most_positives`.
 
     Args:
         name: "ap" or "auc".
@@ -72,7 +72,7 @@ def outcome(
         delta: its δ.
         interpolated: of AP-loss.
     """
-    from . import launch  # here, as it needs Triton
+    from . import launch  # imported here, as it needs Triton
 
     check_step(step, delta)
     check_kinds(logits, targets)

@@ -1,8 +1,8 @@
 """The launches of the kernels that compute AP-loss and AUC-loss.
 
-Launching takes the host longer than the kernels take a GPU, unless there are many millions of logits. So each pass has
-one block of memory for all of its arrays, whose places are known from the number of logits, and a kernel that Triton
-has compiled is launched without asking Triton again for which arguments that was.
+Unless there are many millions of logits, launching takes the host longer than the kernels take the GPU. So each pass
+uses one block of memory for all its arrays, whose offsets follow from the number of logits; and a kernel that Triton
+has compiled is launched directly, without Triton's check of the arguments.
 """
 
 import functools
@@ -23,7 +23,7 @@ _ROOM = 2**18  # entries of the tables of the cells beyond those for as many pos
 _PROGRAMS = 512  # that rank positives or add up cells, whose number is not known
 _COUNTING = 924  # that count scores, at most: seven for each multiprocessor of an H100, as many as fit
 MERGED = 64  # cells that a program adds up at once
-# For each kernel how many logits, positives, bins or breakpoints one of its programs treats, and with how many warps.
+# For each kernel, how many logits, positives, bins or breakpoints a program processes, and its number of warps.
 SHAPES = {
     "collect": (2048, 4),
     "rank": (8, 8),
@@ -32,7 +32,7 @@ SHAPES = {
     "solve": (2048, 16),
     "update": (512, 4),
 }
-# Compiled kernels by name, for each kind of call, which is all on which it depends how Triton compiles them.
+# Compiled kernels by name, for each kind of call: everything that Triton's compilation depends on.
 _compiled: dict[tuple[Any, ...], dict[str, Any]] = defaultdict(dict)
 
 
@@ -70,7 +70,7 @@ class Plan(NamedTuple):
 
 
 def forward(call: Call, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the loss, the facts on the batch, and the block of memory for the backward pass."""
+    """Return the loss, the facts about the batch, and the block of memory for the backward pass."""
     n, device, is_heaviside = call.n, logits.device, call.is_heaviside
     plan = _plan(n, is_heaviside)
     facts = torch.zeros(16, dtype=torch.int32, device=device)
@@ -120,7 +120,7 @@ def backward(
 def _launch(
     compiled: dict[str, Any], kernel: Any, programs: int, arguments: tuple[Any, ...], constants: dict[str, Any]
 ) -> None:
-    """Launch a kernel as it has been compiled, or compile it."""
+    """Launch a compiled kernel, or compile and launch it."""
     name = kernel.__name__
     block, warps = SHAPES[name]
     if name in compiled:
@@ -137,7 +137,7 @@ def forget() -> None:
 
 
 def _kind(logits: Tensor, targets: Tensor) -> tuple[Any, ...]:
-    """Return on what it depends how Triton compiles the kernels that take these."""
+    """Return everything that Triton's compilation of kernels for these tensors depends on."""
     n = logits.numel()
     return logits.device, logits.dtype, targets.dtype, _is_aligned(logits), _is_aligned(targets), n % 16 == 0, n == 1
 
@@ -147,7 +147,7 @@ def _is_aligned(x: Tensor) -> bool:
 
 
 def most_positives(logits: int) -> int:
-    """Return how many positives there is memory for among so many logits."""
+    """Return for how many positives there is memory, given the number of logits."""
     return max(min(logits, 2**18), logits // 8)
 
 
@@ -157,7 +157,7 @@ def _plan(n: int, is_heaviside: bool) -> Plan:
     breakpoints = most if is_heaviside else 2 * most
     bins = _FEW_BINS if n < 2**12 else _MANY_BINS
     room = 2 * (breakpoints + 1) + _ROOM
-    # In the order in which they are taken in the passes.
+    # In the order in which `forward` and `backward` unpack them.
     passing = [(most, torch.int64), (breakpoints, torch.int32), (breakpoints, torch.float32)]
     passing += [(breakpoints, torch.int64), (2 * breakpoints, torch.float64), (most, torch.float64)]
     passing += [(breakpoints, torch.int64), (breakpoints, torch.float64), (2 * breakpoints, torch.float64)]
@@ -169,7 +169,7 @@ def _plan(n: int, is_heaviside: bool) -> Plan:
 
 
 def _in_a_block(arrays: list[tuple[int, torch.dtype]]) -> tuple[Array, ...]:
-    """Lay arrays one after the other, and an empty one at the end; all as aligned as torch's memory."""
+    """Lay out arrays one after the other, with an empty one at the end; all aligned like torch's memory."""
     laid, offset = [], 0
     for size, dtype in [*arrays, (0, torch.uint8)]:
         laid.append(Array(offset, size, dtype))

@@ -1,4 +1,4 @@
-"""Negatives counted in the bins of a uniform grid, of which only a few bins are ever sorted."""
+"""Negatives counted in the bins of a uniform grid; only a few bins are ever sorted."""
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from .score_lookup import Grid
 class NegativeBins:
     """The negatives by rank, 1 for the highest of all processes and `number` for the lowest.
 
-    Counting the scores in each bin already gives the bin of every rank, and so bounds of its score: `lower_edge` and
+    Counting the scores in each bin already gives the bin of every rank, and so bounds on its score: `lower_edge` and
     `upper_edge`. After `sort_between` has sorted the bins whose order matters, `score` gives the exact scores there.
 
     Args:

@@ -19,9 +19,9 @@ def ohem_loss(
 ) -> Tensor:
     """Return the softmax cross-entropy over all positive anchors and the hardest negative ones of each image.
 
-    An anchor is positive for the one class whose target is 1. Of an image's negative anchors those that believe least
-    in the background count, `negatives_per_positive` for each of its positive ones. The sum over all anchors that
-    count is divided by the number of positive anchors in the batch (at least 1).
+    An anchor is positive for the one class whose target is 1. Of an image's negative anchors, those with the highest
+    background loss are selected, `negatives_per_positive` for each of its positive ones. The sum over all positive and
+    selected anchors is divided by the number of positive anchors in the batch (at least 1).
 
     Args:
         logits: floating tensor [B, A, K + 1], the raw scores of B images with A anchors each; output 0 is background.
@@ -32,7 +32,7 @@ def ohem_loss(
     Returns:
         The scalar loss; 0 with a zero gradient without positives. An output of −∞ adds nothing and gets no gradient,
         unless it is that of the anchor's class or background; this, or an output of +∞ or NaN, makes the loss and the
-        gradient of all outputs NaN, but for those of ignored anchors.
+        gradient of all outputs NaN, except those of ignored anchors.
 
     Raises:
         TypeError: logits are not floating.
@@ -67,15 +67,15 @@ def ohem_loss(
 
 
 def softmax_scores(logits: Tensor) -> Tensor:
-    """Return the classes' scores [..., K] of a detector trained with :func:`ohem_loss`, from logits [..., K + 1]."""
+    """Return the class scores [..., K] of a detector trained with :func:`ohem_loss`, from logits [..., K + 1]."""
     return compute_dtype(logits).softmax(-1)[..., 1:]
 
 
 def _choose(logits: Tensor, targets: Tensor, negatives_per_positive: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return which anchors count, bool [B, A], their labels, int64 [B, A], and 1, or NaN if some output is not finite.
 
-    In the latter case all anchors count that are not ignored. Anchors of two classes are such a case where a look at
-    them would wait, and an error elsewhere.
+    In the latter case all anchors count that are not ignored. Anchors with two classes are treated like that if
+    checking them would wait for a GPU; otherwise they are an error.
     """
     is_class = targets == 1
     positive = is_class.any(2)

@@ -1,4 +1,4 @@
-"""What a loss computes at once, its value and what its gradient needs, and how autograd gets them."""
+"""The result of a loss: its value and what its gradient needs, and how autograd gets them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from .checks import compute_dtype
 
 @dataclass(frozen=True)
 class Outcome:
-    """The value of a loss, and its gradient in the logits.
+    """The value of a loss, and its gradient with respect to the logits.
 
     Attributes:
         loss: scalar.
@@ -57,7 +57,7 @@ def zero(logits: Tensor) -> Outcome:
 
 
 def not_a_number(logits: Tensor, targets: Tensor) -> Outcome:
-    """Return the outcome with logits that are not finite: all is NaN but the update of what does not count."""
+    """Return the outcome for logits that are not finite: NaN, except for the update of entries that do not count."""
     counts = targets == 1
     counts |= (targets == 0) & (logits != -torch.inf)
     nan = torch.where(counts, _scalar(logits, torch.nan), 0)

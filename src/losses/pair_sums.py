@@ -45,7 +45,7 @@ class PairSums(ABC):
         """
 
     def derivative(self) -> "PairSums":
-        """Return these sums over the same cells with f' in the place of f; of the sigmoid alone."""
+        """Return these sums over the same cells with f' in place of f; only for the sigmoid."""
         raise NotImplementedError(f"{type(self).__name__} has no derivative")
 
     def argument(self, scores: Tensor, cells: Tensor) -> Tensor:
@@ -127,9 +127,9 @@ class PiecewiseSums(PairSums):
         position[self.order] = torch.arange(len(position), device=position.device)
         self.lower, self.upper = position.split(len(positives))  # the indices of s_i − δ and s_i + δ
         self.width = self.breakpoints.diff()
-        # Some pair is on the sloped part of f in a cell above more of the s_i − δ than of the s_i + δ. Leaving the
-        # others out keeps large gaps between scores out of the cumulative sums, where they would swallow the digits of
-        # all the rest; a gap as narrow as a slope may stay, as it adds nothing.
+        # In a cell above more of the s_i − δ than of the s_i + δ, some pair is on the sloped part of f. Leaving out the
+        # other cells keeps large gaps between scores out of the cumulative sums, where they would swallow the digits
+        # of all the rest; gaps no wider than a slope may stay, as they add nothing.
         steps = torch.where(self.order < len(positives), 1, -1)
         self.sloped = (steps.cumsum(0)[:-1] > 0) | (self.width <= 2 * delta)
 
@@ -155,8 +155,8 @@ class PiecewiseSums(PairSums):
 def add_at(totals: Tensor, index: Tensor, values: Tensor) -> None:
     """Add values [n] to the totals [m] of their dtype at an index, int64 [n].
 
-    The result can be repeated bit for bit, but for floats on a GPU outside torch's deterministic mode: these are added
-    as they come, which differs in the last digits of float64.
+    The result is repeatable bit for bit, except for floats on a GPU outside torch's deterministic mode: these are added
+    in no fixed order, so that the last digits of float64 may differ.
     """
     if not values.is_cuda or values.is_floating_point() and torch.are_deterministic_algorithms_enabled():
         totals.scatter_add_(0, index, values)

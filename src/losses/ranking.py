@@ -1,4 +1,4 @@
-"""The error-driven update of a ranking loss, and the ranks of the positives as smooth functions of the scores."""
+"""The error-driven update of a ranking loss, and losses of smooth ranks with their true gradient."""
 
 from collections.abc import Callable
 

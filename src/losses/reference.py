@@ -1,7 +1,7 @@
-"""The losses by their definitions: plain, slow, in float64, and what every fast version is held against.
+"""The ranking losses as they are defined: plain, slow, in float64. Every fast version is tested against them.
 
-Each function takes the arguments of the fast one but process_group, returns the same scalar loss, and has the same
-``backward()``, so that one can stand in for the other. Logits are to be finite.
+Each function takes the arguments of the fast one except process_group, returns the same scalar loss, and has the same
+``backward()``, so that one can replace the other. Logits must be finite.
 """
 
 import torch

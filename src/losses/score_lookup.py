@@ -1,4 +1,4 @@
-"""Look up the cell of each of millions of scores among a few sorted breakpoints."""
+"""Look up the cells of millions of scores among a few sorted breakpoints."""
 
 import torch
 from torch import Tensor
@@ -50,17 +50,17 @@ class ScoreLookup:
         largest = torch.finfo(dtype).max
         below, above = below.clamp(-largest, largest), above.clamp(-largest, largest)
         self.grid = Grid(below[0].item(), above[-1].item(), min(max(32 * len(breakpoints), 2**10), 2**17), dtype)
-        # A score outside the intervals from that of `below` to that of `above` is on the known side of the breakpoint,
+        # A score outside the intervals between those of `below` and `above` is on the known side of the breakpoint,
         # however the grid rounds.
         first, last = self.grid(below).long(), self.grid(above).long()
         reached = torch.bincount(first, minlength=self.grid.intervals).cumsum(0)
         passed = torch.bincount(last + 1, minlength=self.grid.intervals)[: self.grid.intervals].cumsum(0)
-        # Below 0 where breakpoints reach into the interval: then −1 less the number of those below it.
+        # Negative where breakpoints reach into the interval: then −1 minus the number of those below it.
         self.table = torch.where(reached == passed, passed, -1 - passed).int()
         if breakpoints.is_cpu:
             steps = int((reached - passed).max()).bit_length()
             padded = torch.cat([breakpoints, breakpoints.new_full((2**steps,), torch.inf)])
-            # For each step of a binary search how far it leads, and the breakpoint that decides it for each cell.
+            # For each step of a binary search, its length, and the breakpoint that decides it for each cell.
             self.steps = [(2**step, padded[2**step - 1 :]) for step in reversed(range(steps))]
 
     def __call__(self, scores: Tensor, out: Tensor) -> None:

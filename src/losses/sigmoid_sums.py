@@ -1,8 +1,8 @@
 """Sums of the sigmoid, or of its derivative, over all pairs of a positive and a negative, without forming the pairs.
 
 The sigmoid has no exact prefix sums, but it is analytic. In a cell a quarter of its scale wide, a polynomial of degree
-seven through the Chebyshev points is the sigmoid to some 10⁻¹³, rounding in float64 included; and at 37 times its scale
-it is 0 or 1 to the last digit of float64. So each positive has a polynomial in each of the cells about it, and a
+seven through the Chebyshev points equals the sigmoid to about 10⁻¹³, including float64 rounding; and at 37 times its
+scale it is 0 or 1 to the last digit of float64. So each positive has a polynomial in each of the cells about it, and a
 constant beyond: what `PairSums` needs. As a positive's place within its own cell can be interpolated too, one small
 matrix leads from any cell with positives to the cells about it. The cost is O(|N| + |P| log |P|), with larger constants
 than the piecewise step function's; a matrix of pairs is never formed, neither in memory nor in tiles.

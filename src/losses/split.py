@@ -1,4 +1,4 @@
-"""Logits split into positives, negatives and what does not count."""
+"""Split logits into positives, negatives and entries that do not count."""
 
 import math
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Split:
     A negative of −∞ ranks last: it counts in `number_of_negatives` and in nothing else.
 
     Attributes:
-        scores: float32 or float64 [N], those of the negatives, and −∞ in place of whatever is not a negative.
+        scores: float32 or float64 [N], those of the negatives, and −∞ in place of everything that is not a negative.
         positives: float64 [P], the positives of all processes in order.
         index: int64 [p], the indices among the logits of this process's positives, in the same order.
         among_all: the same positives' indices among those of all processes, int64 [p], or a slice of all.
@@ -57,7 +57,7 @@ def split(logits: Tensor, targets: Tensor, collectives: Collectives, *, descendi
         not_negative = nonzero(targets)
         scores.index_fill_(0, not_negative, -torch.inf)
         index = not_negative[targets[not_negative] == 1]
-    else:  # many are ignored, and masks are faster
+    else:  # many entries are ignored, so masks are faster
         scores.masked_fill_(targets != 0, -torch.inf)
         index = (targets == 1).nonzero().squeeze(1)
     positives, order, among_all = collectives.sort(logits[index].double(), descending=descending)

@@ -1,12 +1,12 @@
-"""The step functions that count how far one score is above another (Equations 4 and 21, Fig. 4)."""
+"""The step functions of score differences (Equations 4 and 21, Fig. 4)."""
 
 import torch
 from torch import Tensor
 
 STEPS = ("piecewise", "heaviside", "sigmoid")
-# Beyond these float64 overflows or loses digits.
+# Outside this range float64 overflows or loses digits.
 _DELTAS = (1e-100, 1e100)
-# With a larger score of a positive, in units of δ, s ± δ has too few digits in float64. At this one f is right to 10⁻⁵.
+# For a larger positive score s, in units of δ, s ± δ has too few digits in float64. At this limit f is right to 10⁻⁵.
 LARGEST_IN_DELTAS = 2.0**36
 
 
@@ -31,7 +31,7 @@ def step_function(x: Tensor, step: str = "piecewise", delta: float = 1.0) -> Ten
 
 
 def check_step(step: str, delta: float) -> None:
-    """Raise a ValueError if there is no such step function, or δ is not a number greater than 0, or an extreme one."""
+    """Raise a ValueError if there is no such step function, or δ is not a positive number, or is too extreme."""
     if step not in STEPS:
         raise ValueError(f"step must be one of {', '.join(STEPS)}, not {step!r}")
     if not delta > 0 or delta == float("inf"):

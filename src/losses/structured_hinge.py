@@ -1,4 +1,4 @@
-"""AP-loss by its structured hinge upper bound, the paper's second baseline for the optimisation (Section 4.2.3)."""
+"""AP-loss optimised by its structured hinge bound, the paper's second baseline for the optimisation (Section 4.2.3)."""
 
 import torch
 from torch import Tensor
@@ -30,8 +30,8 @@ def ap_structured_hinge_loss(logits: Tensor, targets: Tensor, *, process_group: 
             the negatives that have to be sorted.
 
     Returns:
-        The scalar loss, at least 1 − AP; 0 with a zero gradient without positives or without negatives. What is not
-        finite counts as in :func:`ap_loss`.
+        The scalar loss, at least 1 − AP; 0 with a zero gradient without positives or without negatives. Values
+        that are not finite are treated as in :func:`ap_loss`.
 
     Raises:
         TypeError, ValueError: as :func:`ap_loss` does.
@@ -49,12 +49,12 @@ def _outcome(logits: Tensor, targets: Tensor, *, process_group: ProcessGroup | N
     if len(parts.positives) == 0 or parts.highest_negative == -torch.inf:
         return zero(logits)
     scores, dtype = parts.scores, parts.scores.dtype
-    is_ranked = scores > -torch.inf  # a negative of −∞ is below all positives in every maximal ranking
+    is_ranked = scores > -torch.inf  # a negative of −∞ is below all positives in every optimal ranking
     low = collectives.extreme(torch.where(is_ranked, scores, torch.inf), torch.amin, torch.inf).item()
     (ranked,) = collectives.totals(int(is_ranked.count_nonzero()))
     (number_of_logits,) = collectives.totals(scores.numel())
 
-    # Fine bins are more to look up, coarse ones more to sort.
+    # Finer bins mean more look-ups, coarser ones more sorting.
     grid = Grid(low, parts.highest_negative, min(max(number_of_logits // 16, 2**4), 2**18), dtype)
     bins = NegativeBins(scores, ranked, grid, collectives)
     pairs = len(parts.positives) * parts.number_of_negatives
@@ -79,8 +79,8 @@ def _negatives_above(positives: Tensor, negatives: int, bins: NegativeBins) -> T
     Returns:
         int64 [P], ascending.
     """
-    # Raising the negatives' scores never lowers these numbers. So with every negative at the lower or at the upper edge
-    # of its bin they are bounds of the result, and only the bins between the bounds have to be sorted.
+    # Raising the negatives' scores never lowers these numbers. So computed with every negative at the lower or the
+    # upper edge of its bin, they bound the result, and only the bins between the bounds have to be sorted.
     none = torch.zeros(len(positives), dtype=torch.int64, device=positives.device)
     all_negatives = torch.full_like(none, bins.number)
     fewest = most_violated(positives, negatives, bins.lower_edge, fewest=none, most=all_negatives)

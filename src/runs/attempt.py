@@ -1,4 +1,4 @@
-"""One attempt at a run: the run is locked, then it finishes, fails, or is interrupted."""
+"""An attempt at a run: the run is locked, and then finishes, fails, or is interrupted."""
 
 import logging
 import os
@@ -22,9 +22,9 @@ logger = logging.getLogger(__name__)
 
 
 class RunGuard:
-    """Checks for a stop request and for a lost lock, for the code that works on a run.
+    """Lets the code that works on a run check for stop requests and for a lost lock.
 
-    Of several processes only the main one, which saves checkpoints, stops at a request. If another one stopped at
+    With several processes, only the main one, which saves checkpoints, stops on request. If another process stopped at
     another step, the main one could not reach its checkpoint.
 
     Args:
@@ -37,7 +37,7 @@ class RunGuard:
         self.attempt = lock.number if lock is not None else 0  # each attempt at a run has a higher number
 
     def note_step(self) -> None:
-        """Note that a step was made; a failure from now on is retried only on request."""
+        """Note that a step was taken; a failure from now on is retried only on request."""
         self.training_has_begun = True
 
     def check_stop(self) -> None:
@@ -46,7 +46,7 @@ class RunGuard:
             self._interruption.check()
 
     def exit_code(self) -> int:
-        """Return the exit code of a process that ends because another one of its run has: of a signal, or 1."""
+        """Return the exit code of a process that ends because another one of its run did: that of a signal, or 1."""
         return 1 if self._interruption.signum is None else 128 + self._interruption.signum
 
     def check_lock(self) -> None:
@@ -55,7 +55,7 @@ class RunGuard:
             self._lock.check()
 
     def write(self, write: Callable[[], None]) -> None:
-        """Check the lock, and call a function that writes to the run's folder; again if that was out of reach.
+        """Check the lock, and call a function that writes to the run's folder; once more if the folder was unreachable.
 
         Raises:
             LockLost: another process has taken over the run.
@@ -86,18 +86,17 @@ def hold_run(
 
     Args:
         directory: the run's folder.
-        name: the run's name for people.
+        name: the run's human-readable name.
         world: the processes that call this together; the main one holds the lock.
         retry: whether to retry a run that has failed.
-        redo: what of a run that has finished without a whole log is to be made again; it is set aside.
-        on_other_data: the fingerprint of data on which the run is not to stay finished: what the folder holds of them
-            is set aside.
+        redo: what of a finished run with an incomplete log is to be made again; it is set aside.
+        on_other_data: the fingerprint of outdated data: if the folder has results on them, they are set aside.
 
     Yields:
         The guard that the body must check regularly; None if the run is finished or another process works on it.
 
     Raises:
-        UserError: the run has failed before, its folder cannot be used, or another process of this run is gone.
+        UserError: the run has failed before, its folder cannot be used, or another process of this run has ended.
         Interrupted: a signal to stop has arrived; checkpoints that were saved remain.
     """
     lock = None
@@ -136,7 +135,7 @@ def hold_run(
 def _lock_unfinished(
     directory: Path, name: str, *, retry: bool, redo: Redo, on_other_data: str | None
 ) -> RunLock | None:
-    """Return the lock of a run that is to be worked on; None if the run is finished or another process works on it."""
+    """Return the lock of a run to work on; None if the run is finished or another process works on it."""
     _make_usable(directory)
     failure = read_run(directory).refused_failure
     if failure is not None and not retry:
@@ -190,7 +189,7 @@ def _make_usable(directory: Path) -> None:
 
 
 def _fingerprint(found: RunFolder) -> str | None:
-    """Return the fingerprint of the data that a finished run is on."""
+    """Return the fingerprint of the data that a finished run used."""
     try:
         noted = read_json(found.directory / "data.json")
     except DamagedFile:

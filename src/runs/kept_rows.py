@@ -1,4 +1,4 @@
-"""The rows that a run has logged, kept in its checkpoint so that a log that was lost can be written again."""
+"""The rows that a run has logged, kept in its checkpoint so that a lost log can be written again."""
 
 import json
 from array import array
@@ -18,8 +18,8 @@ class KeptRows:
     def __init__(self, rows: Iterable[Mapping[str, Any]] = ()):
         self._layouts: dict[Layout, int] = {}
         self._values: list[array[float]] = []  # of each layout, row after row
-        self._order = array("i")  # the layout of each row; -1 for one with values that are no numbers
-        self._others: list[str] = []  # those, as JSON
+        self._order = array("i")  # the layout of each row; -1 for a row with values that are not numbers
+        self._others: list[str] = []  # such rows, as JSON
         for row in rows:
             self.append(row)
 

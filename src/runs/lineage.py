@@ -1,4 +1,4 @@
-"""Where the state of a run comes from: its attempts, each with the versions of code and packages that it ran."""
+"""The history of a run's state: its attempts, each with the versions of code and packages that it used."""
 
 import importlib.metadata
 import logging
@@ -18,7 +18,7 @@ Attempt = dict[str, Any]
 
 
 def describe_attempt(number: int) -> Attempt:
-    """Return the number of an attempt, and the versions and the host of this process, which makes it."""
+    """Return a description of the attempt that this process makes: its number, versions and host."""
     return {
         "attempt": number,
         "code": code_digest(),
@@ -30,7 +30,7 @@ def describe_attempt(number: int) -> Attempt:
 
 
 def package_versions() -> dict[str, str]:
-    """Return the versions of the packages that decide a run's numbers, or how they are logged."""
+    """Return the versions of the packages that affect a run's results, or how they are logged."""
     return {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
@@ -53,7 +53,7 @@ class Lineage:
         return {"run_id": self.directory.name, "data": self.data, "attempts": self.attempts}
 
     def continue_from(self, kept: Mapping[str, Any] | None, file: Path, step: int) -> None:
-        """Continue from a checkpoint: its attempts come before this one. A change of versions is said in a line.
+        """Continue from a checkpoint: its attempts come before this one. A change of versions is logged.
 
         Args:
             kept: as :meth:`to_plain` returned it; None for a checkpoint of an earlier version.

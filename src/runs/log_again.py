@@ -1,4 +1,4 @@
-"""Whether a finished run is to log again, because not all of its log is there, and how."""
+"""Decide whether a finished run must log again because its log is incomplete, and how."""
 
 import logging
 from collections.abc import Callable
@@ -17,7 +17,7 @@ class Redo(StrEnum):
     """What of a finished run is made again."""
 
     NOTHING = "nothing"
-    LOG = "log"  # from what the checkpoint keeps; a run that keeps none is made again, which is a matter of seconds
+    LOG = "log"  # from the rows in the checkpoint; a run that keeps none is repeated, which takes seconds
     TRAINING = "training"
 
 
@@ -43,12 +43,12 @@ def lack_of_log(found: RunFolder, *, thorough: bool) -> str:
 def redo_for_log(
     found: RunFolder, mode: str, *, retry: bool, keeps_all_rows: Callable[[Path], bool] | None = None
 ) -> Redo:
-    """Return what of a finished run is to be made again for the sake of its log, and say so.
+    """Return what of a finished run must be made again to complete its log, and log that.
 
     Args:
         mode: of W&B; "disabled" asks for no log.
         retry: whether to read the log, and to train again where nothing else helps.
-        keeps_all_rows: whether a run can be logged again from this checkpoint; None for a run that needs none.
+        keeps_all_rows: returns whether a run can be logged again from a checkpoint; None for a run that needs none.
 
     Raises:
         UserError: the run would have to be trained again, and `retry` is False.

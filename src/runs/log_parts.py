@@ -1,4 +1,4 @@
-"""The W&B log of a run: the parts that its attempts have written, in their order, and whether all of it is there."""
+"""The W&B log of a run: the parts that its attempts wrote, their order, and whether the log is complete."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def part_order(attempt: Any, started: int) -> tuple[int, int]:
 
 
 def note_parts(directory: Path) -> dict[str, int]:
-    """Return the sizes of the files of a run's log, for its summary: by them a loss is noticed without reading."""
+    """Return the sizes of the files of a run's log, for its summary, so that losses are noticed without reading."""
     return {file.relative_to(directory).as_posix(): file.stat().st_size for file in part_files(directory)}
 
 
@@ -86,7 +86,7 @@ def read_part(file: Path) -> Part:
 
 
 def attempt_in(items: Iterable[Any], before: int | None = None) -> int | None:
-    """Return the number of the attempt among items of a logged configuration; if it is not there, `before`."""
+    """Return the number of the attempt among items of a logged configuration; `before` if it is not there."""
     for item in items:
         if (list(item.nested_key) or [item.key]) == [ATTEMPT]:
             return int(json.loads(item.value_json))

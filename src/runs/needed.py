@@ -1,4 +1,4 @@
-"""Waiting for a run that another one needs, and saying so when it has failed."""
+"""Wait for a run that another one needs, and report when it has failed."""
 
 import logging
 import time
@@ -17,7 +17,7 @@ LOOK_EVERY_S = 2.0
 
 @contextmanager
 def needs_failed_run(name: str, needed: str, directory: Path) -> Iterator[None]:
-    """Name in an error that can be explained the run that needs the one in which it is raised.
+    """Add to an error of a needed run the name of the run that needs it, if the error can be explained.
 
     Args:
         name: of the run that needs the other one.
@@ -36,7 +36,7 @@ def needs_failed_run(name: str, needed: str, directory: Path) -> Iterator[None]:
 
 
 def wait_while_worked_on(directory: Path, show_life: Callable[[], None] = lambda: None) -> None:
-    """Wait until no living process works on a run: it has finished, failed, or its process is gone.
+    """Wait until no process works on a run any more: it has finished or failed, or its process is gone.
 
     Args:
         directory: the run's folder.

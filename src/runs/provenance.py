@@ -12,10 +12,10 @@ from src.utils.files import read_json
 
 
 def code_version() -> dict[str, Any]:
-    """Return the commit of this code as `git_commit`, and whether what decides numbers was edited since as `git_dirty`.
+    """Return this code's commit as `git_commit`, and as `git_dirty` whether src, conf or sweeps were edited since.
 
-    Both are None without Git, and where the code is in another repository. The copy of the code for a cluster's jobs is
-    outside of any; there they are read from `code.json`, which was written with the copy.
+    Both are None without Git, or if the code is in another repository. The copy of the code for a cluster's jobs is in
+    none; there both are read from `code.json`, which was written with the copy.
     """
     noted = read_json(paths.ROOT / "code.json")
     if noted:
@@ -28,7 +28,7 @@ def code_version() -> dict[str, Any]:
 
 
 def code_files() -> list[Path]:
-    """Return the files of which a job's copy of the code consists."""
+    """Return the files that a job's copy of the code consists of."""
     # Path.rglob does not follow links to folders.
     found = (Path(place, name) for place, _, names in os.walk(paths.SRC, followlinks=True) for name in names)
     return sorted(file for file in found if file.suffix == ".py")

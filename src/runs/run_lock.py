@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 HEARTBEAT_S = 5.0  # seconds between two heartbeats
 STALE_AFTER_S = 60.0  # seconds without a heartbeat after which the holder counts as dead
-UNREACHABLE_S = 60.0  # seconds for which the holder waits for a file system that is out of reach
+UNREACHABLE_S = 60.0  # seconds for which the holder waits for an unreachable file system
 GONE = -1.0  # the time of the last heartbeat of a file that is no longer there
 PREFIX = "claim."  # of the files; not lock.<n>, because the outputs of earlier versions contain claim.<n>
 
@@ -46,7 +46,7 @@ class RunLock:
     def check(self) -> None:
         """Raise :class:`LockLost` if another process has taken over; call this before writing to the run's folder.
 
-        Wait for a folder that is out of reach, as a file server's may be for a while, at most UNREACHABLE_S seconds.
+        If the folder is unreachable, as a file server may be for a while, wait for at most UNREACHABLE_S seconds.
         """
         give_up = time.monotonic() + UNREACHABLE_S
         while True:
@@ -127,8 +127,8 @@ def acquire(directory: Path) -> RunLock | None:
 def read_lock(directory: Path) -> dict[str, Any] | None:
     """Return the last holder of a run: host, pid, SLURM job, and whether it is `alive`; None if there was no holder.
 
-    This neither waits nor writes, for showing a state and not for taking over a run. `alive` is what this machine can
-    tell for certain, else None; `recent` is whether the last heartbeat was in the last minute by this machine's clock.
+    This neither waits nor writes: it is for showing a state, not for taking over a run. `alive` is None if this machine
+    cannot tell for certain; `recent` is whether the last heartbeat was in the last minute by this machine's clock.
     The content of a damaged file is left out.
     """
     heartbeat = GONE
@@ -144,8 +144,8 @@ def read_lock(directory: Path) -> dict[str, Any] | None:
     return {**content, "file": str(file), "alive": is_process_alive(content), "recent": recent}
 
 
-# The last heartbeat that this process has seen of each file, and since when, by its own clock. So of many runs whose
-# holders have died on other machines, only the first takes a minute.
+# The last heartbeat that this process has seen of each file, and when by its own clock. If the holders of many runs
+# have died on other machines, only the first run then takes a minute.
 _seen: dict[Path, tuple[float, float]] = {}
 
 
@@ -212,7 +212,7 @@ def slurm_job() -> str | None:
 
 @functools.cache
 def _machine() -> str:
-    """Return an id of the space in which process numbers are unique: this boot, and the container on this host."""
+    """Return an id of the namespace in which process ids are unique: this boot, and this container."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -229,7 +229,7 @@ def _start_time(pid: int) -> str | None:
 
 
 def _is_hidden(pid: int) -> bool:
-    """Return whether a process is there, but another user's that cannot be looked at, as where /proc hides these."""
+    """Return whether a process exists but is hidden, as /proc may hide other users' processes."""
     try:
         os.kill(pid, 0)
     except PermissionError:

@@ -1,4 +1,4 @@
-"""Setting aside what a run's folder holds and no longer counts: on data changed since, or a log that is not whole."""
+"""Set aside what no longer counts in a run's folder: results on data changed since, or an incomplete log."""
 
 import logging
 import re
@@ -14,7 +14,7 @@ STAYING = re.compile(r"claim\.\d+|submitted\.json|failed\.json|.*\.log|earlier-\
 
 
 def set_aside(directory: Path) -> Path | None:
-    """Move checkpoint, log and results of a run into a subfolder `earlier-<n>`; return that, None if there are none.
+    """Move checkpoint, log and results of a run into a subfolder `earlier-<n>` and return it; None if there are none.
 
     The caller holds the run's lock. The analysis does not read the subfolder.
     """
@@ -49,7 +49,7 @@ def set_damaged_aside(file: Path) -> None:
 
 def _move(directory: Path, files: Iterable[Path]) -> Path | None:
     """Move files of a run into a new subfolder `earlier-<n>`; return that, None without files."""
-    # Without a summary the run is unfinished. data.json goes last: until then, what is left counts as of other data.
+    # Without a summary the run is unfinished. data.json goes last: until then, what is left belongs to other data.
     ordered = sorted(files, key=lambda file: (file.name != "summary.json", file.name == "data.json"))
     if not ordered:
         return None

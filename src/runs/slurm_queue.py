@@ -1,4 +1,4 @@
-"""Asking SLURM which jobs wait or run."""
+"""Ask SLURM which jobs wait or run."""
 
 import os
 import pwd
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from src.utils.errors import UserError
 
-TIMEOUT_S = 60.0  # clients wait for ever for a controller that is down
+TIMEOUT_S = 60.0  # seconds; clients would wait forever for a controller that is down
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ Queue = dict[str, QueuedJob]  # by id, tasks of arrays as 12_3
 
 
 def ask_queue(users: Iterable[int] = (), timeout_s: float = TIMEOUT_S) -> Queue:
-    """Return the pending and running jobs of users, by their numbers; by default one's own.
+    """Return the pending and running jobs of users, given by user id; by default one's own.
 
     Raises:
         UserError: there is no SLURM here, or it does not answer.
@@ -51,7 +51,7 @@ def cancel_pending(jobs: Iterable[str]) -> None:
         UserError: SLURM refuses it, or does not answer.
     """
     listed = list(jobs)
-    for start in range(0, len(listed), 200):  # of a length that a command line can have
+    for start in range(0, len(listed), 200):  # command lines have a limited length
         _call(["scancel", "--state=PENDING", *listed[start : start + 200]])
 
 

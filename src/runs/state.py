@@ -1,10 +1,10 @@
-"""The state of a run, read from its folder. Whatever needs to know it reads it here.
+"""The state of a run, read from its folder. All other code reads it here.
 
 A run's folder contains `config.yaml` as resolved, `data.json`, `checkpoint.pt`, the W&B log, `claim.<n>` (the lock and
 its holder), `submitted.json` (the job on a cluster), `failed.json` (why the last attempt failed) and, written last,
-`summary.json`. What belongs to data as they were before they were changed is set aside in `earlier-<n>`.
+`summary.json`. Results on data that were changed since are set aside in `earlier-<n>`.
 
-Reading changes nothing, neither in folders that are one's own nor in others', and tolerates any damage.
+Reading changes nothing, in one's own folders and in others', and tolerates any damage.
 """
 
 import os
@@ -37,23 +37,23 @@ class State(StrEnum):
     DAMAGED = "damaged"  # a file without which the state is unknown cannot be read
 
 
-# What an intact file holds at least: a key, and the type of its value.
+# What an intact file must contain: a key, and the type of its value.
 NOTES: dict[str, tuple[str, type]] = {
     "summary.json": ("metrics", dict),
     "failed.json": ("error", str),
     "submitted.json": ("job", str),
 }
-ASKING_S = 15.0  # seconds that SLURM may take to answer where only a state is to be shown
-FILLED = {"data.json", "checkpoint.pt"}  # files that take long to read; of these, only that they are not empty
+ASKING_S = 15.0  # seconds that SLURM may take to answer when only a state is shown
+FILLED = {"data.json", "checkpoint.pt"}  # files that take long to read, so only checked for not being empty
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """What a run's folder says of the run."""
+    """What a run's folder says about the run."""
 
     directory: Path
     state: State
-    reason: str = ""  # of the state, in words, where it needs one
+    reason: str = ""  # for the state, in words, where it needs one
     damage: list[str] = field(default_factory=list)  # a line for each file that cannot be read, which names it
     summary: dict[str, Any] | None = None
     failure: dict[str, Any] | None = None
@@ -65,7 +65,7 @@ class RunFolder:
     def refused_failure(self) -> dict[str, Any] | None:
         """Why the run has failed, if it is retried only on request; else None.
 
-        An attempt that failed before its first step, as with a broken image, left nothing to keep: it is made again.
+        An attempt that failed before its first step, as with a broken image, left nothing to keep, so it is repeated.
         """
         return self.failure if self.failure and self.failure.get("training_had_begun", True) else None
 

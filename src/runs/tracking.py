@@ -1,4 +1,4 @@
-"""Logging a run to Weights & Biases."""
+"""Log a run to Weights & Biases."""
 
 import contextlib
 import itertools
@@ -27,7 +27,7 @@ from src.utils.signals import Interrupted
 
 logger = logging.getLogger(__name__)
 
-FLUSH_S = 10.0  # seconds, well above the interval at which W&B writes, and goes on to write after a run's end
+FLUSH_S = 10.0  # seconds; W&B writes more often than that, and continues to write after a run's end
 
 
 class ServiceLost(Interrupted):
@@ -39,7 +39,7 @@ class ServiceLost(Interrupted):
 
 @contextlib.contextmanager
 def _interrupted_with_service() -> Iterator[None]:
-    """Raise ServiceLost in place of the errors that W&B raises when its service has ended, UserError for others."""
+    """Turn the errors that W&B raises when its service has ended into ServiceLost, and others into UserError."""
     try:
         yield
     except (wandb.errors.CommError, wandb.errors.UsageError) as error:
@@ -63,7 +63,7 @@ class Tracker:
 
     Args:
         directory: the run's folder. Its name, the run's id, is also W&B's id, under which a resumed run continues.
-        name: the run's name for people.
+        name: the run's human-readable name.
         config: logged as the run's configuration; its `attempt` is what the parts of the log are ordered by.
         mode: "offline", "online" or "disabled".
         project, entity: where to log in W&B; the entity is a user or team, None for the API key's owner.
@@ -113,8 +113,8 @@ class Tracker:
     def resume(self, step: int, rows: KeptRows, lineage: Lineage) -> None:
         """Continue at a step, and log those rows of a checkpoint again that the log lacks.
 
-        The parts of a log are joined by step: where the step goes back, what was logged beyond it no longer counts. So
-        from the first row that is lacking, all are logged again, and at least the last one.
+        The parts of a log are joined by step: if the step goes back, what was logged beyond it no longer counts. So
+        from the first missing row on, all are logged again, and at least the last one.
         """
         self.step, self.rows = step, rows
         if self._is_on and lineage.attempts:
@@ -126,7 +126,7 @@ class Tracker:
                 self._write(row)
 
     def _first_lacking(self) -> int:
-        """Return the number of the first row that is not in the log, at most that of the last row."""
+        """Return the index of the first row that is not in the log, at most that of the last row."""
         parts = read_parts(self.directory)
         damaged = [part for part in parts if part.damage and part.file.stat().st_size > len(HEADER)]
         if damaged and self.rows.from_the_start:  # a log with a damaged part is damaged, whatever else it has

@@ -1,4 +1,4 @@
-"""Bringing finished runs up to date without training them again."""
+"""Bring finished runs up to date without training them again."""
 
 import logging
 from pathlib import Path
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 def bring_up_to_date(
     directory: Path, name: str, config: dict[str, Any], identity: dict[str, Any], data: dict[str, Any] | None = None
 ) -> None:
-    """Write what a finished run's folder lacks: a quick look at its data as they are, and what version 0.1 did not log.
+    """Write what a finished run's folder lacks: a current quick look at its data, and what version 0.1 did not log.
 
     That version logged no identity, and a fingerprint of less of the data. A part without rows is added to the run's
     W&B log, with the configuration, the identity, the command, the data, and what the summary has of where the run took

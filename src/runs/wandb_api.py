@@ -1,4 +1,4 @@
-"""Connecting to a W&B server."""
+"""Connect to a W&B server."""
 
 import os
 

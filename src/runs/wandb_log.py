@@ -1,7 +1,7 @@
-"""Reading and writing W&B's log files, and joining the rows of a resumed run.
+"""Read and write W&B's log files, and join the rows of a resumed run.
 
-A file is a header and frames as in LevelDB's log: checksum, length, kind, payload. No frame crosses a block of 32 KiB,
-so that a record of protobuf is one frame or several.
+A file consists of a header and frames as in LevelDB's log: checksum, length, kind, payload. No frame crosses the border
+of a 32 KiB block, so a protobuf record consists of one or more frames.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 HEADER, BLOCK, FRAME = b":W&B\xe1\xbe\x00", 32768, struct.Struct("<IHB")
 NO_END = "has no end"  # what is wrong with the log of a process that was killed
-RECORDS_OF_END = 50  # at most, that W&B writes when a run ends, and after that
+RECORDS_OF_END = 50  # upper bound of the records that W&B writes when a run ends, and after that
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4  # kinds of frames: a whole record, or the parts of one
 
 
@@ -72,7 +72,7 @@ def read_log(file: Path, on_damage: Callable[[str], None]) -> Iterator[Record]:
 
 
 def check_log(file: Path) -> str:
-    """Return what is wrong with a log whose run has ended, in words; "" if nothing. Its rows are not looked at.
+    """Return what is wrong with a log whose run has ended, in words; "" if nothing. Its rows are not checked.
 
     Raises:
         OSError: the file cannot be read.
@@ -91,7 +91,7 @@ def check_log(file: Path) -> str:
 
 
 def _frames(log: bytes) -> Iterator[_Frame | _Damage]:
-    """Yield the frames of a log; one that is not sound is a _Damage, and the rest of its block is skipped."""
+    """Yield the frames of a log; for an invalid one a _Damage, after which the rest of its block is skipped."""
     start = len(HEADER)
     while start + FRAME.size <= len(log):
         next_block = start - start % BLOCK + BLOCK
@@ -112,7 +112,7 @@ def _frames(log: bytes) -> Iterator[_Frame | _Damage]:
 
 
 def _is_unfinished_end(log: bytes, start: int, end: int, next_block: int) -> bool:
-    """Return whether a frame that is not sound is only the end of a log whose writer was stopped."""
+    """Return whether an invalid frame is just the end of a log whose writer was stopped."""
     if not any(memoryview(log)[start:]):
         return True  # the host went down as this was written, and zeros stand for what it lost
     if end > next_block:

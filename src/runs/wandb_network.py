@@ -1,4 +1,4 @@
-"""Whether W&B's server can be reached, which W&B itself takes a minute and a half to find out."""
+"""Check whether W&B's server can be reached, which takes W&B itself a minute and a half."""
 
 import functools
 import http.client

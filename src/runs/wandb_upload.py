@@ -1,9 +1,9 @@
-"""Uploading a run that was logged offline to W&B.
+"""Upload a run that was logged offline to W&B.
 
 `wandb sync` (0.31) alone does not handle the segments of a resumed run, even all in one call: rows that two segments
-have arrive twice, everything after a segment without its last bytes is left out, nothing arrives if one segment is
-empty, the exit code is 0 even so, and a second call appends everything once more. Logging anew with `wandb.init` and
-`log` keeps `_timestamp`, but not `_runtime`, system metrics, or where the run took place. So the segments are joined
+contain arrive twice, everything after a segment without its last bytes is lost, nothing arrives if one segment is
+empty, the exit code is 0 even so, and a second call appends everything again. Logging again with `wandb.init` and
+`log` keeps `_timestamp`, but not `_runtime`, system metrics, or the host. So the segments are joined
 here into the log of an uninterrupted run, with `global_step` as `_step`, and `wandb sync` uploads that in place of what
 the server has.
 """

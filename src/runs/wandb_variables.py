@@ -20,9 +20,9 @@ NOTHING = ("", "false", "0")
 
 
 def overrule_variables(directory: Path, name: str, *, mode: str, project: str, entity: str | None) -> None:
-    """Unset what would contradict the configuration, and say in one line what had another value.
+    """Unset variables that would contradict the configuration, and log in one line which had another value.
 
-    WANDB_ENTITY counts if the configuration gives no entity.
+    WANDB_ENTITY is respected if the configuration gives no entity.
 
     Args:
         directory: the run's folder.
