@@ -22,7 +22,7 @@ from analysis.reading.cache import read_cached
 from analysis.reading.runs import Runs
 from src.utils.errors import UserError
 
-# In the order of the paper. Each is a module of analysis/artefacts with build(runs).
+# In the paper's order. Each is a module of analysis/artefacts with a function build(runs).
 ARTEFACTS = [
     "figure4",
     "proposition1",
@@ -56,22 +56,25 @@ def main() -> None:
     )
     names = ", ".join([*ARTEFACTS, "claims"])
     parser.add_argument("artefacts", nargs="*", metavar="ARTEFACT", help=f"{names} (default: everything)")
-    parser.add_argument("--outputs", type=Path, help="folder that the runs are in (default: outputs)")
-    parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="read the runs from a W&B server instead")
+    parser.add_argument("--outputs", type=Path, help="folder of the runs (default: outputs)")
+    parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="read the runs from a W&B server instead of a folder")
     parser.add_argument(
         "--from",
         type=Path,
         metavar="FOLDER",
         dest="kept",
-        help="read them from an archive instead, or besides where --outputs or --wandb is given too",
-    )
-    parser.add_argument("--report", type=Path, default=Path("report"), help="where files go (default: report)")
-    parser.add_argument(
-        "--archive", type=Path, metavar="FOLDER", help="where files go, and with them the runs and their images"
+        help="read the runs from an archive; with --outputs or --wandb, from both",
     )
     parser.add_argument(
-        "--unfinished", action="store_true", help="also count runs that have not finished, or have failed"
+        "--report", type=Path, default=Path("report"), help="folder to write the report to (default: report)"
     )
+    parser.add_argument(
+        "--archive",
+        type=Path,
+        metavar="FOLDER",
+        help="folder to write the report to, with the runs and images that it uses",
+    )
+    parser.add_argument("--unfinished", action="store_true", help="also use runs that have not finished or have failed")
     arguments = parser.parse_args()
     unknown = [name for name in arguments.artefacts if name not in (*ARTEFACTS, "claims")]
     if unknown:

@@ -1,4 +1,4 @@
-"""What a table or figure of the paper consists of, whatever the format it is written in."""
+"""What a table or figure of the paper consists of, in whatever format it is written."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -46,7 +46,7 @@ Cell = str | Measured | Published | Absent
 class Table:
     """A table: the first column names the rows; the groups of the others tell ours from the paper's."""
 
-    name: str  # of its files, below that of the artefact: "batch_size"
+    name: str  # of its files, after the artefact's: "batch_size"
     title: str
     columns: list[tuple[str, str]]  # (group, name), neighbours of one group under one heading; "" is no group
     rows: list[list[Cell]]
@@ -67,7 +67,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Missing:
-    """Something that no run shows yet, and the command that makes it."""
+    """A result that no run has yet, and the command that makes it."""
 
     what: str
     command: str
@@ -87,7 +87,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Artefact:
-    """A table or figure of the paper, with a section for each setting, that with most runs first."""
+    """A table or figure of the paper, with a section for each setting; the setting with most runs comes first."""
 
     name: str  # "table1"
     title: str  # "Table 1: …"
@@ -120,4 +120,4 @@ class Claim:
     artefact: str  # the one that shows it: "table1"
     verdicts: list[Verdict]  # one for each setting that has any of its runs
     missing: list[Missing]  # what would decide it
-    about: list[str] = field(default_factory=list)  # the settings that it is about, with and without such runs
+    about: list[str] = field(default_factory=list)  # the settings that it is about, whether they have runs or not

@@ -22,7 +22,7 @@ class Benchmark:
     name: str  # "table4", also that of its sweep and of the paper's numbers
     title: str
     caption: str
-    words: tuple[str, ...]  # that make its runs in the paper's setting
+    words: tuple[str, ...]  # command-line overrides of its runs in the paper's setting
     data: str  # the name of its data set
     metrics: Callable[[list[Run]], Mapping[str, str]]  # the keys of the log that a setting has, by the paper's columns
     includes: Callable[[Setting], bool] = lambda setting: True  # whether it shows a setting
@@ -69,7 +69,7 @@ def _is_of_paper(benchmark: Benchmark, setting: Setting) -> bool:
 
 
 def kind_of(setting: Setting) -> str:
-    """Return the group of the paper's rows that a setting's are of: MULTI_SCALE, or ONE_STAGE tested at one scale."""
+    """Return the group of the paper's rows that a setting belongs to: MULTI_SCALE, or ONE_STAGE for a single scale."""
     several = setting.config.get("test.scales") is not None or setting.config.get("test.mirror")
     return MULTI_SCALE if several else ONE_STAGE
 
@@ -88,7 +88,7 @@ def _names(paper: pd.DataFrame) -> list[list[Cell]]:
 
 
 def _published(paper: pd.DataFrame, column: str, where: str) -> list[Cell]:
-    """Return a column of the paper's, the best of each kind marked."""
+    """Return one of the paper's columns, with the best number of each kind marked."""
     cells: list[Cell] = []
     if len(paper):
         for _, values in paper.groupby("group", sort=False)[column]:

@@ -89,7 +89,7 @@ def listed(words: Iterable[str]) -> str:
 
 
 def machine(run: Run) -> str:
-    """Return what has to be the same for times and memory to compare: a kind of GPU, or a CPU's host; and threads."""
+    """Return what must match for times and memory to be comparable: the GPU model or the CPU's host, and threads."""
     device = str(run.config.get("environment.device", "an unknown device"))
     host = f" of {run.config.get('environment.host')}" if device.endswith("CPU") else ""
     return f"{device}{host} ({run.config.get('environment.threads')} threads)"

@@ -20,7 +20,7 @@ CAPTION = (
     "dashed line, at IoU 0.4 with RetinaNet and 0.5 with SSD, are the negatives. The counts are sums over seeds. How "
     "high all scores are is a matter of the loss, but how many negatives outscore half of the positives is not."
 )
-NEGATIVE_IOU = {"retinanet": 0.4, "ssd": 0.5}  # below which anchors are negatives
+NEGATIVE_IOU = {"retinanet": 0.4, "ssd": 0.5}  # anchors below it are negatives
 POSITIVE_IOU, HIGH_SCORE = 0.5, 0.5
 
 
@@ -84,7 +84,7 @@ def mean_positive_score(counts: np.ndarray) -> float:
 
 
 def _positives(counts: np.ndarray) -> np.ndarray:
-    """Return the number of positives, anchors with an IoU of POSITIVE_IOU and more, in each bin of scores."""
+    """Return the number of positives, anchors with an IoU of at least POSITIVE_IOU, in each bin of scores."""
     return counts[_edges(counts) >= POSITIVE_IOU].sum(axis=0)
 
 
@@ -105,7 +105,7 @@ def _section(setting: Setting) -> Section:
 
 
 def _table(groups: Mapping[str, list[Run]]) -> Table:
-    """Return how high positives and negatives score with each loss."""
+    """Return a table of the scores of positives and negatives with each loss."""
     group = "of a million negatives"
     columns = [("", "Training loss"), ("", "mean score of positives"), (group, f"score at least {HIGH_SCORE}")]
     columns.append((group, "score above the median positive"))

@@ -62,7 +62,7 @@ def losses_by_batch_size(setting: Setting, sweep: str, quantity: Quantity, title
 
 def _draw(data: pd.DataFrame, axis: str, titles: Mapping[str, str], ax: Axes) -> None:
     draw_over_seeds(ax, data, "loss", "batch_size", titles)
-    if (data["mean"] >= 0).all():  # a difference may be less
+    if (data["mean"] >= 0).all():  # a difference may be negative
         ax.set_ylim(bottom=0)
     ax.set_xticks(BATCH_SIZES)
     label(ax, "batch size", axis)

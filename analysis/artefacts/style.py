@@ -34,7 +34,7 @@ COLOURS = {
     "structured_hinge": SKY,
 }
 # Matplotlib's settings while a panel is drawn and saved.
-SETTINGS: Any = {  # whose keys matplotlib's types list one by one
+SETTINGS: Any = {  # Any, as matplotlib's types list the keys one by one
     "font.size": 8,
     "axes.titlesize": 9,
     "axes.labelsize": 9,

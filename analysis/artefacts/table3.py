@@ -87,7 +87,7 @@ def _section(setting: Setting) -> Section:
 
 
 def _titles(setting: Setting) -> dict[str, str]:
-    """Return the title of each perturbation, with its options, that any run has, and of those that none has."""
+    """Return the title of each perturbation: with its options if a run has it, and without if none does."""
     titles = {}
     for name, title in PERTURBATIONS.items():
         for perturbation in setting.attacks(name):
@@ -154,7 +154,7 @@ def _measured_drop(originals: list[Run], perturbed: list[Run], relative: bool) -
 def _missing(
     setting: Setting, groups: Mapping[str, Mapping[str, list[Run]]], titles: Mapping[str, str]
 ) -> list[Missing]:
-    """Return which detectors, and which attacks on those that exist, no run shows."""
+    """Return which detectors have no run, and which attacks are missing on the detectors that have one."""
     seeds = {run.config["seed"] for runs in groups["original"].values() for run in runs} or {0}
     missing = missing_runs(setting, "table3", {LOSS_TITLES[loss]: runs for loss, runs in groups["original"].items()})
     untested = []

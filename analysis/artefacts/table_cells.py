@@ -12,7 +12,7 @@ from analysis.reading.runs import Run, Runs
 from analysis.reading.settings import Setting, is_whole_training, settings
 
 METRICS = ["AP", "AP50", "AP75"]
-Metric = str | Callable[[Run], float]  # a key of the log, of which the last value counts, or a function
+Metric = str | Callable[[Run], float]  # a key of the log, whose last value counts, or a function
 
 
 def sections_by_setting(
@@ -42,7 +42,7 @@ def values_of(runs: Iterable[Run], metric: Metric) -> dict[str, float]:
 
 
 def by_seed(runs: Sequence[Run], metric: Metric) -> dict[int, float]:
-    """Return a metric's value in each run that has it, by the runs' seeds, of which each has one run."""
+    """Return a metric's value in each run that has it, by seed; there is one run for each seed."""
     values = values_of(runs, metric)
     return {run.config["seed"]: values[run.run_id] for run in runs if run.run_id in values}
 
@@ -72,7 +72,7 @@ def difference_cell(first: Sequence[Run], second: Sequence[Run], metric: Metric)
 
 
 def minus(ours: Measured | Absent, paper: Published) -> Measured | Absent:
-    """Return a measured number minus one of the paper's; of differences, it is the difference of differences."""
+    """Return a measured number minus the paper's; the numbers may be differences themselves."""
     if isinstance(ours, Absent):
         return ours
     return replace(ours, estimate=replace(ours.estimate, mean=ours.estimate.mean - paper.value), signed=True)
@@ -95,7 +95,7 @@ def difference_cells(
 def ours_and_paper_cells(
     groups: Iterable[Sequence[Run]], metric: Metric, *, paper: Iterable[float], where: str
 ) -> list[list[Cell]]:
-    """Return the cells of a metric that compare with each other: ours, and the paper's; the best of each is marked."""
+    """Return a metric's comparable cells, ours and the paper's, each with its best marked."""
     ours = [measured(runs, metric) for runs in groups]
     return [mark_best(ours), mark_best([Published(float(value), where) for value in paper])]
 
@@ -134,7 +134,7 @@ def ours_and_paper_columns(rows: str, differences: str) -> list[tuple[str, str]]
 
 
 def mark_best(cells: Sequence[Cell]) -> list[Cell]:
-    """Return the cells with those of the greatest number marked as the best, if there are two numbers to compare."""
+    """Return the cells, those with the greatest number marked as the best if there are two numbers to compare."""
     values = {number: _rounded(cell) for number, cell in enumerate(cells) if isinstance(cell, Measured | Published)}
     best = [number for number, value in values.items() if len(values) > 1 and value == max(values.values())]
     return [

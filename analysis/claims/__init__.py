@@ -1,4 +1,4 @@
-"""What the paper claims about its experiments, and whether the runs bear it out."""
+"""What the paper claims about its experiments, and whether the runs support it."""
 
 from analysis.artefacts.artefact import UNDECIDED, Claim, Missing
 from analysis.claims.accuracy import ACCURACY

@@ -42,7 +42,7 @@ def share_of_iteration(run: Run) -> float:
 
 
 def memory_is_small(setting: Setting) -> Verdict | None:
-    """Decide by the increase at batch size 8 over the losses that rank nothing, as a share of the whole."""
+    """Decide by the increase at batch size 8 over the losses without ranking, as a share of the whole."""
     groups = on_one_machine([selected(loss, loss=loss) for loss in ("ap", "focal", "ohem")])
     ap, *others = (values_of(group.runs(setting), peak_memory) for group in groups)
     if not ap or not any(others):

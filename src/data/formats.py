@@ -1,4 +1,4 @@
-"""Finding out in which format a folder holds its data."""
+"""Detecting the format of the data in a folder."""
 
 import os
 import re
@@ -19,13 +19,15 @@ FORMATS = {
     "flat": "images with XML files beside them or in folders of their own",
 }
 VOC_FOLDERS = ("JPEGImages", "Annotations", "ImageSets")
-HEAD = 65536  # bytes of a JSON file, among which are its first keys
-MOST_JSON = 20  # JSON files that are looked at in a folder, which may hold one for each image
+HEAD = 65536  # bytes read of a JSON file: enough for its first keys
+MOST_JSON = 20  # JSON files read in a folder, which may hold one for each image
 YEAR = re.compile(r"VOC\d{4}")
 
 
 def detect_format(root: Path) -> str:
-    """Return the format of a folder, a key of `FORMATS`, by the names of its files alone.
+    """Return the format of a folder, a key of `FORMATS`.
+
+    The names of files and folders decide, with the first keys of JSON files and the `names` of YAML files.
 
     Raises:
         DataError: the folder shows no format or several; the message lists what was looked for and what is there.
@@ -65,7 +67,7 @@ def detect_format(root: Path) -> str:
 
 
 def _evidence(root: Path) -> dict[str, str]:
-    """Return what a folder holds of the files of VOC, COCO and YOLO, by format."""
+    """Return what shows that a folder is in VOC, COCO or YOLO: by format, the path of a file or folder in it."""
     folders, files = _entries(root)
     evidence = {}
     for folder in (root, *(folder for folder in folders if YEAR.fullmatch(folder.name))):

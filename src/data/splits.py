@@ -1,4 +1,4 @@
-"""Splits of a data set: which of its sets a name such as `trainval` means, and how images without sets are dealt."""
+"""Splits of a data set: which sets a name such as `trainval` means, and how images without sets are assigned to one."""
 
 import logging
 import os
@@ -89,26 +89,26 @@ def advice(names: Collection[str]) -> str:
 
 
 def is_dealt(item: str) -> bool:
-    """Return whether images without sets are dealt to a set of this name."""
+    """Return whether images without sets are assigned to a set of this name."""
     return item in HASH_DIGITS or item == "all"
 
 
 def dealt_to(name: str | PurePath, items: Sequence[str]) -> bool:
-    """Return whether an image without set is dealt to one of the sets `items`; `all` has every image.
+    """Return whether an image without a set is assigned to one of the sets `items`; `all` has every image.
 
-    A hash of the stem of its name decides, so that the same images in another format are dealt alike.
+    A hash of the stem of its name decides, so that the same images in another format get the same sets.
     """
     digit = crc32(os.fsencode(PurePath(name).stem)) % 10
     return any(item == "all" or digit in HASH_DIGITS[item] for item in items)
 
 
 def warn_of_train_alone(where: str, train: str) -> None:
-    """Log that `trainval` has no val."""
+    """Log that `trainval` is `train` alone, as there is no `val`."""
     logger.warning("%s has no set val: trainval is %s alone", where, train)
 
 
 def warn_of_dealing(where: str, items: Sequence[str]) -> None:
-    """Log that images are dealt to sets by a hash of their names."""
+    """Log that images are assigned to sets by a hash of their names."""
     if set(items) != {"all"}:
         logger.warning(
             "%s has no sets: its images are dealt to train, val and test (7 : 1 : 2) by a hash of their names", where
