@@ -14,12 +14,12 @@ def has_area(corners: np.ndarray | Sequence[float]) -> np.ndarray:
 def are_corners(numbers: np.ndarray, *, outside: np.ndarray, area: np.ndarray | None = None) -> bool:
     """Return whether boxes are (x1, y1, x2, y2), where a format gives sizes instead of the last two.
 
-    Either at least a quarter of them, and two, would reach outside their image as the format has it, while nearly all
-    are corners in order; or their areas are those of the corners.
+    Nearly all must be corners in order. Then either at least a quarter of them, and two, would reach outside their
+    image if read as sizes; or the areas that the file gives are those of the corners.
 
     Args:
         numbers: the four numbers of each box, [N, 4].
-        outside: whether a box, read as the format has it, reaches outside its image, bool [N].
+        outside: whether a box, read as the format prescribes, reaches outside its image, bool [N].
         area: the area that the file gives, in square units of `numbers`, [N]; NaN where it gives none.
     """
     widths, heights = numbers[:, 2] - numbers[:, 0], numbers[:, 3] - numbers[:, 1]

@@ -14,7 +14,7 @@ def as_number(value: Any) -> float:
         ValueError: it is not a number, or not finite.
     """
     if isinstance(value, float) and math.isfinite(value):
-        return value  # at once: COCO has millions of them
+        return value  # first, for speed: COCO has millions of them
     if isinstance(value, bool) or not isinstance(value, float | int | str):
         raise ValueError(f"{shown(value)} is not a number")
     try:
@@ -38,7 +38,7 @@ def canonical_id(value: Any) -> int | str | None:
 
 
 def is_text(text: str) -> bool:
-    """Return whether text can be written: JSON's escapes can give halves of characters."""
+    """Return whether text can be encoded: JSON's escapes can yield lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:

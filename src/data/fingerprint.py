@@ -1,4 +1,4 @@
-"""What tells data sets apart: everything in them that decides a run's numbers, in digests."""
+"""Fingerprints of data sets: digests of everything in them that affects a run's numbers."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,7 @@ def describe(
 ) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
     """Return the fingerprint of a data set with the digests of its parts, and the digests of each image.
 
-    Paths are no part of it: the same data elsewhere have the same fingerprint.
+    Paths are not part of it: the same data in another place have the same fingerprint.
 
     Args:
         train: the images to train on, in order.
@@ -39,7 +39,7 @@ def describe(
     Returns:
         Facts: `train` and `test`, the numbers of images; `classes`; `fingerprint`, 16 hexadecimal digits; `parts`, 16
         digits for each of classes, images, sizes, boxes, labels, flags, areas and pixels.
-        By split and image id, 8 digits for each part of an image, joined. Messages alone use them.
+        By split and image id, 8 digits for each part of an image, joined. They serve only for messages.
     """
     names = [*ANNOTATION, PICTURE[0]]
     wholes = {name: hashlib.blake2b(digest_size=8) for name in names}
@@ -60,7 +60,7 @@ def describe(
 
 
 def fingerprint_of_version_01(records: Sequence[ImageRecord]) -> str:
-    """Return the fingerprint that version 0.1 noted, of the images' ids, sizes, boxes and labels alone."""
+    """Return the fingerprint of version 0.1, which covers only the images' ids, sizes, boxes and labels."""
     digest = hashlib.sha256()
     for record in records:
         digest.update(f"{record.image_id} {record.width} {record.height}".encode())

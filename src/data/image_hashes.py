@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 VERSION = 1  # of the cache; raise it when more of an image is checked
 UNUSED_S = 7 * 86400.0  # seconds without use after which the cache of a folder that is gone is deleted
-STAMP = 5  # values of an entry by which an unchanged image is known
+STAMP = 5  # the first values of an entry, by which an unchanged image is recognised
 Entry = list[Any]  # size and two times of the file, width and height in its annotation, hash, and what is odd
 
 
@@ -44,7 +44,7 @@ def hash_images(
         records: of the images.
         root: the data set's folder.
         workers: how many threads read; at least one does.
-        check_stop: called again and again; what it raises ends the pass, and a later one goes on from there.
+        check_stop: called after each image; what it raises ends the pass, and the next pass continues from there.
 
     Raises:
         DataError: images cannot be decoded, or disagree with their annotations; the message names them.
@@ -120,7 +120,7 @@ def _read(record: ImageRecord) -> Entry | DataError:
 
 
 class _Cache:
-    """What is known of the files of one data set. It makes things faster and is never needed.
+    """What is known about the files of one data set. It saves time and may be deleted.
 
     Args:
         root: the data set's folder, an absolute path.
@@ -147,7 +147,7 @@ class _Cache:
         self.added[self._name(record)] = entry
 
     def keep(self) -> None:
-        """Note that the cache was of use."""
+        """Note that the cache has been used, which keeps it from being deleted."""
         # It may belong to another user, or be deleted by another process just now.
         with contextlib.suppress(OSError):
             os.utime(self.file)

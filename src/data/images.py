@@ -1,4 +1,4 @@
-"""Reading one image as it is meant: upright, in RGB, with 8 bits a channel."""
+"""Reading one image as it should look: upright, in RGB, with 8 bits per channel."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -29,14 +29,14 @@ TO_UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 TO_STORED = {**TO_UPRIGHT, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
-TILE_OF_JPEG2000, END_OF_JPEG2000 = b"\xff\x90", b"\xff\xd9"  # markers that no pixels are coded as
-ReadImage = Callable[[ImageRecord], tv_tensors.Image]  # `read_image`, or what reads images perturbed
+TILE_OF_JPEG2000, END_OF_JPEG2000 = b"\xff\x90", b"\xff\xd9"  # markers that do not occur in coded pixels
+ReadImage = Callable[[ImageRecord], tv_tensors.Image]  # `read_image`, or a function that also perturbs what it reads
 DARK = 4096  # a 16-bit image whose values stay below this keeps at most 16 of its grey levels
 
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What an image file states of itself."""
+    """What an image file says about itself."""
 
     stored: tuple[int, int]  # (width, height) of the pixels as stored
     orientation: int  # EXIF's, 1 … 8; 1 where the file has none
@@ -106,7 +106,7 @@ def examine_image(record: ImageRecord) -> list[str]:
         if file.format == "PNG":
             with _open(record.path) as fresh:  # Pillow verifies only what it has not decoded
                 fresh.verify()
-        if file.format == "JPEG2000":  # Pillow takes one for whole that ends in the head of a tile
+        if file.format == "JPEG2000":  # Pillow accepts one that ends in the header of a tile
             content = record.path.read_bytes()
             if content.rfind(END_OF_JPEG2000) < content.rfind(TILE_OF_JPEG2000):
                 raise DataError(f"{record.path} is cut off; replace it, or take it off the split's list")
@@ -150,7 +150,7 @@ def _agrees_upright(record: ImageRecord, header: ImageHeader) -> bool:
     """Return whether the record's size is that of the upright picture; False if only the stored one agrees.
 
     Raises:
-        DataError: it is neither.
+        DataError: it agrees with neither.
     """
     size = (record.width, record.height)
     if size not in (header.upright, header.stored):
@@ -163,7 +163,7 @@ def _agrees_upright(record: ImageRecord, header: ImageHeader) -> bool:
 
 
 def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
-    """Convert an image to RGB with 8 bits a channel."""
+    """Convert an image to RGB with 8 bits per channel."""
     if image.mode == "F":
         raise DataError(f"{path} has floating-point pixels, whose range is unknown; convert it to 8 or 16 bits")
     if image.mode.startswith("I"):

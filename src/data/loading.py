@@ -1,4 +1,4 @@
-"""Images and boxes in batches, which do not depend on the number of workers."""
+"""Batches of images and boxes; they do not depend on the number of workers."""
 
 import atexit
 import hashlib
@@ -31,7 +31,7 @@ _KILLED = re.compile(r"DataLoader worker \(pid.*\) (exited unexpectedly$|is kill
 
 @atexit.register  # before multiprocessing would wait for them for ever
 def _end_loaders() -> None:
-    """End the processes that load images and are left after an error: they ignore signals to stop."""
+    """Kill the processes that load images and remain after an error: they ignore signals to stop."""
     for process in multiprocessing.active_children():
         if process.daemon:
             process.kill()
@@ -48,7 +48,7 @@ class LoaderKilled(Interrupted):
 
 @contextmanager
 def interrupted_with_loaders() -> Iterator[None]:
-    """Raise LoaderKilled in place of the errors that torch raises, wherever the program is, when one was killed."""
+    """Raise LoaderKilled in place of the errors that torch raises, anywhere, when a loading process was killed."""
     try:
         yield
     except RuntimeError as error:
@@ -66,11 +66,11 @@ class TrainingBatch:
     labels: list[Tensor]  # int64 [N] for each image
 
     def pin_memory(self) -> "TrainingBatch":
-        """Return the batch in memory from which a GPU copies by itself; a DataLoader calls this."""
+        """Return the batch in pinned memory, from which a GPU can copy asynchronously; a DataLoader calls this."""
         return self._each(Tensor.pin_memory)
 
     def to(self, device: torch.device) -> "TrainingBatch":
-        """Return the batch on a device, which a GPU may still be copying."""
+        """Return the batch on a device; a GPU may still be copying it."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def _each(self, function: Callable[[Tensor], Tensor]) -> "TrainingBatch":
@@ -132,7 +132,7 @@ class _InferenceSet(Dataset[tuple[Tensor, int]]):
 
 @dataclass(frozen=True)
 class _Sampler:
-    """Batches of (index, seed) for some epochs, each decided by the run's seed and the epoch alone.
+    """Batches of (index, seed) for some epochs, each determined by the run's seed and the epoch alone.
 
     Each process gets its share of every batch; the shares in the order of the processes are the batch.
     """
@@ -189,12 +189,12 @@ def training_batches(
 
 
 def on_device(batches: DataLoader[TrainingBatch], device: torch.device) -> Iterator[TrainingBatch]:
-    """Yield batches on a device. A GPU copies each beside the step that it is at."""
+    """Yield batches on a device. A GPU copies each during the step before it."""
     if device.type != "cuda":
         for batch in batches:
             yield batch.to(device)
         return
-    batches.pin_memory = True  # a GPU copies by itself from such memory alone
+    batches.pin_memory = True  # only from such memory does a GPU copy without waiting
     copies = torch.cuda.Stream(device)
     for batch in batches:
         with torch.cuda.stream(copies):
@@ -240,7 +240,7 @@ def _loader(
     workers: int,
     collate: Callable[[list[Any]], Any],
 ) -> DataLoader[Any]:
-    # With a separate generator it leaves torch's alone, so that resuming amid an epoch changes no random number.
+    # Its own generator leaves torch's alone, so that resuming in the middle of an epoch changes no random number.
     return DataLoader(
         dataset,
         batch_sampler=batches,

@@ -4,7 +4,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-# Names by a sentence that counts them, such as "dropped {count} boxes, in {names}".
+# Keys are sentences such as "dropped {count} boxes, in {names}", values the names to count and to list in them.
 Notes = dict[str, list[str]]
 
 
@@ -34,7 +34,7 @@ def summary(notes: Notes) -> str:
 
 
 def look_alike(name: str) -> str:
-    """Return what names have in common that differ only in case, in spaces or in how Unicode composes their letters."""
+    """Return a form that is equal for names that differ only in case, spaces or how Unicode composes their letters."""
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 

@@ -1,4 +1,4 @@
-"""A quick look at a folder: names, sizes and times of its files, by which unchanged data need not be read again."""
+"""A quick look at a folder: the names, sizes and times of its files show unchanged data without reading them."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ def look_at(folder: str | Path, left_out: str | Path) -> str:
     """Return 32 hexadecimal digits that change whenever a file is added to a folder, removed from it, or written.
 
     Symbolic links are followed. What begins with a dot is left out. A file's change time is part of the look, because
-    tools that copy files set the other times back; so the same files elsewhere give another look.
+    copying tools restore the other times; so a copy of the same files gives another look.
 
     Args:
         folder: with everything below it.

@@ -25,7 +25,7 @@ class ImageRecord:
     IoU of such boxes equals the development kit's IoU of inclusive pixels.
     """
 
-    image_id: str | int  # VOC: the file's stem; COCO: the id in the JSON file
+    image_id: str | int  # VOC and YOLO: from the file's name; COCO: the id in the JSON file
     path: Path
     width: int  # pixels
     height: int  # pixels

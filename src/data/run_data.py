@@ -1,6 +1,6 @@
-"""Which data a run is on: its folder's `data.json`, and whether the data set is still the one noted there.
+"""Which data a run uses: `data.json` in its folder, and whether the data set is still the one noted there.
 
-A finished run is compared by a quick look, and only if that differs by reading. What needs torch is imported only then.
+A finished run's data are compared by a quick look, and read only if that differs. Only then is torch imported.
 """
 
 import json
@@ -27,7 +27,7 @@ _last_read: dict[str, tuple[dict[str, Any], str]] = {}
 
 
 class DataChanged(UserError):
-    """The data set is no longer the one that the run in a folder is on.
+    """The data set is no longer the one that the run in a folder uses.
 
     Args:
         difference: what differs, in words.
@@ -97,7 +97,7 @@ def read_noted(file: Path) -> dict[str, Any] | None:
 
 
 def check_same(directory: Path, noted: Mapping[str, Any], now: Mapping[str, Any], *, of_version_01: str) -> None:
-    """Raise DataChanged if a run's folder and the data set do not belong together.
+    """Raise DataChanged if the data set is not the one that a run's folder notes.
 
     Args:
         directory: the run's folder.
@@ -135,14 +135,14 @@ def compare_data(
         directory: the run's folder.
         dataset: the keys of the group `dataset`.
         outputs: the folder of all runs.
-        workers: see `hash_images`, as for `check_stop`.
+        workers, check_stop: see `hash_images`.
         look: `look_at`, or a function that looks at a folder only once.
 
     Returns:
-        What to write into `data.json`, so that the next comparison is a look; None if it need not be written.
+        What to write into `data.json`, so that a look suffices next time; None if it need not be written.
 
     Raises:
-        DataChanged: the data are others.
+        DataChanged: the data set is another one, or has changed.
         DataError: something is wrong on disk.
     """
     noted = read_noted(directory / FILE) or (read_noted(directory / "summary.json") or {}).get("data")

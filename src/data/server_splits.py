@@ -1,4 +1,4 @@
-"""Splits whose detections go to an evaluation server, which may be the only one that has their annotations."""
+"""Splits whose detections go to an evaluation server, which may keep their annotations to itself."""
 
 import re
 from dataclasses import dataclass, field
@@ -17,17 +17,17 @@ class ServerSplit:
     name: str  # "2012_test" is "test" of the data set "VOC2012"
     dataset: str
     records: list[ImageRecord]
-    annotated: bool  # whether the records have their objects; without, no metric can be computed
+    annotated: bool  # whether the records have objects; if not, no metric can be computed
     category_ids: list[int | str] = field(default_factory=list)  # COCO's, of each class
 
 
 def read_server_split(dataset_format: str, root: str, *, split: str, classes: list[str]) -> ServerSplit:
-    """Read a split; one without annotations is read too.
+    """Read a split, with or without annotations.
 
     Args:
         dataset_format: as in `read_data`.
         root: the data set's folder.
-        split: the name of one.
+        split: the name of a single one.
         classes: the names that the detector's labels index.
 
     Raises:

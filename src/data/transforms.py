@@ -30,7 +30,7 @@ def training_transform(size: int, augmentation: str, normalisation: Normalisatio
     Args:
         size: of the training images in pixels.
         augmentation: "ssd" for photometric distortion, expansion, crops by IoU and mirroring (Section 4.1.1, [2]);
-            "scale_jitter" for :class:`ScaleJitter` and mirroring, which costs an eighth; or "flip" for mirroring alone.
+            "scale_jitter" for :class:`ScaleJitter` and mirroring, an eighth of the work; or "flip" for mirroring alone.
         normalisation: of the network's input; its mean is also the colour around an expanded image.
     """
     augment: list[v2.Transform] = []
@@ -163,7 +163,7 @@ class ScaleJitter(v2.Transform):
 
 
 class _IoUCrop(v2.RandomIoUCrop):
-    """Crop as torchvision does, but leave images alone of whose side torchvision may take no pixel."""
+    """Crop as torchvision does, but leave images alone that are so small that a crop might have no pixel."""
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         if min(v2.functional.get_size(flat_inputs[0])) * self.min_scale < 1:
@@ -172,7 +172,7 @@ class _IoUCrop(v2.RandomIoUCrop):
 
 
 class _Resize(v2.Transform):
-    """Resize an image as `v2.Resize(shorter_side, max_size=longer_side)` does, but never to a side without pixels."""
+    """Resize an image as `v2.Resize(shorter_side, max_size=longer_side)` does, but never to a side of 0 pixels."""
 
     def __init__(self, shorter_side: int, longer_side: int) -> None:
         super().__init__()

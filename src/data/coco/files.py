@@ -52,7 +52,7 @@ def find_images(root: Path, json_path: Path, *, set_name: str, file_names: Seque
         json_path: the file that names the images.
         set_name: the name of its set.
         file_names: of the images, as that file writes them.
-        notes: the names of images that are found in another place or writing than named are added here.
+        notes: the names of images found in another folder, case or extension are added here.
 
     Raises:
         DataError: an image is missing, or named twice.
@@ -100,7 +100,7 @@ def find_images(root: Path, json_path: Path, *, set_name: str, file_names: Seque
 
 
 def _find_otherwise(listings: Listings, folders: Sequence[Path], file_name: str) -> Path | None:
-    """Return the path of an image whose name is an address, or has folders of another machine or another case."""
+    """Return the path of an image whose name is a URL, or has another machine's folders or another case."""
     # Not urlsplit(), which refuses some addresses.
     text = unquote(re.split("[?#]", file_name)[0]) if re.match(r"[A-Za-z0-9]+://", file_name) else file_name
     parts = [part for part in text.replace("\\", "/").split("/") if part not in ("", ".", "..")]

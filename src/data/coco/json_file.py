@@ -118,8 +118,8 @@ class _RepeatedKey(ValueError):
 def _entry(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return a JSON object without its segmentation.
 
-    Segmentations are unused here, and would take most of the memory of every process. Where an annotation has no box,
-    that of its polygons takes their place.
+    Segmentations are unused here, and would take most of the memory of every process. An annotation without a box gets
+    the box around its polygons.
     """
     entry = dict(pairs)
     if len(entry) < len(pairs):
@@ -147,7 +147,7 @@ def _extent(polygons: Any) -> list[float] | None:
 
 
 def _kind(content: Any) -> str:
-    """Return what a JSON file is that is not one of COCO's instances, and what to do."""
+    """Return for a message what a JSON file without COCO's lists is, and what to do."""
     if isinstance(content, list):
         if content and isinstance(content[0], dict) and "score" in content[0]:
             return "it is a list of detections (results); the file of their ground truth is needed"
@@ -225,7 +225,7 @@ def _parse_categories(path: Path, entries: Sequence[dict[str, Any]]) -> list[Coc
 
 
 def _lookup(ids: Sequence[int | str]) -> Callable[[Any], int | None]:
-    """Return a function of an id that returns its row, or None: of an equal id, else of the only one of like form."""
+    """Return a function that finds the row of an id: an equal one, else the only one equal in form; None for none."""
     row_of = {key: row for row, key in enumerate(ids)}
     rows_of_form: dict[int | str | None, list[int]] = {}
     for row, key in enumerate(ids):

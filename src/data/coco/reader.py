@@ -26,7 +26,7 @@ IMAGE_INFO = "image_info_"  # begins the name of a file that lists images withou
 def read_coco(root: str | Path, split: str, classes: Sequence[str] | None = None) -> list[ImageRecord]:
     """Return the images of a split of a folder in COCO's format, in the order of their JSON files.
 
-    Where `trainval` joins two sets, and where images are dealt to sets, they are sorted by name.
+    Where `trainval` joins two sets, or a hash assigns images to sets, they are sorted by name.
 
     Boxes are clipped to their image; those without area or wholly outside are dropped. A size that is missing is read
     from the image. One warning for the whole call counts this. `image_id` is COCO's id, after the name of the set
@@ -51,7 +51,7 @@ def read_coco(root: str | Path, split: str, classes: Sequence[str] | None = None
 def coco_classes(root: str | Path, split: str) -> list[str]:
     """Return the category names of a split's JSON files, in the order of their category ids.
 
-    A category without annotations that is the supercategory of others is none of them: Roboflow adds such a one.
+    A category without annotations that is the supercategory of others is left out: Roboflow adds one.
     """
     return parse_coco(Path(root), split).class_names()
 
@@ -63,7 +63,7 @@ class CocoSplit:
     root: Path
     split: str
     files: dict[str, CocoFile]  # by the name of the set
-    dealt: list[str] | None = None  # the sets to which this split's images are dealt; None where the files are sets
+    dealt: list[str] | None = None  # this split's sets, if a hash assigns images to sets; else None
 
     def class_names(self) -> list[str]:
         """Return the category names, in the order of their category ids."""

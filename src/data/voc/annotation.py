@@ -15,7 +15,7 @@ FLAGS = {
     **dict.fromkeys(("1", "1.0", "true", "yes"), True),
     **dict.fromkeys(("", "0", "0.0", "false", "no", "none", "unspecified"), False),
 }
-# Which program writes a root element other than <annotation>.
+# What a file with a root element other than <annotation> is.
 OTHER_ROOTS = {"annotations": "CVAT's XML", "html": "a web page", "dataset": "dlib's XML", "svg": "a drawing"}
 
 
@@ -98,7 +98,7 @@ def _text(parent: ET.Element, tag: str, where: str) -> str:
     child = _only(parent, tag, where)
     if child is None:
         return ""
-    if len(child):  # what follows them is no part of `child.text`
+    if len(child):  # `child.text` lacks the text after elements in it
         raise DataError(f"{where}: its <{tag}> holds <{child[0].tag}> where only text belongs; correct it")
     return (child.text or "").strip()
 

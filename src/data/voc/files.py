@@ -10,7 +10,7 @@ from src.data.messages import first_names
 from src.data.records import DataError
 from src.data.splits import SET_OF
 
-# What stands beside images without being one. Any other file may be an image of a format that is not read: it is named.
+# Suffixes of files that are no images. Any other file may be an image in an unknown format: a warning names it.
 NOT_IMAGES = frozenset(
     {".xml", ".txt", ".md", ".json", ".csv", ".yaml", ".yml", ".names", ".pbtxt", ".html", ".pdf"}
     | {".py", ".ipynb", ".sh", ".mat", ".pkl", ".log", ".cache", ".zip", ".tar", ".gz", ".tfrecord"}
@@ -26,7 +26,7 @@ class Listing:
     folder: Path
     images: dict[str, Path]
     xmls: dict[str, Path]
-    others: dict[str, Path]  # files among the images that are none of a format that is read
+    others: dict[str, Path]  # files among the images, perhaps images in a format that is not read
     lists: dict[str, Path]  # by name of the set
 
     def split_of(self, name: str) -> str | None:

@@ -16,7 +16,7 @@ from src.utils.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
-# What may be odd about a box or XML file without being an error, besides what drops a box, and what is done about it.
+# What is odd about a box or XML file without being an error, and what is done about it; `_counts` adds dropped boxes.
 ODDITIES = {
     "all outside": "{} XML files have every box outside and may belong to other images:",
     "clipped": "clipped {} boxes that reach more than a pixel beyond their image, in",
@@ -39,8 +39,8 @@ def read_voc(
         split: set names joined by +. A name `YYYY_set`, where `root/VOCYYYY` exists (`root` is then the VOCdevkit
             folder), is that folder's list `ImageSets/Main/set.txt`; any other name is a list of `root` itself; `all`
             takes every image. `trainval` is train and val where it has no list. A folder without any list may have
-            folders train, val (or valid) and test; else its images are dealt to `train`, `val` and `test` (7 : 1 : 2)
-            by a hash of their names.
+            folders train, val (or valid) and test; without these, a hash of its name assigns each image to `train`,
+            `val` or `test` (7 : 1 : 2).
         classes: what the labels index; None for `voc_classes` of the same split.
         flat: images and XML files stand beside each other, or in folders of their own, instead of in VOC's layout.
 

@@ -28,7 +28,7 @@ class YoloFolder:
 
     root: Path
     names: dict[int, str] | None  # of classes by index; None where no file gives them
-    keypoint_numbers: int  # that follow a box in each line
+    keypoint_numbers: int  # how many numbers of keypoints follow a box in each line
     sets: dict[str, list[Path]]  # folders of images, and lists of them (.txt)
     absent: dict[str, str]  # the entry in data.yaml of a set whose folder or list does not exist
     base: Path  # the `path` of data.yaml, to which its entries and lists may be relative
@@ -169,7 +169,7 @@ def _keypoint_numbers(content: dict[str, Any]) -> int:
 def _place(root: Path, base: Path, entry: str) -> Path | None:
     """Return the folder or list that an entry of data.yaml means; None if it does not exist.
 
-    What lies below `root`, which the user names, comes before what the file says of another place. Roboflow's
+    A place below `root`, which the user names, is preferred to others that the file names. Roboflow's
     `../train/images` is relative to a folder beside data.yaml that is not there.
     """
     entry = entry.strip().replace("\\", "/")
@@ -194,7 +194,7 @@ def _is_below(path: Path, root: Path) -> bool:
 
 
 def _usual_sets(root: Path) -> dict[str, list[Path]]:
-    """Return the sets that the names of folders and lists show."""
+    """Return the sets that usual names of folders and lists show, without data.yaml."""
     sets: dict[str, list[Path]] = {}
     for folder in _folders(root / "images"):
         sets[folder.name] = [folder]

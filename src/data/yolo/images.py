@@ -98,7 +98,7 @@ def _listed_images(folder: YoloFolder, path: Path, listings: Listings) -> list[P
 
 
 def _listed_image(folder: YoloFolder, list_path: Path, line: str, listings: Listings) -> Path | None:
-    """Return the image that a line of a list means: below the list, the data set or `path`; else by its last parts."""
+    """Return the image that a line of a list means: relative to the list, `path` or the root, or by its last parts."""
     if list_path.suffix.lower() == ".txt" and line.startswith("./"):
         line = line[2:]
     text = line.replace("\\", "/")

@@ -19,7 +19,7 @@ class YoloObject:
 
     index: int  # of its class
     corners: Box  # (x1, y1, x2, y2) in fractions of the image's size, not clipped
-    numbers: Box | None  # the centre and size as written; None for a polygon, whose extent `corners` are
+    numbers: Box | None  # the centre and size as written; None for a polygon: `corners` are its extent
     may_be_box: bool = False  # whether a polygon's line may be a box and two more columns
 
 
@@ -28,7 +28,7 @@ class YoloLabels:
     """The content of a label file."""
 
     objects: list[YoloObject]
-    repeated: int  # lines that were there before
+    repeated: int  # how many lines repeat an earlier one
 
 
 def read_labels(path: Path, names: Mapping[int, str] | None, *, keypoint_numbers: int = 0) -> YoloLabels:

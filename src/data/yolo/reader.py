@@ -30,16 +30,16 @@ def read_yolo(root: str | Path, split: str, classes: Sequence[str] | None = None
 
     Where `trainval` joins two sets, the images are sorted by name.
 
-    Boxes are clipped to their image; those without area or wholly outside are dropped. Of a polygon the extent is
-    taken. An image without a label file has no objects. One warning for the whole call counts this. `image_id` is the
+    Boxes are clipped to their image; those without area or wholly outside are dropped. A polygon becomes its
+    extent. An image without a label file has no objects. One warning for the whole call counts this. `image_id` is the
     file's stem, and its path in the data set where two images have one stem.
 
     Args:
         root: the data set's folder, with a data.yaml.
         split: names of sets joined by +. A set is an entry of data.yaml, or else a folder `images/<set>`,
             `<set>/images` or `<set>`, or a list `<set>.txt`. `val` is also called `valid`, and `trainval` is both
-            train and val. Images without sets are dealt to `train`, `val` and `test` (7 : 1 : 2) by a hash of their
-            names; `all` takes every one.
+            train and val. Images without sets are assigned to `train`, `val` and `test` (7 : 1 : 2) by a hash of
+            their names; `all` takes every one.
         classes: what the labels index; None for `yolo_classes`.
 
     Raises:
@@ -102,7 +102,7 @@ class YoloSplit:
         return records
 
     def _image_ids(self) -> list[str]:
-        """Return each image's stem, or as far as others have it too, its path below the root with suffix or without."""
+        """Return the first of these that is unique, for each image: its stem, its path without suffix, its path."""
         paths = [Path(os.path.relpath(image.path, self.folder.root)) for image in self.images]
         forms = [(path.stem, path.with_suffix("").as_posix(), path.as_posix()) for path in paths]
         counts = Counter(form for of_image in forms for form in dict.fromkeys(of_image))
