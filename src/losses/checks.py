@@ -119,6 +119,12 @@ def check_ratio(negatives_per_positive: int) -> None:
         raise ValueError(f"negatives_per_positive must be an integer of at least 0, not {negatives_per_positive}")
 
 
+def check_differentiated_once() -> None:
+    """Raise a RuntimeError in a backward pass with ``create_graph=True``, to which the update would be a constant."""
+    if torch.is_grad_enabled():
+        raise RuntimeError("the loss has no second derivative: differentiate it without create_graph=True")
+
+
 def check_float64(device: torch.device) -> None:
     """Raise a ValueError on a device that has no float64, in which the ranking losses sum."""
     if device.type == "mps":

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from .checks import are_valid, check_kinds, check_targets, signed_dtype, waits
+from .checks import are_valid, check_differentiated_once, check_kinds, check_targets, signed_dtype, waits
 from .outcome import Outcome
 
 OutcomeFunction = Callable[..., Outcome]
@@ -101,6 +101,7 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 
 
 def _backward(ctx: Any, incoming: Tensor, _: Any) -> tuple[Tensor | None, ...]:
+    check_differentiated_once()
     (update,) = ctx.saved_tensors
     return (update * incoming).to(ctx.dtype), *[None] * 6
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from .checks import compute_dtype
+from .checks import check_differentiated_once, compute_dtype
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,8 @@ class _WithGradient(torch.autograd.Function):
         return outcome.loss
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor, None]:
+        check_differentiated_once()
         return ctx.gradient(incoming, ctx.dtype, *ctx.saved_tensors), None
 
 

@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from src.losses import ap_approximate_gradient_loss, ap_loss, ap_structured_hinge_loss, auc_loss, focal_loss, ohem_loss
+from src.losses import (
+    ap_approximate_gradient_loss,
+    ap_loss,
+    ap_structured_hinge_loss,
+    auc_loss,
+    error_driven,
+    focal_loss,
+    ohem_loss,
+)
 from src.losses.checks import check_float64
 from tests.losses.problems import loss_and_update, small_problem
 
@@ -90,6 +98,23 @@ def test_a_scalar_an_empty_tensor_and_logits_without_gradient(function):
     assert not function(logits, targets).requires_grad and function(logits, targets) == expected
     with torch.inference_mode():
         assert function(logits + 0, targets) == expected
+
+
+@pytest.mark.parametrize("function", [*RANKING, lambda x, t: error_driven(x, x.sigmoid(), t)])
+def test_an_update_is_not_taken_for_a_constant_in_a_second_derivative(function):
+    weights = torch.linspace(-1, 1, 6, requires_grad=True)
+    loss = function(weights**2, torch.tensor([0, 1, 0, 0, 1, 0]))
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        torch.autograd.grad(loss, weights, create_graph=True)
+
+
+@pytest.mark.parametrize("function", [focal_loss, ohem_loss])
+def test_the_classification_losses_have_second_derivatives(function):
+    torch.manual_seed(0)
+    logits = torch.randn(2, 6, 4, dtype=torch.float64, requires_grad=True)
+    targets = torch.zeros(2, 6, 4 if function is focal_loss else 3)
+    targets[0, 1, 2], targets[1, 0, 0], targets[0, 5, 0] = 1, 1, -1
+    assert torch.autograd.gradgradcheck(lambda x: function(x, targets), logits)
 
 
 @pytest.mark.parametrize("function", [ap_loss, auc_loss, ap_approximate_gradient_loss])
