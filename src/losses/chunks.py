@@ -41,6 +41,6 @@ def _nonzero_of_words(x: Tensor, per_word: int) -> Tensor:
         return x.nonzero().squeeze(1)
     # Eight bytes at a time, as an int64, which is zero where all of its entries are.
     words = x.view(torch.int64).nonzero()
-    index = (words * per_word + torch.arange(per_word)).view(-1)
+    index = (words * per_word + torch.arange(per_word, device=x.device)).view(-1)
     # Not index[…], which starts threads if more than a few are left.
     return index.index_select(0, x.index_select(0, index).nonzero().squeeze(1))

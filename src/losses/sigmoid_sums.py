@@ -49,10 +49,10 @@ class SigmoidSums(PairSums):
         self.centres = torch.cat([self.breakpoints[:1], self.breakpoints]) + self.width / 2
         self.first = before[run] + 1 + (occupied - begin[run]).long()  # the lowest cell about each occupied one
 
-        k = torch.arange(self.degree + 1, dtype=torch.float64)
+        k = torch.arange(self.degree + 1, dtype=torch.float64, device="cpu")
         nodes = torch.cos((2 * k + 1) * math.pi / (2 * (self.degree + 1)))
         coefficients_from_values = torch.linalg.inv(nodes[:, None] ** k)
-        offsets = torch.arange(_CELLS)[:, None, None] - _REACH
+        offsets = torch.arange(_CELLS, device="cpu")[:, None, None] - _REACH
         f = torch.sigmoid((offsets + (nodes[:, None] - nodes) / 2) / _CELLS_PER_SCALE)
         self.coefficients_from_values = coefficients_from_values.to(positives.device)
         # f from the nodes of a positive's cell [last dimension] to those of the cells about it.

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from src.losses import (
+    STEPS,
     ap_approximate_gradient_loss,
     ap_loss,
     ap_structured_hinge_loss,
@@ -98,6 +99,18 @@ def test_a_scalar_an_empty_tensor_and_logits_without_gradient(function):
     assert not function(logits, targets).requires_grad and function(logits, targets) == expected
     with torch.inference_mode():
         assert function(logits + 0, targets) == expected
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("function", [*RANKING, focal_loss])
+def test_logits_need_not_be_on_torchs_default_device(function, step):
+    logits, targets = torch.linspace(-1, 1, 64), torch.zeros(64, dtype=torch.int8)
+    targets[20:22] = 1  # so few that they are looked for eight at a time
+    options = {"step": step} if function in (ap_loss, auc_loss) else {}
+    expected = loss_and_update(function, logits, targets, **options)
+    with torch.device("meta"):
+        found = loss_and_update(function, logits, targets, **options)
+    assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
 
 
 @pytest.mark.parametrize("function", [*RANKING, lambda x, t: error_driven(x, x.sigmoid(), t)])
