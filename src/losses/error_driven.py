@@ -21,11 +21,11 @@ def error_driven(inputs: Tensor, outputs: Tensor, desired: Tensor) -> Tensor:
 
     Args:
         inputs: floating tensor of any shape, the x.
-        outputs: tensor of that shape, L(x).
+        outputs: tensor of that shape, L(x); a step function's may be bools or integers.
         desired: tensor of that shape, L*.
 
     Returns:
-        The sum of |L* − L|, a scalar.
+        The sum of |L* − L|, a scalar in at least float32.
 
     Raises:
         ValueError: the shapes differ.
@@ -33,7 +33,8 @@ def error_driven(inputs: Tensor, outputs: Tensor, desired: Tensor) -> Tensor:
     if not inputs.shape == outputs.shape == desired.shape:
         shapes = ", ".join(str(tuple(x.shape)) for x in (inputs, outputs, desired))
         raise ValueError(f"inputs, outputs and desired differ in shape: {shapes}")
-    return _ErrorDriven.apply(inputs, (outputs - desired).detach())
+    dtype = torch.promote_types(inputs.dtype, torch.float32)
+    return _ErrorDriven.apply(inputs, (outputs.to(dtype) - desired.to(dtype)).detach())
 
 
 class _ErrorDriven(torch.autograd.Function):

@@ -54,6 +54,21 @@ def test_the_outputs_of_equation_3_give_the_update_of_the_ranking_losses(name, s
         torch.testing.assert_close(update, s.grad, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int64, torch.float16, torch.float64])
+def test_outputs_may_have_any_dtype(dtype):
+    x = torch.tensor([-1.0, 0.0, 2.0], requires_grad=True)
+    loss = error_driven(x, (x >= 0).to(dtype), torch.tensor([1, 1, 0]).to(dtype))
+    loss.backward()
+    assert loss == 2 and x.grad.tolist() == [-1, 0, 1]
+
+
+def test_many_errors_of_half_precision_are_summed_in_float32():
+    x = torch.zeros(100_000, dtype=torch.float16, requires_grad=True)  # more than float16's largest number
+    loss = error_driven(x, torch.ones_like(x), torch.zeros_like(x))
+    loss.backward()
+    assert loss.item() == 100_000 and x.grad.dtype == torch.float16 and (x.grad == 1).all()
+
+
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match=r"differ in shape: \(3,\), \(3,\), \(1,\)"):
         error_driven(torch.zeros(3), torch.zeros(3), torch.zeros(1))
