@@ -49,7 +49,8 @@ def ap_loss(
     Raises:
         TypeError: logits are not float16, bfloat16, float32 or float64, or targets are not numbers.
         ValueError: shapes or devices differ, delta ≤ 0 or too small for the digits of the positives' logits, no such
-            step, or targets other than 1, 0 and −1.
+            step, or targets other than 1, 0 and −1. Triton kernels, which compute the loss on most CUDA devices, raise
+            nothing for wrong values of targets or logits: loss and update are NaN.
     """
     return evaluate("ap_loss", logits, targets, process_group, step=step, delta=delta, interpolated=interpolated)
 

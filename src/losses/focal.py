@@ -32,7 +32,8 @@ def focal_loss(
         finite makes the loss NaN, and all gradients except those of ignored entries.
 
     Raises:
-        TypeError, ValueError: as :func:`ap_loss` does, or alpha or gamma is out of its range.
+        TypeError, ValueError: as :func:`ap_loss` does, or alpha or gamma is out of its range. On a GPU targets that are
+            not 1, 0 or −1 make the loss NaN instead.
     """
     check_focusing(alpha, gamma)
     check_shapes(logits, targets)

@@ -37,7 +37,7 @@ def ohem_loss(
     Raises:
         TypeError: logits are not floating.
         ValueError: shapes do not fit or devices differ, an anchor has two classes, or targets hold anything else than
-            1, 0 and −1.
+            1, 0 and −1. On a GPU the last two make the loss NaN instead.
     """
     check_ratio(negatives_per_positive)
     check_kinds(logits, targets)
