@@ -14,6 +14,7 @@ from torchvision.transforms import v2
 from src.data.loading import (
     Share,
     TrainingSet,
+    derive_seed,
     inference_batches,
     interrupted_with_loaders,
     training_batches,
@@ -138,6 +139,21 @@ def test_inference_batches_hold_each_image_once_and_are_independent_of_batch_siz
         by_batch_size[batch_size] = images
     assert all(torch.equal(by_batch_size[1][i], by_batch_size[4][i]) for i in range(5))
     assert next(iter(inference_batches(records[:1], transform, 1, workers=0))).sizes == [(64, 80)]
+
+
+def test_an_epoch_has_each_image_once_in_an_order_and_with_seeds_of_its_own(records):
+    dataset = TrainingSet(records, training_transform(64, "ssd"))
+
+    def keys(batch_size, seed, epochs):
+        return list(training_batches(dataset, batch_size, seed=seed, epochs=epochs, workers=0).batch_sampler)
+
+    each = [[key for batch in keys(1, seed, range(n, n + 1)) for key in batch] for seed in (0, 1) for n in range(3)]
+    orders = [[index for index, _ in epoch] for epoch in each]
+    assert all(sorted(order) == [0, 1, 2, 3, 4] for order in orders) and len(set(map(tuple, orders))) > 3
+    assert len({seed for epoch in each for _, seed in epoch}) == 6 * 5  # of augmentation
+    assert [len(batch) for batch in keys(2, 0, range(2))] == [2] * 4 and len(*keys(9, 0, range(1))) == 5
+    assert keys(2, 0, range(1)) == [each[0][:2], each[0][2:4]]
+    assert derive_seed(0, 1, 2) == 1772749440416956875  # another one would change all runs
 
 
 def test_the_shares_of_all_processes_are_the_batches(records):
