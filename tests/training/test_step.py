@@ -14,7 +14,9 @@ from src.data.loading import TrainingBatch
 from src.detectors.anchors import make_anchors
 from src.detectors.detector import build_detector
 from src.detectors.retinanet import RetinaNet, anchor_grids
+from src.detectors.targets import box_loss
 from src.losses import ap_loss
+from src.losses.reference import ap_loss_reference
 from src.runs.kept_rows import KeptRows
 from src.training import trainer
 from src.training.optimizer import build_optimizer
@@ -57,7 +59,7 @@ def make_trainer(device, *overrides, change=lambda detector: detector, **options
         optimizer=optimizer,
         scheduler=scheduler,
         device=device,
-        options=TrainerOptions(classes=3, image_size=64, clip_gradient=1.0, **options),
+        options=TrainerOptions(**{"classes": 3, "image_size": 64, "clip_gradient": 1.0} | options),
     )
 
 
@@ -74,6 +76,37 @@ def test_a_step_waits_for_no_value():
     trained = make_trainer(device)
     trained.step(make_training_batch().to(device))
     assert trained.scheduler.last_epoch == 1
+
+
+@pytest.mark.parametrize(("weight", "clip", "rate"), [(2.5, None, 0.01), (0.5, 0.5, 1.0)])
+def test_a_step_descends_the_weighted_losses_by_their_clipped_gradient_and_logs_both(weight, clip, rate):
+    words = [f"schedule.learning_rate={rate}", "schedule.momentum=0", "schedule.weight_decay=0"]
+    options = {"box_loss_weight": weight, "clip_gradient": clip, "log_ap_loss": True}
+    trained, other = (make_trainer(torch.device("cpu"), *words, **options) for _ in range(2))
+    batch = make_training_batch()
+    for step in range(2):
+        rate = trained.optimizer.param_groups[0]["lr"]
+        values = trained.step(batch).read()
+        logits, offsets = other.model.train()(batch.images.contiguous(memory_format=torch.channels_last))
+        targets = other.targets(batch.images, batch)
+        classification = other.classification_loss(logits, targets.classes)
+        box, positives = box_loss(offsets, other.anchors, targets), int(targets.positive.sum())
+        loss = classification + weight * box
+        assert values["learning_rate"] == rate and values["loss"] == pytest.approx(loss.item())
+        assert (values["box_loss"], values["positives"]) == (pytest.approx(box.item()), positives)
+        assert values["imbalance"] == ((targets.classes >= 0).sum() - positives) / positives
+        assert ("ap_loss" in values) == (step == 0)
+        if step == 0:
+            expected = ap_loss_reference(logits, targets.classes, step="heaviside", interpolated=False)
+            assert values["ap_loss"] == pytest.approx(expected.item())
+        parameters = list(other.model.parameters())
+        gradients = torch.autograd.grad(loss, parameters)
+        norm = torch.cat([gradient.flatten() for gradient in gradients]).norm()
+        with torch.no_grad():
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter -= rate * (clip / norm if clip else 1) * gradient
+        torch.testing.assert_close(trained.model.state_dict(), other.model.state_dict(), rtol=1e-3, atol=1e-5)
+        assert norm > 1 and trained.scheduler.last_epoch == step + 1
 
 
 def test_a_step_is_the_same_where_the_box_head_sees_positive_anchors_alone():
