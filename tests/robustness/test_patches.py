@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from src.data.records import ImageRecord, make_record
-from src.robustness.adversarial_patch import adversarial_patch
+from src.robustness.adversarial_patch import PatchMaker, PatchOptions, adversarial_patch
+from src.robustness.attacked_detector import AttackedDetector
 from src.robustness.patches import (
     PatchFacts,
     black_patch,
@@ -22,6 +23,7 @@ from src.robustness.patches import (
     summarise_patches,
 )
 from src.utils.errors import UserError
+from tests.robustness.small_detectors import SmallNetwork, small_detector
 
 PATCH = torch.randint(256, (3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 PATCHES = {
@@ -216,3 +218,61 @@ def test_an_adversarial_patch_is_resized_to_its_place_and_cut_at_the_border():
     assert (result[:, 8:24, 52:60] == 0).all() and (result == 7).sum() == 3 * (40 * 60 - 256 - 128)
     small = adversarial_patch(image, torch.tensor([[10.0, 10.0, 18.0, 18.0]]), image_generator(0, 0), patch=patch)
     assert (small != 7).any(0).sum() == 16 and (small[:, 12:16, 12] < 30).all() and (small[:, 12:16, 15] > 170).all()
+
+
+STILL = {"shift": 0.0, "scale": 0.0, "rotation": 0.0, "brightness": 0.0}
+
+
+def pasted_in_training(values, boxes, seed, **options):
+    """A black image with a patch as training pastes it, in grey levels."""
+    side = values.shape[1]
+    attacked = AttackedDetector(small_detector(), SmallNetwork(2))
+    maker = PatchMaker(attacked, PatchOptions(side=side, **(STILL | options)), seed=0)
+    maker.load_state_dict(maker.state_dict() | {"values": values})
+    with torch.no_grad():
+        return maker._paste(torch.zeros(3, 80, 80), boxes, torch.Generator().manual_seed(seed))
+
+
+def extent(image):
+    """Left, top, right and bottom of what is not black."""
+    rows, columns = ((image > 0).any(0).any(dimension).nonzero().flatten().tolist() for dimension in (1, 0))
+    return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+
+
+def test_a_patch_in_training_varies_about_that_of_a_test():
+    boxes = torch.tensor([[20.0, 10.0, 60.0, 70.0], [61.0, 60.0, 91.0, 100.0]])  # the second patch is cut
+    still = pasted_in_training(PATCH / 255, boxes, 0)
+    tested = adversarial_patch(torch.zeros(3, 80, 80), boxes, image_generator(0, 0), patch=PATCH)
+    assert (still - tested).abs().max() <= 0.51 and still.max() > 200
+    box, grey = boxes[:1], torch.full((3, 16, 16), 0.5)  # 20 × 30 pixels about (40, 40)
+    shifted = [extent(pasted_in_training(grey, box, seed, shift=0.25)) for seed in range(60)]
+    assert all((x2 - x1, y2 - y1) == (20, 30) for x1, y1, x2, y2 in shifted)
+    lefts, tops = {x1 for x1, *_ in shifted}, {y1 for _, y1, *_ in shifted}
+    assert 20 <= min(lefts) <= 22 and 38 <= max(lefts) <= 40 and 10 <= min(tops) <= 12 and 38 <= max(tops) <= 40
+    scaled = [extent(pasted_in_training(grey, box, seed, scale=0.5)) for seed in range(40)]
+    widths = {x2 - x1 for x1, _, x2, _ in scaled}
+    assert 10 <= min(widths) <= 12 and 28 <= max(widths) <= 30
+    for x1, y1, x2, y2 in scaled:
+        assert abs(1.5 * (x2 - x1) - (y2 - y1)) <= 1.25 and abs(x1 + x2 - 80) <= 1 and abs(y1 + y2 - 80) <= 1
+    tiny = [extent(pasted_in_training(grey, torch.tensor([[40.0, 40, 42, 42]]), seed, scale=0.9)) for seed in range(20)]
+    assert {x2 - x1 for x1, _, x2, _ in tiny} == {y2 - y1 for _, y1, _, y2 in tiny} == {1, 2}
+    for level, least, most in ((0.5, 0.3, 0.7), (0.9, 0.7, 1.0), (0.1, 0.0, 0.3)):
+        lit = [pasted_in_training(grey * 0 + level, box, seed, brightness=0.2)[:, 25:55, 30:50] for seed in range(40)]
+        assert all(float(pixels.std()) < 0.01 for pixels in lit)
+        means = [float(pixels.mean()) / 255 for pixels in lit]
+        assert least <= min(means) + 1e-6 and min(means) < least + 0.02
+        assert most - 0.02 < max(means) <= most + 1e-6
+
+
+def test_a_patch_in_training_is_turned_about_its_centre():
+    box = torch.tensor([[10.0, 10.0, 70.0, 70.0]])  # 30 × 30 pixels about (40, 40)
+    upper = torch.zeros(3, 16, 16)
+    upper[:, :8] = 1.0
+    angles = []
+    for seed in range(40):
+        turned = pasted_in_training(upper, box, seed, rotation=20.0)
+        y, x = (place - 39.5 for place in torch.meshgrid(torch.arange(80), torch.arange(80), indexing="ij"))
+        weights = turned[0] / 255 * ((x**2 + y**2) < 12**2)  # a half disc, whatever the angle
+        assert weights.sum() == pytest.approx(math.pi * 12**2 / 2, rel=0.05)
+        angles.append(math.degrees(math.atan2(float((weights * x).sum()), -float((weights * y).sum()))))
+    assert -20.5 < min(angles) < -16 and 16 < max(angles) < 20.5
