@@ -88,3 +88,8 @@ def test_a_detector_that_finds_nothing_has_no_threshold():
     for detections in ([detected()], [detected([AWAY], [0.9])]):
         threshold, f1 = best_f1([truth([BOX])], detections, CLASSES)
         assert math.isnan(threshold) and f1 == 0
+
+
+def test_detections_that_cannot_be_ranked_are_refused():
+    with pytest.raises(ValueError, match="scores hold NaN"):
+        best_f1([truth([BOX])], [detected([BOX], [math.nan])], CLASSES)
