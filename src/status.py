@@ -6,7 +6,6 @@ from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from src.config.command import hydra_quoted
 from src.launch.cli import exit_on_wrong_configuration
 from src.launch.program import PROGRAMS, program_of_sweep
 from src.launch.status_text import describe_run, describe_sweeps
@@ -14,6 +13,7 @@ from src.launch.sweep_records import SweepRecord
 from src.launch.sweep_runs import expand_sweep, labelled_sweeps
 from src.utils import paths
 from src.utils.errors import exit_on_user_error
+from src.utils.quoting import hydra_quoted
 
 HELP = """
 python -m src.status                                     every table and figure, and every sweep that was launched

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from analysis.reading.local import read_local
-from src.config.command import hydra_quoted
+from src.utils.quoting import hydra_quoted
 from tests.data.voc_folder import add_image, add_list, object_xml
 from tests.support.configurations import make_config
 from tests.support.runs import TINY, run_here, summary_of

@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from src.config.command import hydra_quoted
 from src.launch.sweep_records import save_record
 from src.launch.sweep_runs import expand_sweep
 from src.runs.run_lock import acquire
 from src.status import main
 from src.utils import paths
+from src.utils.quoting import hydra_quoted
 from tests.support.programs import run_python
 from tests.support.runs import leave_finished
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ from analysis.reading.runs import DAMAGED, FAILED, FINISHED, UNFINISHED, Run, Ru
 from src.runs.log_parts import ATTEMPT, part_order
 from src.runs.state import RunFolder, State, read_run
 from src.runs.wandb_log import HEADER, read_log
+from src.utils.quoting import override
 
 HOW = "to log it again"
 FEW = 8  # runs that are read faster than processes start
@@ -107,7 +107,7 @@ def _how_to_log(found: RunFolder) -> str:
     command = (found.summary or {}).get("command")
     words = command["canonical"] if isinstance(command, dict) and "canonical" in command else "give its command"
     folder = str(found.directory.parent)
-    outputs = f" outputs={shlex.quote(folder)}" if folder != "outputs" else ""
+    outputs = f" {override('outputs', folder)}" if folder != "outputs" else ""
     retry = "" if found.state == State.UNLOGGED and found.has_checkpoint else " retry=true"
     return f"{HOW}: {words}{outputs}{retry}"
 

@@ -13,8 +13,9 @@ from typing import Any
 from analysis.reading.grouping import Group, differing_keys, group_runs, words_of_attack
 from analysis.reading.needed import needed_by, without_needed
 from analysis.reading.runs import Run
-from src.config.command import command_line, shell_quoted
+from src.config.command import command_line
 from src.config.registry import LOSS_OPTIONS, LOSSES, METHODS, used_options
+from src.utils.quoting import shell_quoted
 
 LOSS_TITLES = {name: loss.title for name, loss in LOSSES.items() if loss.trains}
 METHOD_TITLES = {name: method.title for name, method in METHODS.items()}

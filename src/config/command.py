@@ -1,13 +1,10 @@
 """The command line that makes a run, as it is logged with the run and printed for people to paste."""
 
-import re
-import shlex
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-import yaml
-
 from src.utils.errors import UserError
+from src.utils.quoting import as_numbers_are_written, shell_quoted
 
 # An order in which commands are easy to compare: recipe and data come first, the seed last.
 _FIRST, _LAST = ("recipe", "dataset", "model", "schedule", "loss", "method"), ("seed",)
@@ -22,22 +19,6 @@ def command_line(module: str, words: Iterable[str], options: Iterable[str] = (),
     """
     python = "python" if processes == 1 else f"torchrun --nproc-per-node {processes}"
     return " ".join([python, "-m", module, *options, *(shell_quoted(word) for word in words)])
-
-
-def shell_quoted(word: str) -> str:
-    """Quote an override for a shell; Hydra's single quotes become double ones where possible."""
-    key, equals, value = word.partition("=")
-    inner = re.fullmatch(r"'([^'\"\\]*)'", value)
-    return shlex.quote(f'{key}{equals}"{inner[1]}"' if inner else word)
-
-
-def hydra_quoted(value: str) -> str:
-    """Quote a text value for Hydra, unless it needs no quotes."""
-    if re.fullmatch(r"[\w./~@:+%-]+", value, re.ASCII):
-        return value
-    # Hydra takes a backslash for an escape only where a quote follows.
-    escaped = re.sub(r'(\\*)("|$)', lambda match: 2 * match[1] + match[2].replace('"', '\\"'), value)
-    return f'"{escaped}"'
 
 
 def canonical_words(overrides: Iterable[str], left_out: Collection[str]) -> list[str]:
@@ -79,16 +60,5 @@ def refuse_rewritten(plain: Mapping[str, Any], overrides: Iterable[str]) -> None
         words, kept = ([text], [value]) if isinstance(value, str) else (text.strip("[]").split(","), value)
         if isinstance(kept, list) and len(words) == len(kept):
             for word, one in zip(map(str.strip, words), kept, strict=True):
-                if isinstance(one, str) and word != one and one in _as_numbers_are_written(word):
+                if isinstance(one, str) and word != one and one in as_numbers_are_written(word):
                     raise UserError(f"{key}={text}: {word} is read as {one}; quote it to keep the text: \"'{word}'\"")
-
-
-def _as_numbers_are_written(word: str) -> set[str]:
-    """Return a word as Python writes it, if Hydra or YAML take it for a number or a truth value."""
-    readings: list[Any] = [{"true": True, "false": False}.get(word.lower())]
-    for read in (int, float, yaml.safe_load):
-        try:
-            readings.append(read(word))
-        except (ValueError, yaml.YAMLError):
-            continue
-    return {str(reading) for reading in readings if isinstance(reading, bool | int | float)}

@@ -10,6 +10,7 @@ from src.data.messages import first_names
 from src.data.records import DataError
 from src.data.splits import SET_OF
 from src.data.text import read_bytes
+from src.utils.quoting import override
 
 # What a folder of each format holds, in the order in which they are looked for.
 FORMATS = {
@@ -43,7 +44,7 @@ def detect_format(root: Path) -> str:
             places = [f"{folder} ({', '.join(found)})" for folder, found in nested.items()]
             raise DataError(
                 f"dataset.root={root} itself holds no data, but these folders in it do: {first_names(places)}; "
-                f"give dataset.root={next(iter(nested))}"
+                f"give {override('dataset.root', next(iter(nested)))}"
             )
     if xml := _xml_beside_images(root, has_voc="voc" in evidence):
         evidence["flat"] = str(xml.relative_to(root))

@@ -7,6 +7,7 @@ from pathlib import PurePath
 from zlib import crc32
 
 from src.data.records import DataError
+from src.utils.quoting import override
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +86,8 @@ def advice(names: Collection[str]) -> str:
         return f"{listed}. Make a second set, and choose both with dataset.train=NAME dataset.test=NAME"
     if test == train:
         test = next(name for name in sorted(names) if name != train)
-    return f"{listed}. Choose with dataset.train={train} dataset.test={test}, for example; + joins several"
+    choice = f"{override('dataset.train', train)} {override('dataset.test', test)}"
+    return f"{listed}. Choose with {choice}, for example; + joins several"
 
 
 def is_dealt(item: str) -> bool:

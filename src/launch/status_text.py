@@ -10,12 +10,12 @@ from typing import Any
 
 import yaml
 
-from src.config.command import hydra_quoted, shell_quoted
 from src.config.needs import RUN_ID
 from src.launch.sweep_records import SweepRecord, run_command
 from src.runs.lineage import lineage_changes
 from src.runs.run_lock import read_lock
 from src.runs.state import RunFolder, State, read_runs
+from src.utils.quoting import override
 
 ALWAYS_SHOWN = (State.FINISHED, State.RUNNING, State.SUBMITTED, State.INTERRUPTED, State.FAILED, State.MISSING)
 TO_LAUNCH = (State.MISSING, State.INTERRUPTED, State.GONE, State.DAMAGED)
@@ -178,7 +178,7 @@ def _command(run_id: str, sweeps: list[SweepRecord], run: RunFolder) -> str | No
     if overrides is None:
         command = _logged_command(run)
         place = run.directory.parent
-        elsewhere = f" {shell_quoted(f'outputs={hydra_quoted(str(place))}')}" if place != Path("outputs") else ""
+        elsewhere = f" {override('outputs', str(place))}" if place != Path("outputs") else ""
         return f"{command}{elsewhere}" if command else None
     if isinstance(overrides, str):  # version 0.1 wrote one text, in which values may have spaces
         overrides = re.split(r" (?=[\w.+~@/]+=)", overrides)

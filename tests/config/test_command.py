@@ -4,12 +4,13 @@ import subprocess
 import pytest
 from omegaconf import OmegaConf
 
-from src.config.command import canonical_words, command_line, hydra_quoted
+from src.config.command import canonical_words, command_line
 from src.config.identity import run_id
 from src.config.validate import resolve
+from src.utils.quoting import hydra_quoted
 from tests.support.configurations import make_config
 
-AWKWARD = ["it's", 'say "hi"', "back\\slash", "end\\", '\\"', "[x]=1;&|<>"]
+AWKWARD = ["it's", 'say "hi"', "back\\slash", "end\\", '\\"', "[x]=1;&|<>", "a~b", "007"]
 FOLDERS = ["plain", "data (1)", "a,b", "cost $5", "naïve 数", "数", *AWKWARD]
 
 

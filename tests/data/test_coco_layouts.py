@@ -77,6 +77,9 @@ def test_a_missing_set_is_named_with_the_override(tmp_path):
     message = r"has no set 'test'; its sets are train, valid\. Choose with dataset\.train=train dataset\.test=valid"
     with pytest.raises(DataError, match=message):
         read_coco(tmp_path, "test")
+    (tmp_path / "valid").rename(tmp_path / "my (1)")
+    with pytest.raises(DataError, match=r"""dataset\.train=train 'dataset\.test="my \(1\)"', for example"""):
+        read_coco(tmp_path, "test")
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(DataError, match="it has no sets at all; correct dataset.root"):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shlex
 
 import pytest
 import torch
@@ -83,6 +84,13 @@ def test_a_folder_around_the_data_is_named(tmp_path):
     put(tmp_path, "download/BCCD/JPEGImages/a.jpg", "download/BCCD/Annotations/a.xml", "download/README.md")
     with pytest.raises(DataError, match=r"itself holds no data.*BCCD \(voc\).*give dataset.root=.*download/BCCD"):
         detect_format(tmp_path / "download")
+
+
+def test_a_folder_around_the_data_is_named_as_a_shell_takes_it(tmp_path):
+    put(tmp_path, "data (1)/VOC/JPEGImages/a.jpg", "data (1)/VOC/Annotations/a.xml")
+    with pytest.raises(DataError, match="itself holds no data") as caught:
+        detect_format(tmp_path / "data (1)")
+    assert shlex.split(str(caught.value))[-1] == f'dataset.root="{tmp_path}/data (1)/VOC"'
 
 
 def test_auto_reads_what_the_folder_shows_and_names_it(tmp_path, caplog):

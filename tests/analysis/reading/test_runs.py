@@ -1,5 +1,6 @@
 import json
 import math
+import shlex
 
 import pytest
 
@@ -92,3 +93,12 @@ def test_a_report_names_no_ones_home(home):
         "data.root": "/data/home/me/x",
         "outputs": "outputs",
     }
+
+
+def test_what_logs_a_run_again_can_be_pasted_whatever_the_folder_is_called(tmp_path):
+    outputs = tmp_path / "out (1)"
+    (outputs / "0123456789").mkdir(parents=True)
+    summary = {"metrics": {}, "command": {"canonical": "python -m src.run"}}
+    (outputs / "0123456789" / "summary.json").write_text(json.dumps(summary))
+    (line,) = read_local(outputs).unreadable
+    assert shlex.split(line.partition("to log it again: ")[2])[3] == f'outputs="{outputs}"'
