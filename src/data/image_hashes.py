@@ -29,7 +29,7 @@ from src.utils.progress import refresh_interval
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1  # of the cache; raise it when more of an image is checked
+VERSION = 2  # of the cache; raise it when more of an image is checked
 UNUSED_S = 7 * 86400.0  # seconds without use after which the cache of a folder that is gone is deleted
 STAMP = 5  # the first values of an entry, by which an unchanged image is recognised
 Entry = list[Any]  # size and two times of the file, width and height in its annotation, hash, and what is odd

@@ -31,7 +31,7 @@ TO_UPRIGHT = {
 TO_STORED = {**TO_UPRIGHT, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
 TILE_OF_JPEG2000, END_OF_JPEG2000 = b"\xff\x90", b"\xff\xd9"  # markers that do not occur in coded pixels
 ReadImage = Callable[[ImageRecord], tv_tensors.Image]  # `read_image`, or a function that also perturbs what it reads
-DARK = 4096  # a 16-bit image whose values stay below this keeps at most 16 of its grey levels
+DARK = 4096  # a 16-bit image whose values stay below this keeps at most 16 of its levels
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,10 @@ def examine_image(record: ImageRecord) -> list[str]:
     Raises:
         DataError: as `read_image` does, or the checksums in a PNG file are wrong.
     """
-    read_image(record)
+    pixels = read_image(record)
     oddities = []
     with _open(record.path) as file:
+        has_16_bits = ";16" in str(getattr(file, "tile", ""))  # which says so only until the file is decoded
         frames = getattr(file, "n_frames", 1)
         if frames > 1 and file.format != "MPO":  # cameras add a preview as a second picture
             oddities.append(f"holds {frames} frames or pages, of which the first is used")
@@ -99,6 +100,8 @@ def examine_image(record: ImageRecord) -> list[str]:
             oddities.append(
                 f"has grey values up to {highest} of 65535, and becomes almost black in 8 bits; stretch its contrast"
             )
+        elif has_16_bits and pixels.max() < DARK // 256:  # in colour Pillow keeps the upper 8
+            oddities.append("uses at most 12 of its 16 bits, and becomes almost black in 8 bits; stretch its contrast")
         elif _has_alpha(file) and file.convert("RGBA").getchannel("A").getextrema() == (0, 0):
             oddities.append(
                 "is transparent everywhere, and becomes white; remove its alpha channel if it hides a picture"

@@ -7,6 +7,7 @@ from PIL import Image
 from src.data.images import TO_STORED, examine_image, read_header, read_image
 from src.data.records import DataError, make_record
 from src.data.voc import read_voc
+from tests.data.damage.images import png
 from tests.data.voc_folder import add_image, object_xml
 
 NOISE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -98,6 +99,14 @@ def test_a_grey_image_of_16_bits_that_uses_few_of_them_is_named(save):
     dark = save(np.full((20, 30), 4095, np.uint16))
     assert "grey values up to 4095 of 65535" in examine_image(record_of(dark))[0]
     assert not examine_image(record_of(save(np.full((20, 30), 4096, np.uint16))))
+
+
+@pytest.mark.parametrize(("value", "is_dark"), [(4095, True), (4096, False)])
+def test_an_image_in_colours_of_16_bits_that_uses_few_of_them_is_named(tmp_path, value, is_dark):
+    path = tmp_path / "a.png"
+    path.write_bytes(png(np.full((20, 30, 3), value, ">u2").tobytes(), 30, 16, colour_type=2))
+    assert pixels(path).max() == value >> 8
+    assert ["almost black" in line for line in examine_image(record_of(path))] == [True] * is_dark
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])

@@ -167,7 +167,7 @@ def png(rows: bytes, width: int, bits: int, colour_type: int, key: bytes = b"") 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
-    stride = -(-width * bits // 8)
+    stride = -(-width * bits * {0: 1, 2: 3}[colour_type] // 8)
     lines = b"".join(b"\0" + rows[start : start + stride] for start in range(0, len(rows), stride))
     head = struct.pack(">IIBBBBB", width, len(rows) // stride, bits, colour_type, 0, 0, 0)
     transparent = chunk(b"tRNS", key) if key else b""
