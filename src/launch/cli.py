@@ -12,7 +12,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -25,6 +25,7 @@ from src.utils import paths
 from src.utils.distributed_env import source_of_processes
 from src.utils.errors import UserError, explain
 from src.utils.files import share_with_group
+from src.utils.quoting import override
 from src.utils.signals import Interrupted
 
 logger = logging.getLogger(__name__)
@@ -103,6 +104,9 @@ def explain_configuration(error: BaseException) -> str | None:
     """Return in one line what is wrong, like :func:`explain`, but also for errors of Hydra and OmegaConf."""
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return explain(error)
+    if isinstance(error, OverrideParseException) and "=" in error.override:
+        key, _, value = error.override.partition("=")
+        return f"{error.override}: Hydra cannot read this value; if it is a text, quote it: {override(key, value)}"
     causes = [error, *([error.__cause__] if isinstance(error.__cause__, OmegaConfBaseException) else [])]
     lines = [line.strip() for cause in causes for line in str(cause).partition("Config search path:")[0].splitlines()]
     text = " ".join(line for line in lines if line and not line.startswith(("object_type=", "reference_type=")))

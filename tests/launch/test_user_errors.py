@@ -5,8 +5,12 @@ import subprocess
 import sys
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
 
+from src.launch.cli import explain_configuration
 from src.utils import paths
+from src.utils.quoting import override
 
 
 def run(*command, cwd=paths.ROOT):
@@ -31,3 +35,11 @@ def test_without_conf_the_error_asks_for_a_checkout(program, tmp_path):
     done = run(program, cwd=tmp_path)
     assert done.returncode == 1 and f"error: {tmp_path / 'conf'} does not exist" in done.stderr
     assert "pip install -e ." in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("value", ["~/data", "data (1)", "数", "a=b", "[it's]"])
+def test_a_value_that_hydra_cannot_read_is_named_with_its_quotes(value):
+    with pytest.raises(OverrideParseException) as caught:
+        OverridesParser.create().parse_overrides([f"dataset.root={value}"])
+    message = explain_configuration(caught.value)
+    assert message.startswith(f"dataset.root={value}: ") and message.endswith(override("dataset.root", value))
