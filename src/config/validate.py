@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from src.config.registry import ATTACKS, DETECTORS, LOSS_OPTIONS, LOSSES, METHOD
 from src.config.value_ranges import check_ranges
 from src.utils import paths
 from src.utils.errors import UserError
+from src.utils.text import is_text
 
 # These do not affect results by themselves, but a command needs to say where the data are and what sets other keys.
 KEPT_IN_COMMANDS = {"recipe", "dataset.root", "dataset.format", "model.small"}
@@ -78,6 +80,7 @@ def _no_value(keys: Iterable[str]) -> str:
 
 def _check_values(config: Mapping[str, Any]) -> None:
     values = flatten(config)
+    _check_texts({key: value for key, value in values.items() if not key.startswith("command.")})
     unused = set(LOSS_OPTIONS) - set(used_options(config))
     check_ranges({key: value for key, value in values.items() if key.partition(".")[0] not in unused})
     if config["batch_size"] % config["processes"]:
@@ -103,6 +106,20 @@ def _check_values(config: Mapping[str, Any]) -> None:
             "schedule.backbone_rate=0 would keep the random weights of model.weights=null: add "
             "schedule.backbone_rate=1, or start from trained weights with model.weights or snapshot"
         )
+
+
+def _check_texts(values: Mapping[str, Any]) -> None:
+    """Raise a UserError that names the first key with a text that a configuration or a log cannot keep as it is."""
+    for key in sorted(values, key=lambda key: key != "dataset.root"):  # first, as dataset.name is usually a part of it
+        value = values[key]
+        for text in value if isinstance(value, list) else [value]:
+            if not isinstance(text, str):
+                continue
+            if "${" in text:  # it was escaped, as \${, but would be replaced wherever it is read from now on
+                raise UserError(f"{key}={text}: ${{ begins a reference to a key; give a name without it, or a link")
+            if not is_text(text):
+                shown = os.fsencode(text).decode("utf-8", "backslashreplace")
+                raise UserError(f"{key}={shown}: this is not UTF-8; give another name, or a link")
 
 
 def _check_needed(plain: Mapping[str, Any], overrides: list[str], typed: str) -> None:

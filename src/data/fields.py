@@ -35,12 +35,3 @@ def canonical_id(value: Any) -> int | str | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     return int(value) if isinstance(value, float) and value.is_integer() else None
-
-
-def is_text(text: str) -> bool:
-    """Return whether text can be encoded: JSON's escapes can yield lone surrogates."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

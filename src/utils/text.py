@@ -16,3 +16,12 @@ def one_line(text: object, width: int = 40) -> str:
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun, in the plural unless the number is 1."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}{'es' if noun.endswith('s') else 's'}"
+
+
+def is_text(text: str) -> bool:
+    """Return whether text can be encoded: JSON's escapes and file names can yield lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

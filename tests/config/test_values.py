@@ -216,3 +216,16 @@ def test_a_recipe_that_fixes_processes_is_started_with_them_whatever_the_loss():
     words = [*words, "processes=1"]
     command = resolve(make_config(*words), words).command.canonical
     assert command == "python -m src.run recipe=voc_paper dataset.root=DIR loss=focal processes=1"
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        (r"dataset.classes=['\${oc.env:HOME}']", r"dataset.classes=\$\{oc.env:HOME\}: \$\{ begins a reference"),
+        (r"dataset.root='/data/\${x'", r"dataset.root=/data/\$\{x: \$\{ begins a reference"),
+        ("outputs='caf\udce9'", r"outputs=caf\\xe9: this is not UTF-8"),
+    ],
+)
+def test_a_text_that_would_not_stay_as_it_is_is_refused(word, message):
+    with pytest.raises(UserError, match=message):
+        resolve(make_config("recipe=folder", "dataset.root=DIR", word))

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from src.data.coco.objects import BOX_FROM_POLYGONS, CocoObjects, parse_objects
-from src.data.fields import as_number, canonical_id, is_text
+from src.data.fields import as_number, canonical_id
 from src.data.messages import Notes, first_names, shown
 from src.data.records import DataError
+from src.utils.text import is_text
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import Any
 
 import yaml
 
-from src.data.fields import is_text
 from src.data.messages import first_names, shown
 from src.data.records import DataError
 from src.data.splits import SYNONYMS, find_set
 from src.data.text import read_text
+from src.utils.text import is_text
 
 logger = logging.getLogger(__name__)
 

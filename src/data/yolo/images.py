@@ -5,13 +5,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.data.fields import is_text
 from src.data.listings import IMAGE_SUFFIXES, Listings
 from src.data.messages import Notes, first_names
 from src.data.records import DataError
 from src.data.text import read_text
 from src.data.voc.files import walk
 from src.data.yolo.files import YoloFolder
+from src.utils.text import is_text
 
 
 @dataclass(frozen=True)
