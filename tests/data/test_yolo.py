@@ -182,6 +182,16 @@ def test_lists_of_classes_must_agree(tmp_path):
         read_yolo(tmp_path, "all")
 
 
+def test_an_empty_line_in_a_list_of_classes_is_named_as_it_may_shift_their_indexes(tmp_path):
+    add(tmp_path, "images/a.jpg")
+    for text, line in (("ant\n\nbee\n", 2), ("\nant\nbee\n", 1), ("ant\n \t\r\nbee\n", 2)):
+        (tmp_path / "classes.txt").write_text(text)
+        with pytest.raises(DataError, match=rf"classes\.txt: line {line} is empty"):
+            read_yolo(tmp_path, "all")
+    (tmp_path / "classes.txt").write_text("ant\nbee\n\n \n")
+    assert yolo_classes(tmp_path, "all") == ["ant", "bee"]
+
+
 def test_without_names_the_classes_must_be_given(tmp_path):
     add(tmp_path, "train/a.jpg")
     assert read_yolo(tmp_path, "train", ["ant", "bee"])[0].labels.tolist() == [1, 0]

@@ -147,8 +147,7 @@ def _names_from_lists(root: Path) -> dict[int, str] | None:
         *root.glob("*.names"),
         *(path for depth in ("", "*/", "*/*/") for path in root.glob(f"{depth}classes.txt")),
     ]
-    names_of = {path: [line.strip() for line in read_text(path).splitlines() if line.strip()] for path in sorted(paths)}
-    names_of = {path: names for path, names in names_of.items() if names}
+    names_of = {path: names for path in sorted(paths) if (names := _listed_names(path))}
     if not names_of:
         return None
     path, names = next(iter(names_of.items()))
@@ -157,6 +156,17 @@ def _names_from_lists(root: Path) -> dict[int, str] | None:
             raise DataError(f"{path} and {other} list different classes; keep one")
     _check_names(path, dict(enumerate(names)))
     return dict(enumerate(names))
+
+
+def _listed_names(path: Path) -> list[str]:
+    """Return the names of a list of classes, where the number of its line is the index of a name."""
+    names = [line.strip() for line in read_text(path).rstrip().splitlines()]
+    if "" in names:
+        raise DataError(
+            f"{path}: line {names.index('') + 1} is empty, so that the indexes of the names after it are in doubt; "
+            "write a name there, or delete the line if the labels do not count it"
+        )
+    return names
 
 
 def _keypoint_numbers(content: dict[str, Any]) -> int:
