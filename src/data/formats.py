@@ -74,12 +74,13 @@ def _evidence(root: Path) -> dict[str, str]:
     for folder in (root, *(folder for folder in folders if YEAR.fullmatch(folder.name))):
         if (folder / "JPEGImages").is_dir() and (folder / "Annotations").is_dir():
             evidence["voc"] = f"{(folder / 'JPEGImages').relative_to(root)}/"
-    for folder in (root, *folders):
+    splits = [folder for folder in folders if folder.name.casefold() in SET_OF]
+    in_splits = [folder / "annotations" for folder in splits if (folder / "annotations").is_dir()]
+    for folder in (root, *folders, *in_splits):
         json_files = (path for path in _entries(folder)[1] if path.suffix == ".json")
         if coco := next((path for path in islice(json_files, MOST_JSON) if _is_coco(path)), None):
             evidence.setdefault("coco", str(coco.relative_to(root)))
     yaml_files = [path for path in files if path.suffix in (".yaml", ".yml") and _has_names(path)]
-    splits = [folder for folder in folders if folder.name.casefold() in SET_OF]
     labels = [folder / "labels" for folder in (root, *splits) if (folder / "images").is_dir()]
     labels = [folder for folder in labels if folder.is_dir() and _first(folder, ".txt", depth=1)]
     if yaml_files or labels:

@@ -128,8 +128,10 @@ def test_a_category_that_is_its_own_supercategory_stays_a_class(tmp_path):
         ("val/annotations.json", "val"),
         ("val/annotations.json", "val/images"),
         ("val/annotations/instances_default.json", "val"),
+        ("val/annotations/instances_default.json", "val/images"),
         ("val/val.json", "val"),
         ("val/labels.json", "val"),
+        ("val/labels.json", "val/data"),
     ],
 )
 def test_json_files_are_found_by_other_names(tmp_path, json_name, images):

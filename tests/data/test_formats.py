@@ -128,7 +128,9 @@ def test_classes_that_look_alike_are_named(tmp_path, caplog):
     assert classes == ["Cat", "cat", "dog"] and "the classes 'Cat' and 'cat' differ only in" in caplog.text
 
 
-@pytest.mark.parametrize("name", ["labels.json", "annotations/train.json", "train/annotations.json"])
+@pytest.mark.parametrize(
+    "name", ["labels.json", "annotations/train.json", "train/annotations.json", "train/annotations/x.json"]
+)
 def test_other_json_files_are_cocos_if_they_have_its_lists(tmp_path, name):
     put(tmp_path, name, content=json.dumps({"info": {}, "images": [], "annotations": []}))
     assert detect_format(tmp_path) == "coco"

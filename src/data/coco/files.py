@@ -63,7 +63,8 @@ def find_images(root: Path, json_path: Path, *, set_name: str, file_names: Seque
     def folders_for(prefix: str | None, subfolder: str) -> list[Path]:
         sets = [set_name, *([prefix] if prefix else [])]
         folders = [place / folder for folder in sets for place in (root, root / "images")]
-        folders += [root, json_path.parent, json_path.parent / "images", root / "images", root / "data"]
+        folders += [root, json_path.parent]
+        folders += [place / name for place in (json_path.parent, root / set_name, root) for name in ("images", "data")]
         return [folder / subfolder for folder in dict.fromkeys(folders)]
 
     paths: list[Path] = []
