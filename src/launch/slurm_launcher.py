@@ -207,6 +207,10 @@ class SlurmLauncher(Launcher):
         parameters["name"] = self._config.hydra.runtime.choices.get("sweeps") or parameters["name"]  # until they start
         additional = parameters.get("slurm_additional_parameters", {})
         parameters["slurm_comment"] = " ".join(filter(None, [parameters.get("slurm_comment"), token]))
+        # Since SLURM 22.05 srun does not inherit cpus_per_task, nor the script's variables under --export=NONE.
+        cpus = parameters.get("cpus_per_task")
+        inherited = ["--export=ALL", *([f"--cpus-per-task={cpus}"] if cpus else [])]
+        parameters["slurm_srun_args"] = [*inherited, *parameters.get("slurm_srun_args", [])]
         # Python searches for modules first in the folder in which it is started.
         waiting = dependency(after, additional.get("dependency"))
         parameters["slurm_additional_parameters"] = {"requeue": True, **additional, "chdir": str(code), **waiting}

@@ -77,6 +77,17 @@ def test_a_sweep_is_one_array_in_which_each_different_run_is_made_once(cluster, 
     assert "3 finished" in output and "submitted" not in output
 
 
+def test_a_run_has_the_variables_and_the_cores_of_its_job(cluster, tmp_path, monkeypatch):
+    monkeypatch.setenv("SBATCH_EXPORT", "NONE")  # as some sites advise
+    submit_linear("hydra.launcher.cpus_per_task=2", f"outputs={tmp_path}")
+    (directory,) = run_folders(tmp_path)
+    assert wait_for(lambda: finished(directory), 400)
+    (script,) = tmp_path.glob(".slurm/*/*.sh")
+    (command,) = (line for line in script.read_text().splitlines() if line.startswith("srun "))
+    # The nodes do not bind processes to cores, as the task plugins of clusters do.
+    assert " --cpus-per-task=2 " in command
+
+
 def test_jobs_run_the_code_as_it_was_when_they_were_submitted(cluster, tmp_path):
     project, outputs = tmp_path / "project", tmp_path / "outputs"
     for name in ("src", "conf", "sweeps", "slurm"):
