@@ -24,17 +24,20 @@ DAY_S = 24 * 3600
 # What sbatch says, and what to check. If several entries match a message, the first is used.
 ADVICE = {
     r"partition name|partition specified|partition not available": "hydra.launcher.partition; `sinfo -s` lists them",
-    r"account": "hydra.launcher.account; `sacctmgr show associations user=$USER` lists yours",
+    r"account\b": "hydra.launcher.account; `sacctmgr show associations user=$USER` lists yours",
     r"qos spec|Invalid qos": "hydra.launcher.qos; `sacctmgr show associations user=$USER` lists yours",
-    r"time limit|--time|time spec": "hydra.launcher.timeout_min; `sinfo` shows each partition's limit",
+    r"time limit|--time|time spec|Wall": "hydra.launcher.timeout_min; `sinfo` shows each partition's limit",
     r"[Mm]emory|--mem": "hydra.launcher.mem_gb",
-    r"gres|GRES|--gpus": "hydra.launcher.gpus_per_node; `sinfo -o '%P %G'` shows each partition's GPUs",
+    r"gres|GRES|--gpus": "hydra.launcher.gpus_per_node; for GPUs of one type, null there and "
+    "hydra.launcher.gres=gpu:a100:1; `sinfo -o '%P %G'` shows each partition's GPUs",
     r"feature": "hydra.launcher.constraint; `sinfo -o '%P %f'` shows each partition's features",
-    r"node configuration|CPU count|Node count": "hydra.launcher.cpus_per_task, gpus_per_node, mem_gb and constraint",
+    r"node configuration|Node count|CPU|Cpu": "hydra.launcher.cpus_per_task, gpus_per_node, mem_gb and constraint",
     r"option": "hydra.launcher.additional_parameters, which has options of sbatch without their dashes",
 }
 ARRAY = r"array spec"
 LIMIT = r"submit limit|MaxSubmit|SubmitJob|violates accounting|MaxJobCount|temporarily unable to accept"
+# A limit that one job exceeds, by the name that sbatch gives before a text that is the same for all limits.
+LIMIT_OF_JOB = r"\b(QOS|Assoc)(?!\w*Submit)\w+"
 CONTROLLER = r"contact slurm controller|Connection refused|timed out|Zero Bytes|backup controller"
 
 
@@ -46,14 +49,16 @@ class Refused(UserError):
     """
 
     def __init__(self, reason: str):
-        advice = next((f"; see {keys}" for pattern, keys in ADVICE.items() if re.search(pattern, reason)), "")
+        limit = re.search(LIMIT_OF_JOB, reason)
+        said = limit[0] if limit else reason
+        advice = next((f"; see {keys}" for pattern, keys in ADVICE.items() if re.search(pattern, said)), "")
         super().__init__(f"SLURM refuses this job: {reason}{'' if self.depends_on_number(reason) else advice}")
         self.reason, self.fewer_may_pass = reason, self.depends_on_number(reason)
 
     @staticmethod
     def depends_on_number(reason: str) -> bool:
         """Return whether SLURM might accept a smaller array, or the same one later."""
-        return re.search(f"{ARRAY}|{LIMIT}", reason) is not None
+        return not re.search(LIMIT_OF_JOB, reason) and re.search(f"{ARRAY}|{LIMIT}", reason) is not None
 
 
 def largest_array() -> int:

@@ -106,6 +106,7 @@ def test_what_is_wrong_with_every_job_is_tried_once(programs):
         ("sbatch: error: Batch job submission failed: Invalid qos specification", "hydra.launcher.qos"),
         ("sbatch: error: Memory specification can not be satisfied", "hydra.launcher.mem_gb"),
         ("sbatch: error: Batch job submission failed: Invalid generic resource (gres) specification", "gpus_per_node"),
+        ("sbatch: error: Invalid GRES specification (with and without type identification)", "gres=gpu:a100:1"),
         (
             "sbatch: unrecognized option '--x=1'\nTry \"sbatch --help\" for more information",
             "see hydra.launcher.additional_parameters",
@@ -127,6 +128,37 @@ def test_a_refusal_is_one_line_that_names_the_key(programs, tmp_path, capfd, sai
         executor.submit_array([print, print])
     assert message in str(refusal.value) and "\n" not in str(refusal.value)
     assert capfd.readouterr() == ("", "")
+
+
+# As SLURM says of every limit of an account or a quality of service.
+VIOLATION = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
+
+
+@pytest.mark.parametrize(
+    ("limit", "key"),
+    [
+        ("QOSMaxWallDurationPerJobLimit", "timeout_min"),
+        ("AssocMaxWallDurationPerJobLimit", "timeout_min"),
+        ("QOSMaxGRESPerJob", "gpus_per_node"),
+        ("QOSMaxMemoryPerJob", "mem_gb"),
+        ("QOSMaxCpuPerJobLimit", "cpus_per_task"),
+    ],
+)
+def test_a_limit_that_every_job_exceeds_is_no_limit_on_their_number(programs, limit, key):
+    programs("scontrol", "echo MaxArraySize = 1001")
+    submit, _ = cluster_with_room(0, 1000, f"{limit}; {VIOLATION}")
+    with pytest.raises(UserError, match=f"refuses this job: {limit}; .*; see hydra.launcher.{key}") as refusal:
+        submit_in_arrays(list(range(60)), submit)
+    assert "room in the queue" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("reason", ["QOSMaxSubmitJobPerUserLimit", "AssocGrpSubmitJobsLimit", None])
+def test_a_limit_on_the_number_of_jobs_is_known_with_and_without_its_name(programs, reason):
+    programs("scontrol", "echo MaxArraySize = 1001")
+    submit, taken = cluster_with_room(7, 1000, f"{reason}; {VIOLATION}" if reason else VIOLATION)
+    with pytest.raises(UserError, match="once there is room in the queue"):
+        submit_in_arrays(list(range(60)), submit)
+    assert taken == list(range(7))
 
 
 def test_variables_that_contradict_the_preset_do_not_reach_the_jobs(programs, tmp_path, monkeypatch, capfd):
