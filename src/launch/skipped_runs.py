@@ -1,5 +1,6 @@
 """Decide which runs of a sweep need not, or must not, be submitted, and why."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from src.config.identity import to_plain
 from src.data.run_data import DataChanged, compare_data
 from src.runs.provenance import code_digest
+from src.runs.slurm_queue import HIDDEN
 from src.runs.state import RunFolder, State
 
 
@@ -15,6 +17,13 @@ def reason_to_skip(found: RunFolder, config: Mapping[str, Any]) -> str | None:
     if found.state == State.RUNNING:
         return "being worked on"
     if found.state in (State.SUBMITTED, State.WAITING):
+        if found.reason == HIDDEN:
+            return (
+                "submitted by another user, whose jobs SLURM does not show. If they are no longer queued, delete "
+                "submitted.json in the runs' folders"
+            )
+        if has_other_code(found) and found.submitter not in (None, os.getuid()):
+            return "queued already by another user, with other code than today's"
         if has_other_code(found):
             return "queued already, with other code than today's; to replace these jobs add resubmit=true"
         return "queued already"

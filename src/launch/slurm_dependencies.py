@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from src.launch.compose import Job
-from src.runs.slurm_queue import Queue
+from src.runs.slurm_queue import HIDDEN, Queue
 from src.runs.state import RunFolder, State
 
 
@@ -13,7 +13,8 @@ def job_of(found: RunFolder, queue: Queue) -> str | None:
     if found.state == State.RUNNING:
         job = (found.lock or {}).get("job")
         return job if job in queue else None
-    return found.submitted["job"] if found.submitted and found.state in (State.SUBMITTED, State.WAITING) else None
+    is_queued = found.state in (State.SUBMITTED, State.WAITING) and found.reason != HIDDEN
+    return found.submitted["job"] if found.submitted and is_queued else None
 
 
 def reason_in_needed(job: Job, left_out: Mapping[Path, tuple[str, RunFolder]], queue: Queue) -> str | None:

@@ -113,7 +113,7 @@ class SlurmLauncher(Launcher):
             reason = reason or reason_in_needed(job, left_out, queue)
             if reason is None:
                 to_submit.append(job)
-            elif config.get("resubmit") and found.submitted and has_other_code(found) and _is_pending(found, queue):
+            elif config.get("resubmit") and found.submitted and has_other_code(found) and _is_replaceable(found, queue):
                 replaced[found.submitted["job"]] = job
             else:
                 left_out[directory] = reason, found
@@ -218,9 +218,10 @@ class SlurmLauncher(Launcher):
         return executor
 
 
-def _is_pending(found: RunFolder, queue: Queue) -> bool:
+def _is_replaceable(found: RunFolder, queue: Queue) -> bool:
+    """Return whether a run's job has not started, and is this user's to cancel."""
     job = queue.get(found.submitted["job"]) if found.submitted else None
-    return job is not None and job.pending
+    return job is not None and job.pending and found.submitter == os.getuid()
 
 
 def _cancel(replaced: dict[str, Job]) -> list[Job]:

@@ -1,7 +1,9 @@
 """Ask SLURM which jobs wait or run."""
 
+import functools
 import os
 import pwd
+import re
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from dataclasses import dataclass
 from src.utils.errors import UserError
 
 TIMEOUT_S = 60.0  # seconds; clients would wait forever for a controller that is down
+HIDDEN = "SLURM does not show the jobs of others"  # the reason of a state that depends on one
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,17 @@ def ask_queue(users: Iterable[int] = (), timeout_s: float = TIMEOUT_S) -> Queue:
         job, state, reason, comment = line.split("|", 3)
         queue[job] = QueuedJob(state == "PD", reason, comment)
     return queue
+
+
+@functools.cache
+def hides_others() -> bool:
+    """Return whether SLURM shows users their own jobs alone, so that the queue lacks those of others."""
+    try:
+        configuration = _call(["scontrol", "show", "config"])
+    except UserError:
+        return False
+    private = re.search(r"^PrivateData\s*=\s*(\S*)", configuration, re.MULTILINE)
+    return private is not None and "jobs" in private[1].split(",")
 
 
 def cancel_pending(jobs: Iterable[str]) -> None:

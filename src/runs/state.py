@@ -17,7 +17,7 @@ from typing import Any
 
 from src.runs.log_parts import missing_log
 from src.runs.run_lock import PREFIX, read_lock
-from src.runs.slurm_queue import Queue, ask_queue
+from src.runs.slurm_queue import HIDDEN, Queue, QueuedJob, ask_queue, hides_others
 from src.utils.errors import UserError
 from src.utils.files import DamagedFile, read_json
 
@@ -58,6 +58,7 @@ class RunFolder:
     summary: dict[str, Any] | None = None
     failure: dict[str, Any] | None = None
     submitted: dict[str, Any] | None = None
+    submitter: int | None = None  # the number of the user who has submitted it
     lock: dict[str, Any] | None = None  # of a run that has not finished
     has_checkpoint: bool = False
 
@@ -93,7 +94,7 @@ def read_runs(directories: Iterable[Path]) -> tuple[dict[Path, RunFolder], str]:
     if not doubtful:
         return runs, ""
     try:
-        owners = [_owner(directory / "submitted.json") for directory in doubtful]
+        owners = [runs[directory].submitter for directory in doubtful]
         queue = ask_queue((owner for owner in owners if owner is not None), ASKING_S)
     except UserError as error:
         return runs, str(error)
@@ -129,10 +130,11 @@ def read_run(directory: Path, queue: Queue | None = None) -> RunFolder:
         summary=notes.get("summary.json"),
         failure=notes.get("failed.json"),
         submitted=notes.get("submitted.json"),
+        submitter=_owner(directory / "submitted.json") if "submitted.json" in names else None,
         lock=None if notes.get("summary.json") else _read_lock(directory, names, damage),
         has_checkpoint="checkpoint.pt" in names,
     )
-    run_state, reason = _decide(found, queue)
+    run_state, reason = _decide(found, _with_hidden_job(found, queue))
     return replace(found, state=run_state, reason=reason)
 
 
@@ -158,6 +160,19 @@ def _decide(found: RunFolder, queue: Queue | None) -> tuple[State, str]:
     if job is None:
         return State.MISSING, ""
     return (State.GONE, gone) if gone else (State.SUBMITTED, "")
+
+
+def _with_hidden_job(found: RunFolder, queue: Queue | None) -> Queue | None:
+    """Return the queue with the job of a run that it may lack only because the job is another user's.
+
+    It is taken to run while there are heartbeats, and to wait otherwise.
+    """
+    if queue is None or found.submitted is None or found.submitted["job"] in queue:
+        return queue
+    if found.submitter in (None, os.getuid()) or not hides_others():
+        return queue
+    is_running = found.lock is not None and found.lock["recent"]
+    return queue | {found.submitted["job"]: QueuedJob(not is_running, HIDDEN)}
 
 
 def _lack_of_log(found: RunFolder) -> str:

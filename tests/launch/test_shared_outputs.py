@@ -8,9 +8,14 @@ import stat
 import pytest
 
 from src.launch.log_file import RunLogFile
+from src.launch.skipped_runs import reason_to_skip
+from src.launch.slurm_dependencies import job_of
+from src.launch.slurm_launcher import _is_replaceable
 from src.launch.sweep_records import SweepRecord, recorded_sweeps, save_record
 from src.runs.attempt import hold_run
-from src.runs.state import State, state
+from src.runs.run_lock import acquire
+from src.runs.slurm_queue import QueuedJob, hides_others
+from src.runs.state import State, read_run, state
 from src.status import main as status
 from src.utils.distributed import World
 from src.utils.errors import UserError
@@ -91,6 +96,63 @@ def test_anothers_runs_are_shown_and_nothing_is_written(shared_folder, monkeypat
 
     as_user(look, user=BERT, group=BERT)
     assert {path: path.stat().st_mtime_ns for path in shared_folder.rglob("*")} == before
+
+
+NOTE = {"job": "12_3", "overrides": ["loss=ap"], "time": 0, "code": "another/copy", "log": "a/log"}
+ELSEWHERE = {"machine": "another", "host": "n7", "pid": 1, "started": "1", "job": "12_3", "released": False}
+
+
+@pytest.fixture
+def submitted(shared_folder):
+    """A function that leaves the folder of a run as its submission by a user does."""
+
+    def leave(name, user, **contents):
+        directory = shared_folder / name
+        directory.mkdir()
+        for file, content in {"submitted": NOTE, **contents}.items():
+            (directory / f"{file}.json").write_text(json.dumps(content))
+        os.chown(directory / "submitted.json", user, -1)
+        return directory
+
+    return leave
+
+
+@pytest.fixture(params=["jobs", "none"])
+def private_data(request, tmp_path, monkeypatch):
+    """What SLURM's configuration says that users do not see of each other."""
+    program = tmp_path / "bin/scontrol"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\necho 'PrivateData             = usage,{request.param}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    hides_others.cache_clear()
+    yield request.param
+    hides_others.cache_clear()
+
+
+def test_a_job_of_anothers_that_slurm_does_not_show_is_not_taken_for_gone(submitted, private_data):
+    submitted("mine", os.getuid())
+    waiting = submitted("waiting", ANNE)
+    acquire(submitted("requeued", ANNE)).release()
+    acquire(submitted("failed", ANNE, failed={"error": "no luck", "job": NOTE["job"]})).release()
+    (submitted("running", ANNE) / "claim.1").write_text(json.dumps(ELSEWHERE))
+    states = {folder.name: read_run(folder, {}).state for folder in waiting.parent.iterdir()}
+    if private_data == "none":
+        others = {"waiting": State.GONE, "requeued": State.INTERRUPTED, "running": State.INTERRUPTED}
+    else:
+        others = {"waiting": State.SUBMITTED, "requeued": State.SUBMITTED, "running": State.RUNNING}
+        found = read_run(waiting, {})
+        assert "whose jobs SLURM does not show" in reason_to_skip(found, {})
+        assert job_of(found, {}) is None  # so that nothing waits for a job that may not be there
+    assert states == {"mine": State.GONE, "failed": State.FAILED, **others}
+
+
+def test_a_job_of_anothers_is_not_replaced(submitted):
+    queue = {NOTE["job"]: QueuedJob(pending=True)}
+    mine, annes = (read_run(submitted(name, user), queue) for name, user in (("mine", os.getuid()), ("hers", ANNE)))
+    assert _is_replaceable(mine, queue) and not _is_replaceable(annes, queue)
+    assert "to replace these jobs add resubmit=true" in reason_to_skip(mine, {})
+    assert reason_to_skip(annes, {}) == "queued already by another user, with other code than today's"
 
 
 def test_a_file_that_replaces_another_has_the_modes_of_a_new_one(tmp_path):
