@@ -2,6 +2,7 @@ import shlex
 import subprocess
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from src.config.command import canonical_words, command_line
@@ -10,8 +11,19 @@ from src.config.validate import resolve
 from src.utils.quoting import hydra_quoted
 from tests.support.configurations import make_config
 
+# What Hydra takes for a number or a truth value, or does not take without quotes.
+READ_OTHERWISE = ["2024_01_15", "1e3", "1.50", "nan", "true", "null", "~old"]
 AWKWARD = ["it's", 'say "hi"', "back\\slash", "end\\", '\\"', "[x]=1;&|<>", "a~b", "007"]
 FOLDERS = ["plain", "data (1)", "a,b", "cost $5", "naïve 数", "数", *AWKWARD]
+
+
+@pytest.mark.parametrize("text", [*FOLDERS, *READ_OTHERWISE, "/scratch/me/out-1.2", "a@b:c+d%e"])
+def test_hydra_reads_a_quoted_text_as_it_is(text):
+    assert OverridesParser.create().parse_override(f"key={hydra_quoted(text)}").value() == text
+
+
+def test_what_needs_no_quotes_has_none():
+    assert hydra_quoted("/scratch/2012+2007/out-1.2_b") == "/scratch/2012+2007/out-1.2_b"
 
 
 @pytest.mark.slow
