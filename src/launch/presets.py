@@ -15,6 +15,7 @@ from src.utils import paths
 from src.utils.errors import UserError
 
 GROUPS = ("sweeps", "slurm")
+OPTIONS_OF_SBATCH = "sbatch's other options are given as +hydra.launcher.additional_parameters.OPTION=VALUE"
 
 
 def register_presets() -> None:
@@ -61,7 +62,9 @@ def check_arguments(arguments: Iterable[str]) -> None:
 
 
 def similar_key(name: str) -> str:
-    """Return a hint at the keys of conf/ that a key that does not exist may have been meant for."""
+    """Return a hint at the keys that a key that does not exist may have been meant for."""
+    if name.startswith("hydra.launcher."):
+        return f"; --cfg hydra lists those that exist, and {OPTIONS_OF_SBATCH}"
     keys: dict[str, list[str]] = {}
     for file in sorted(paths.CONF.rglob("*.yaml")):
         content = to_plain(OmegaConf.load(file), resolve=False)

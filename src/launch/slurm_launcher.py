@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from src.config.command import command_line
 from src.data.quick_look import look_at
 from src.launch import plugin
 from src.launch.compose import Composer, Job
+from src.launch.presets import OPTIONS_OF_SBATCH
 from src.launch.program import program_of_config
 from src.launch.skipped_runs import has_other_code, reason_in_data, reason_to_skip
 from src.launch.slurm_arrays import environment_of_jobs, one_line_refusals, remove_leftovers, submit_in_arrays
@@ -144,6 +145,9 @@ class SlurmLauncher(Launcher):
             submit_in_arrays(group, functools.partial(self._submit, after=after))
 
     def _check_parameters(self, outputs: Path) -> None:
+        known = {key.name for key in fields(SlurmLauncherConfig)}
+        if unknown := ", ".join(key for key in self.parameters if key not in known):  # added with +
+            raise UserError(f"hydra.launcher has no {unknown}; {OPTIONS_OF_SBATCH}")
         if "%" in str(outputs):
             raise UserError(f"outputs={outputs}: SLURM replaces % in the names of its logs; choose a folder without it")
         minutes, delay = self.parameters["timeout_min"], self.parameters["signal_delay_s"]

@@ -1,11 +1,16 @@
 """Files of sweeps/ and slurm/ that are unknown, damaged or without effect are refused before anything runs."""
 
+import dataclasses
+import re
 import shutil
 
 import pytest
+from hydra.errors import HydraException
 
-from src.launch.presets import check_arguments, check_chosen, register_presets
+from src.launch.cli import explain_configuration
+from src.launch.presets import check_arguments, check_chosen, register_presets, similar_key
 from src.launch.program import program_of_sweep
+from src.launch.slurm_launcher import SlurmLauncher, SlurmLauncherConfig
 from src.utils import paths
 from src.utils.errors import UserError
 from tests.support.configurations import compose_config, compose_sweep, make_config
@@ -48,6 +53,25 @@ def test_a_name_that_is_none_is_refused_with_those_that_are(argument, message):
 def test_two_files_of_a_group_are_refused():
     with pytest.raises(UserError, match="sweeps=table2: choose one file of sweeps/ at a time"):
         check_arguments(["sweeps=table1", "loss=ap", "sweeps=table2"])
+
+
+@pytest.mark.parametrize("key", ["reservation", "additional_parameters.reservation"])
+def test_a_key_that_the_launcher_lacks_comes_with_how_to_give_it_to_sbatch(key):
+    assert "+hydra.launcher.additional_parameters.OPTION=VALUE" in similar_key(f"hydra.launcher.{key}")
+
+
+def test_a_key_that_is_added_to_the_launcher_is_refused(tmp_path):
+    parameters = dataclasses.asdict(SlurmLauncherConfig())
+    SlurmLauncher(**parameters)._check_parameters(tmp_path)
+    with pytest.raises(UserError, match="hydra.launcher has no reservation; .*additional_parameters.OPTION=VALUE"):
+        SlurmLauncher(**parameters, reservation="x")._check_parameters(tmp_path)
+
+
+def test_several_partitions_come_with_how_to_quote_them():
+    with pytest.raises(HydraException) as refusal:
+        compose_sweep("slurm=gpu", "hydra.launcher.partition=a,b")
+    assert (advice := re.search(r"'(hydra\.launcher\.partition=\"a,b\")'$", explain_configuration(refusal.value)))
+    assert compose_sweep("slurm=gpu", advice[1])[0].hydra.launcher.partition == "a,b"
 
 
 def test_names_that_are_some_pass():
