@@ -30,6 +30,8 @@ AT_LEAST_2 = Range("at least 2", lambda x: x >= 2)
 # A larger square would need gigabytes for a single image.
 TRAIN_SIZE = Range("a multiple of 32, from 32 to 8192", lambda x: 32 <= x <= 8192 and x % 32 == 0)
 LONGEST_SIDE = Range("from 1 to 32768", lambda x: 1 <= x <= 32768)
+# The gallery has four in a row of 240 pixels, and a JPEG file at most 65,500 pixels from top to bottom.
+IMAGES_LOGGED = Range("from 0 to 1000", lambda x: 0 <= x <= 1000)
 SCALES_OF_TESTS = Range(
     "null or a list of different sides in pixels, from 1 to 8192",
     lambda scales: (
@@ -57,7 +59,7 @@ RANGES = {
     "processes": POSITIVE,
     "workers": NOT_NEGATIVE,
     "checkpoint_minutes": POSITIVE,
-    "images_logged": NOT_NEGATIVE,
+    "images_logged": IMAGES_LOGGED,
     "proposals": Range("all, or a number greater than 0", lambda x: x == "all" or (isinstance(x, int) and x > 0)),
     "rpn_epochs": POSITIVE,
     "delta": POSITIVE_FINITE,

@@ -21,7 +21,7 @@ WRONG = {
     "processes": [0, -1],
     "workers": [-1],
     "checkpoint_minutes": [0, -1, math.nan],
-    "images_logged": [-1],
+    "images_logged": [-1, 1001],
     "delta": [0, -1, *NOT_FINITE],
     "schedule.epochs": [0, -1],
     "schedule.steps": [0, -1],
@@ -98,7 +98,7 @@ def test_a_value_out_of_range_is_named_with_its_key_and_the_range(choice, key, v
         ["model.score_threshold=0", "model.nms_iou=1", "model.max_detections=1", "seed=9223372036854775807"],
         ["dataset.train_size=8192", "batch_size=1", "dataset.test_shorter_side=833", "dataset.test_longer_side=833"],
         ["loss=focal", "delta=0", "loss.alpha=0", "loss.gamma=0"],  # focal loss has no δ
-        ["dataset.classes=['ca$$h','a b','1']"],
+        ["dataset.classes=['ca$$h','a b','1']", "images_logged=1000"],
     ],
 )
 def test_values_at_the_ends_of_their_ranges_are_taken(words):
