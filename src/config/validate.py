@@ -56,7 +56,9 @@ def plain_config(config: DictConfig) -> dict[str, Any]:
 def check(plain: Mapping[str, Any], overrides: Iterable[str] = (), typed: str = "") -> dict[str, Any]:
     """Return a plain configuration with `command`; arguments and errors are those of :func:`resolve`."""
     overrides = list(overrides)
-    missing = [key for key, value in flatten(plain).items() if value == MISSING]
+    missing = [
+        key for key, value in flatten(plain).items() if MISSING in (value if isinstance(value, list) else [value])
+    ]
     if missing:
         raise UserError(_no_value(missing))
     if plain["loss"]["name"] not in LOSSES:

@@ -223,6 +223,7 @@ def test_a_recipe_that_fixes_processes_is_started_with_them_whatever_the_loss():
     [
         (r"dataset.classes=['\${oc.env:HOME}']", r"dataset.classes=\$\{oc.env:HOME\}: \$\{ begins a reference"),
         (r"dataset.root='/data/\${x'", r"dataset.root=/data/\$\{x: \$\{ begins a reference"),
+        ("dataset.classes=[cat,'???']", r"no value given for dataset\.classes"),
         ("outputs='caf\udce9'", r"outputs=caf\\xe9: this is not UTF-8"),
     ],
 )
