@@ -12,6 +12,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -75,8 +76,9 @@ def command(run: Callable[[DictConfig], Any], program: Program) -> Callable[[], 
         with exit_on_wrong_configuration():
             paths.check_checkout()
             check_arguments(sys.argv[1:])
-            given = [word.partition("=")[2] for word in sys.argv[1:] if word.startswith("outputs=")]
-            share_with_group(Path(given[-1] if given else "outputs"))  # before Hydra creates the run's folder in it
+            given = [word for word in sys.argv[1:] if word.startswith("outputs=")]
+            outputs = OverridesParser.create().parse_override(given[-1]).value() if given else "outputs"
+            share_with_group(Path(str(outputs)))  # before Hydra creates the run's folder in it
             try:
                 hydra_main()
             except KeyboardInterrupt:  # the second one, or one outside a run

@@ -20,6 +20,7 @@ from src.launch.slurm_launcher import SlurmLauncher
 from src.launch.sweep_records import make_record, run_command, save_record
 from src.runs.state import State, read_run, state
 from src.utils.errors import UserError, exit_on_user_error
+from src.utils.files import share_with_group
 from src.utils.text import counted
 
 
@@ -62,6 +63,7 @@ class UnionSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Launch the runs of a sweep, and record them."""
         with exit_on_user_error():
+            share_with_group(Path(self._config.outputs))  # which a file of slurm/ may give
             combinations, jobs = sweep_jobs(self._loader, self._config, arguments)
             if possible := [job for job in jobs if self._is_possible(job)]:  # impossible runs would be missing forever
                 record = make_record(self._program.module, arguments, possible, launched=True)

@@ -21,6 +21,7 @@ from src.utils.distributed import World
 from src.utils.errors import UserError
 from src.utils.files import share_with_group, write_json
 from tests.support.other_user import as_user, shared_folder
+from tests.support.programs import call_run
 from tests.support.runs import leave_finished
 
 __all__ = ["shared_folder"]
@@ -60,6 +61,20 @@ def test_a_run_of_one_can_be_gone_on_with_by_another(team, umask):
     paths = [path for path in directory.rglob("*")]
     assert paths and all(path.stat().st_mode & stat.S_IWGRP and path.stat().st_gid == TEAM for path in paths)
     assert all(path.stat().st_mode & stat.S_ISGID for path in paths if path.is_dir())
+
+
+@pytest.mark.parametrize(
+    "words", [["outputs='{}'"], ["-m", "outputs=${{oc.env:NOWHERE,{}}}"]], ids=["quoted", "referred to"]
+)
+def test_a_folder_of_a_team_is_known_however_it_is_given(team, words):
+    umask = os.umask(0o022)
+    try:
+        code, output = call_run(*(word.format(team) for word in words), "batch_size=-1")
+    finally:
+        os.umask(umask)
+    assert code == 1 and "batch_size=-1" in output
+    (folder,) = (path for path in team.iterdir() if path.is_dir())
+    assert folder.stat().st_mode & stat.S_IWGRP
 
 
 def test_without_permission_a_line_says_whose_folder_it_is(shared_folder):
