@@ -256,7 +256,7 @@ def test_a_patch_in_training_varies_about_that_of_a_test():
         assert abs(1.5 * (x2 - x1) - (y2 - y1)) <= 1.25 and abs(x1 + x2 - 80) <= 1 and abs(y1 + y2 - 80) <= 1
     tiny = [extent(pasted_in_training(grey, torch.tensor([[40.0, 40, 42, 42]]), seed, scale=0.9)) for seed in range(20)]
     assert {x2 - x1 for x1, _, x2, _ in tiny} == {y2 - y1 for _, y1, _, y2 in tiny} == {1, 2}
-    for level, least, most in ((0.5, 0.3, 0.7), (0.9, 0.7, 1.0), (0.1, 0.0, 0.3)):
+    for level, least, most in ((0.9, 0.7, 1.0), (0.1, 0.0, 0.3)):
         lit = [pasted_in_training(grey * 0 + level, box, seed, brightness=0.2)[:, 25:55, 30:50] for seed in range(40)]
         assert all(float(pixels.std()) < 0.01 for pixels in lit)
         means = [float(pixels.mean()) / 255 for pixels in lit]

@@ -275,11 +275,9 @@ def test_what_converges_without_a_snapshot_does_not_need_it(base, cold, outcome)
     assert not [claim for claim in judge_claims(Runs(warm)) if claim.name == name and claim.verdicts]
 
 
-@pytest.mark.parametrize(
-    ("early", "outcome"), [(3.6, SUPPORTED), (3.0, UNDECIDED), (-5.2, UNDECIDED), (-9.0, CONTRADICTED)]
-)
+@pytest.mark.parametrize(("early", "outcome"), [(3.6, SUPPORTED), (-5.2, UNDECIDED), (-9.0, CONTRADICTED)])
 def test_ahead_at_every_snapshot_is_decided_at_5_percent_by_bonferroni(base, early, outcome):
-    # Of three seeds with s = 2 the means have p = 0.045, 0.061, 0.023 and 0.0080; there are six comparisons.
+    # Of three seeds with s = 2 the means have p = 0.045, 0.023 and 0.0080; there are six comparisons.
     runs = []
     for seed, loss in itertools.product(range(3), LOSS_TITLES):
         config = copy.deepcopy(base[loss]) | {"run_id": f"{loss}-{seed}"}
