@@ -150,7 +150,7 @@ def warnings(train: SplitView, test: SplitView, view: DetectorView) -> list[str]
     """
     _refuse_nothing_to_find(test)
     found = [_too_few_anchors(train, view), _too_many_objects(test, view)]
-    found += _classes_of_one_split(train, test, view)
+    found += _classes_not_in_both(train, test, view)
     paths = {record.path for record in train.records}
     both = [record.path.name for record in test.records if record.path in paths]
     if both:
@@ -211,11 +211,14 @@ def _too_many_objects(test: SplitView, view: DetectorView) -> str:
     )
 
 
-def _classes_of_one_split(train: SplitView, test: SplitView, view: DetectorView) -> list[str]:
+def _classes_not_in_both(train: SplitView, test: SplitView, view: DetectorView) -> list[str]:
     counts = list(zip(train.by_class(len(view.classes)), test.by_class(len(view.classes)), view.classes, strict=True))
     unseen = [one_line(name) for in_train, in_test, name in counts if in_test and not in_train]
     untested = [one_line(name) for in_train, in_test, name in counts if in_train and not in_test]
+    absent = [one_line(name) for in_train, in_test, name in counts if not in_train and not in_test]
     lines = []
+    if absent:
+        lines.append(f"classes without an object in either split, which may be misspelt: {first_names(absent)}")
     if unseen:
         lines.append(f"classes to find without a training object, whose AP will be near 0: {first_names(unseen)}")
     if untested:

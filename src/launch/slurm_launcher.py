@@ -209,12 +209,13 @@ class SlurmLauncher(Launcher):
         common = {f.name for f in BaseQueueConf.__dataclass_fields__.values()}
         parameters = {key if key in common else f"slurm_{key}": value for key, value in self.parameters.items()}
         parameters["name"] = self._config.hydra.runtime.choices.get("sweeps") or parameters["name"]  # until they start
-        additional = parameters.get("slurm_additional_parameters", {})
-        parameters["slurm_comment"] = " ".join(filter(None, [parameters.get("slurm_comment"), token]))
+        additional = dict(parameters.get("slurm_additional_parameters") or {})
+        comments = [parameters.get("slurm_comment"), additional.pop("comment", None), token]
+        parameters["slurm_comment"] = " ".join(filter(None, comments))
         # Since SLURM 22.05 srun does not inherit cpus_per_task, nor the script's variables under --export=NONE.
         cpus = parameters.get("cpus_per_task")
         inherited = ["--export=ALL", *([f"--cpus-per-task={cpus}"] if cpus else [])]
-        parameters["slurm_srun_args"] = [*inherited, *parameters.get("slurm_srun_args", [])]
+        parameters["slurm_srun_args"] = [*inherited, *(parameters.get("slurm_srun_args") or [])]
         # Python searches for modules first in the folder in which it is started.
         waiting = dependency(after, additional.get("dependency"))
         parameters["slurm_additional_parameters"] = {"requeue": True, **additional, "chdir": str(code), **waiting}

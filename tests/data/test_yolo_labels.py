@@ -47,6 +47,14 @@ def test_what_is_left_out_or_replaced_is_counted_in_one_line(tmp_path, caplog):
         assert text in caplog.text
 
 
+def test_images_of_one_name_are_counted_each(tmp_path, caplog):
+    for folder in ("one", "two"):
+        add(tmp_path, f"images/train/{folder}/a.jpg", LABELS + LABELS)
+    (tmp_path / "data.yaml").write_text(YAML)
+    assert [len(record.boxes) for record in read_yolo(tmp_path, "train")] == [2, 2]
+    assert "left out 4 lines that are in their label file twice" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

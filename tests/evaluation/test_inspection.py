@@ -1,5 +1,7 @@
 """What a look at the annotations shows: against counts by hand, and against all anchors and the real assignment."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torchvision.ops import box_iou
@@ -120,9 +122,11 @@ def test_more_objects_than_detections_kept_are_named():
     assert of_both(boxes, [0, 1, 0, 1], difficult=[0, 0, 0, 1]) == []
 
 
-def test_classes_of_one_split_and_images_of_both_are_named():
+def test_classes_that_are_not_in_both_splits_and_images_of_both_are_named():
     box = [[48, 48, 80, 80]]
-    lines = warnings(split(record(box, [0])), split(record(box, [1])), VIEW)
+    with_absent = replace(VIEW, classes=[*VIEW.classes, "dgo"])
+    lines = warnings(split(record(box, [0])), split(record(box, [1])), with_absent)
+    assert any("without an object in either split" in line and line.endswith(": dgo") for line in lines)
     assert any("without a training object" in line and line.endswith(": dog") for line in lines)
     assert any("without a test object" in line and line.endswith(": cat") for line in lines)
     assert any("1 test image in the training split too" in line and line.endswith(": a.jpg") for line in lines)

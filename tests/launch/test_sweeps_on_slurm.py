@@ -184,7 +184,7 @@ def test_the_frozen_code_is_whole_again_where_old_files_are_deleted(tmp_path, mo
     assert (freeze_code(tmp_path) / "src/losses/linked.py").is_file()
 
 
-HELD = "+hydra.launcher.additional_parameters={hold: true}"
+HELD = "+hydra.launcher.additional_parameters={hold: true, comment: mine}"
 
 
 def test_queued_jobs_are_found_replaced_and_missed(cluster, tmp_path, capsys):
@@ -196,10 +196,11 @@ def test_queued_jobs_are_found_replaced_and_missed(cluster, tmp_path, capsys):
     assert read_runs([directory])[0][directory].state == State.SUBMITTED
 
     # As if the command had been killed after SLURM had taken the job, and before that was noted.
-    comment = client("squeue", "--noheader", f"--jobs={first}", "--format=%k")
+    mine, token = client("squeue", "--noheader", f"--jobs={first}", "--format=%k").split()
+    assert mine == "mine"
     dead = {**this_process(), "pid": 2**22 + 1}
     left = {"notes": {directory.name: {key: note[key] for key in ("program", "overrides", "time", "code")}}}
-    (tmp_path / f".slurm/submitting-{comment}.json").write_text(
+    (tmp_path / f".slurm/submitting-{token}.json").write_text(
         json.dumps(left | {"folder": str(tmp_path / ".slurm/%j"), "process": dead})
     )
     (directory / "submitted.json").unlink()

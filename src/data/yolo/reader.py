@@ -164,12 +164,12 @@ def parse_yolo(root: Path, split: str) -> YoloSplit:
         else YoloLabels([], 0)
         for image in images
     ]
-    names = {image.path.name: content for image, content in zip(images, labels, strict=True)}
+    by_name = [(image.path.name, content) for image, content in zip(images, labels, strict=True)]
     notes["left out {count} lines that are in their label file twice, of {names}"] = [
-        name for name, content in names.items() for _ in range(content.repeated)
+        name for name, content in by_name for _ in range(content.repeated)
     ]
     notes["took the extents of {count} polygons or rotated boxes as their boxes, of {names}"] = [
-        name for name, content in names.items() for item in content.objects if item.numbers is None
+        name for name, content in by_name for item in content.objects if item.numbers is None
     ]
     return YoloSplit(folder, split, images=images, labels=labels, notes=notes)
 
