@@ -4,9 +4,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-
-from src.launch.cli import exit_on_wrong_configuration
+from src.launch.cli import exit_on_wrong_configuration, given_outputs
 from src.launch.program import PROGRAMS, program_of_sweep
 from src.launch.status_text import describe_run, describe_sweeps
 from src.launch.sweep_records import SweepRecord
@@ -36,10 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
     # An id, or, as shell completion gives it, the folder.
     ids = [word if not Path(word).is_dir() else Path(word).resolve().name for word in options.what if "=" not in word]
     overrides = [word for word in options.what if "=" in word]
-    outputs = options.outputs
-    for override in overrides:
-        if override.startswith("outputs="):
-            outputs = Path(str(OverridesParser.create().parse_override(override).value()))
+    outputs = given_outputs(overrides) or options.outputs
     if outputs != Path("outputs") and not outputs.is_dir():
         parser.error(f"--outputs {outputs}: no such folder")
     if ids or not overrides:

@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -76,9 +76,8 @@ def command(run: Callable[[DictConfig], Any], program: Program) -> Callable[[], 
         with exit_on_wrong_configuration():
             paths.check_checkout()
             check_arguments(sys.argv[1:])
-            given = [word for word in sys.argv[1:] if word.startswith("outputs=")]
-            outputs = OverridesParser.create().parse_override(given[-1]).value() if given else "outputs"
-            share_with_group(Path(str(outputs)))  # before Hydra creates the run's folder in it
+            # Before Hydra creates the run's folder in it.
+            share_with_group(given_outputs(sys.argv[1:]) or Path("outputs"))
             try:
                 hydra_main()
             except KeyboardInterrupt:  # the second one, or one outside a run
@@ -86,6 +85,12 @@ def command(run: Callable[[DictConfig], Any], program: Program) -> Callable[[], 
                 raise SystemExit(130) from None
 
     return main
+
+
+def given_outputs(words: Iterable[str]) -> Path | None:
+    """Return the folder that a command line gives as `outputs=DIR`, of several the last; None if it gives none."""
+    given = [word for word in words if word.startswith("outputs=")]
+    return Path(str(OverridesParser.create().parse_override(given[-1]).value())) if given else None
 
 
 def _say_where_processes_are_from(processes: int) -> None:
