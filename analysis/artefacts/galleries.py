@@ -97,6 +97,8 @@ def _picture(run: Run, sheet: np.ndarray, entry: dict[str, Any]) -> Picture:
 def _draw(picture: Picture, colours: dict[str, str], ax: Axes) -> None:
     from matplotlib.patches import Rectangle
 
+    from src.utils.box_label import label_box
+
     width, height = picture.boxes.iloc[0][["x2", "y2"]]
     ax.imshow(picture.pixels, extent=(0, width, height, 0))
     ax.set_axis_off()
@@ -104,14 +106,6 @@ def _draw(picture: Picture, colours: dict[str, str], ax: Axes) -> None:
         style: dict[str, Any] = {"edgecolor": "white", "linewidth": 0.8, "linestyle": (0, (3, 3))}
         if row.kind == "detection":
             style = {"edgecolor": colours[row.name], "linewidth": 1.2}
-            ax.text(
-                row.x1,
-                row.y1,
-                f"{row.name} {row.score:.2f}",
-                fontsize=5,
-                color="black",
-                verticalalignment="bottom",
-                clip_on=True,
-                bbox={"facecolor": colours[row.name], "edgecolor": "none", "alpha": 0.85, "pad": 0.6},
-            )
+            label = f"{row.name} {row.score:.2f}"
+            label_box(ax, (row.x1, row.y1), label, colour=colours[row.name], fontsize=5)
         ax.add_patch(Rectangle((row.x1, row.y1), row.x2 - row.x1, row.y2 - row.y1, fill=False, **style))

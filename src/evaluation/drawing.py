@@ -16,6 +16,7 @@ from torch import Tensor
 from src.data.images import ReadImage, read_image
 from src.data.records import ImageRecord
 from src.detectors.detections import Detections
+from src.utils.box_label import label_box
 from src.utils.files import write_atomically
 from src.utils.fonts import text_in_any_script
 from src.utils.text import one_line
@@ -120,16 +121,7 @@ def _show(axes: Axes, image: Tensor, title: str, *, interpolation: str) -> None:
 
 
 def _name(axes: Axes, box: Tensor, text: str, label: int) -> None:
-    axes.text(
-        float(box[0]) + 1,
-        float(box[1]) - 1,
-        text,
-        fontsize=7,
-        color="black",
-        clip_on=True,
-        parse_math=False,  # class names with $ are no formulas
-        bbox={"facecolor": _colour(label), "edgecolor": "none", "alpha": 0.85, "pad": 0.8},
-    )
+    label_box(axes, (float(box[0]), float(box[1])), text, colour=_colour(label), fontsize=7)
 
 
 def _colour(label: int) -> Any:
