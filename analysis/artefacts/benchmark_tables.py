@@ -5,14 +5,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.artefacts.artefact import Absent, Artefact, Cell, Published, Section, Table
-from analysis.artefacts.table_cells import mark_best, measured, missing_runs, run_ids_of
+from analysis.artefacts.artefact import Artefact, Cell, Section, Table
+from analysis.artefacts.table_cells import mark_best, measured, missing_losses, published, run_ids_of
 from analysis.paper.published import published_table
 from analysis.reading.runs import Run, Runs
-from analysis.reading.settings import LOSS_TITLES, Setting, settings
+from analysis.reading.settings import Setting, settings
 
 ONE_STAGE, MULTI_SCALE = "one-stage", "multi-scale"  # groups of the paper's rows
-NOT_PUBLISHED = Absent("–")
 
 
 @dataclass(frozen=True)
@@ -39,12 +38,13 @@ def build_benchmark(benchmark: Benchmark, runs: Runs) -> Artefact:
     sections = [_section(benchmark, setting) for setting in known]
     sections = [section for section in sections if section.run_ids]
     if not any(section.setting in of_paper for section in sections):
-        sections.append(_section(benchmark, Setting(benchmark.words, {"dataset.name": benchmark.data})))
+        config = {"dataset.name": benchmark.data, "model.backbone": "resnet101"}
+        sections.append(_section(benchmark, Setting(benchmark.words, config)))
     return Artefact(benchmark.name, benchmark.title, benchmark.caption, sections)
 
 
 def _section(benchmark: Benchmark, setting: Setting) -> Section:
-    groups = {loss: setting.select(loss=loss) for loss in LOSS_TITLES}
+    groups = setting.by_loss()
     of_paper = setting.data == benchmark.data
     paper = published_table(benchmark.name) if of_paper else pd.DataFrame()
     found = benchmark.metrics([run for runs in groups.values() for run in runs])
@@ -53,13 +53,15 @@ def _section(benchmark: Benchmark, setting: Setting) -> Section:
     for column, metric in metrics.items():
         ours = mark_best([measured(runs, metric) for runs in groups.values()])
         columns.append([*ours, *_published(paper, column, benchmark.title.partition(":")[0])])
-    names: list[list[Cell]] = [[f"ours, {loss}", kind_of(setting), _backbone(setting)] for loss in LOSS_TITLES.values()]
+    names: list[list[Cell]] = [
+        [f"ours, {loss}", kind_of(setting), _backbone(setting)] for loss in setting.losses.values()
+    ]
     names += _names(paper)
     rows = [[*name, *(column[number] for column in columns)] for number, name in enumerate(names)]
     headings = [("", name) for name in ("Method", "Kind", "Backbone", *metrics)]
     title = f"Tested on {setting.config.get('dataset.test', 'the paper’s test split')} of {setting.data}"
     table = Table("detectors", title, headings, rows, [benchmark.note] if of_paper and benchmark.note else [])
-    missing = missing_runs(setting, benchmark.name, {LOSS_TITLES[loss]: runs for loss, runs in groups.items()})
+    missing = missing_losses(setting, benchmark.name, groups)
     return Section(setting.overrides, [table], [], missing, run_ids_of(groups.values()))
 
 
@@ -75,8 +77,9 @@ def kind_of(setting: Setting) -> str:
 
 
 def _backbone(setting: Setting) -> str:
-    backbone = "VGG-16" if setting.detector == "ssd" else str(setting.config.get("model.backbone", "resnet101"))
-    return backbone.replace("resnet", "ResNet-")
+    """Return the backbone's name; a dash for a detector of a user's own that has no choice of backbones."""
+    backbone = "VGG-16" if setting.detector == "ssd" else str(setting.config.get("model.backbone", "–"))
+    return backbone.replace("resnet", "ResNet-").replace("_half", ", half")
 
 
 def _names(paper: pd.DataFrame) -> list[list[Cell]]:
@@ -92,5 +95,5 @@ def _published(paper: pd.DataFrame, column: str, where: str) -> list[Cell]:
     cells: list[Cell] = []
     if len(paper):
         for _, values in paper.groupby("group", sort=False)[column]:
-            cells += mark_best([NOT_PUBLISHED if pd.isna(value) else Published(value, where) for value in values])
+            cells += mark_best([published(value, where) for value in values])
     return cells

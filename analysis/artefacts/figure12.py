@@ -2,9 +2,9 @@
 
 from analysis.artefacts.artefact import Artefact, Section
 from analysis.artefacts.galleries import classes_in, gallery_of, has_gallery, panel, threshold_note
-from analysis.artefacts.table_cells import missing_runs, run_ids_of, sections_by_setting
+from analysis.artefacts.table_cells import missing_losses, run_ids_of, sections_by_setting
 from analysis.reading.runs import Runs
-from analysis.reading.settings import LOSS_TITLES, Setting
+from analysis.reading.settings import Setting
 
 TITLE = "Fig. 12: detections with AP-loss"
 CAPTION = (
@@ -25,5 +25,5 @@ def _section(setting: Setting) -> Section:
     classes = classes_in(list(gallery.values()))
     names = list(gallery)[:MOST_IMAGES]
     panels = [panel(f"ap-{number}", name, gallery[name], classes) for number, name in enumerate(names)]
-    missing = missing_runs(setting, "figure12", {LOSS_TITLES["ap"]: runs})
+    missing = missing_losses(setting, "figure12", {"ap": runs})
     return Section(setting.overrides, [], panels, missing, run_ids_of([runs]), [threshold_note(r) for r in runs[:1]])

@@ -2,7 +2,7 @@
 
 from analysis.artefacts.artefact import Artefact, Section
 from analysis.artefacts.galleries import classes_in, gallery_of, has_gallery, panel, threshold_note
-from analysis.artefacts.table_cells import missing_runs, run_ids_of, sections_by_setting
+from analysis.artefacts.table_cells import missing_losses, run_ids_of, sections_by_setting
 from analysis.reading.runs import Runs
 from analysis.reading.settings import LOSS_TITLES, Setting
 
@@ -23,7 +23,7 @@ def build(runs: Runs) -> Artefact:
 
 def _section(setting: Setting) -> Section:
     groups = {loss: [run for run in setting.select(loss=loss) if has_gallery(run)] for loss in LOSSES}
-    missing = missing_runs(setting, "figure5", {LOSS_TITLES[loss]: runs for loss, runs in groups.items()})
+    missing = missing_losses(setting, "figure5", groups)
     seeds = [{run.config["seed"]: run for run in runs} for runs in groups.values()]
     both = sorted(seeds[0].keys() & seeds[1].keys())
     shown = [by_seed[both[0]] for by_seed in seeds] if both else []

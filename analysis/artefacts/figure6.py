@@ -7,12 +7,12 @@ import pandas as pd
 from analysis.artefacts.artefact import Artefact, Panel, Section
 from analysis.artefacts.curves import draw_over_seeds, epochs_of, listed, over_seeds
 from analysis.artefacts.style import Axes, label
-from analysis.artefacts.table2 import NAMES
-from analysis.artefacts.table_cells import missing_runs, run_ids_of, sections_by_setting
+from analysis.artefacts.table_cells import missing_losses, run_ids_of, sections_by_setting
 from analysis.reading.runs import Runs
 from analysis.reading.settings import LOSS_TITLES, Setting
 
 TITLE = "Fig. 6: AP over training"
+NAMES = {"retinanet": "(a) RetinaNet", "ssd": "(b) SSD"}
 CAPTION = (
     "AP on the test split at the evaluations during training. Lines are means over seeds. Where there are several, "
     "their 95% interval by Student's t is shaded; with two seeds it is wide."
@@ -20,14 +20,14 @@ CAPTION = (
 
 
 def build(runs: Runs) -> Artefact:
-    """Build a panel for each setting that has a run of it; those of RetinaNet come first."""
-    retinanet = sections_by_setting(runs, _section, ("retinanet",))
-    ssd = sections_by_setting(runs, _section, ("ssd",), words=("recipe=mini", "model=ssd"))
-    return Artefact("figure6", TITLE, CAPTION, [*retinanet, *ssd])
+    """Build a panel for each setting that has a run of it; those of SSD come last."""
+    others = sections_by_setting(runs, _section, "ssd".__ne__)
+    ssd = sections_by_setting(runs, _section, "ssd".__eq__, words=("recipe=mini", "model=ssd"))
+    return Artefact("figure6", TITLE, CAPTION, [*others, *ssd])
 
 
 def _section(setting: Setting) -> Section:
-    groups = {loss: setting.select(loss=loss) for loss in LOSS_TITLES}
+    groups = setting.by_loss()
     rows = [
         {"loss": loss, "seed": run.config["seed"], "epoch": round(step / epochs_of(run), 3), "AP": ap}
         for loss, runs in groups.items()
@@ -35,8 +35,8 @@ def _section(setting: Setting) -> Section:
         for step, ap in run.series("AP").items()
     ]
     data = over_seeds(pd.DataFrame(rows, columns=["loss", "seed", "epoch", "AP"]), "loss", "epoch", "AP")
-    missing = missing_runs(setting, "figure6", {LOSS_TITLES[loss]: runs for loss, runs in groups.items()})
-    name = f"({'b' if setting.detector == 'ssd' else 'a'}) {NAMES[setting.detector]}, {setting.data}"
+    missing = missing_losses(setting, "figure6", groups)
+    name = f"{NAMES.get(setting.detector, setting.detector)}, {setting.data}"
     panels = [Panel("training", name, partial(_draw, data), data, _alt(data))] if len(data) else []
     return Section(setting.overrides, [], panels, missing, run_ids_of(groups.values()))
 

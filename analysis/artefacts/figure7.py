@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.artefacts.artefact import Artefact, Cell, Panel, Section, Table
 from analysis.artefacts.style import INK, Axes, label
-from analysis.artefacts.table_cells import measured, missing_runs, run_ids_of, sections_by_setting
+from analysis.artefacts.table_cells import measured, missing_losses, run_ids_of, sections_by_setting
 from analysis.reading.runs import Run, Runs
 from analysis.reading.settings import LOSS_TITLES, Setting
 
@@ -17,10 +17,9 @@ TITLE = "Fig. 7: scores of anchors against their IoU"
 CAPTION = (
     "All anchors of the test images by IoU with the matched ground truth and by score for its class, at the end of "
     "training. Darker means more anchors, on a logarithmic scale that all panels share; white means none. Left of the "
-    "dashed line, at IoU 0.4 with RetinaNet and 0.5 with SSD, are the negatives. The counts are sums over seeds. How "
+    "dashed line, at IoU 0.5 with SSD and 0.4 otherwise, are the negatives. The counts are sums over seeds. How "
     "high all scores are is a matter of the loss, but how many negatives outscore half of the positives is not."
 )
-NEGATIVE_IOU = {"retinanet": 0.4, "ssd": 0.5}  # anchors below it are negatives
 POSITIVE_IOU, HIGH_SCORE = 0.5, 0.5
 
 
@@ -38,8 +37,13 @@ def counts_of(run: Run) -> np.ndarray | None:
 def count_negatives(counts: np.ndarray, detector: str) -> tuple[int, int]:
     """Return how many anchors are negatives, and how many of these have a high score."""
     edges = _edges(counts)
-    negatives = counts[edges < NEGATIVE_IOU[detector]]
+    negatives = counts[edges < negative_iou(detector)]
     return int(negatives.sum()), int(negatives[:, edges >= HIGH_SCORE].sum())
+
+
+def negative_iou(detector: str) -> float:
+    """Return the IoU below which anchors are negatives; a detector of a user's own matches as RetinaNet does."""
+    return 0.5 if detector == "ssd" else 0.4
 
 
 def _detector(run: Run) -> str:
@@ -63,7 +67,7 @@ def outscoring_negatives(run: Run) -> float:
     counts = counts_of(run)
     if counts is None or not (positives := _positives(counts)).any():
         return math.nan
-    negatives = counts[_edges(counts) < NEGATIVE_IOU[_detector(run)]].sum(axis=0)
+    negatives = counts[_edges(counts) < negative_iou(_detector(run))].sum(axis=0)
     up_to = positives.cumsum()
     half = up_to[-1] / 2
     middle = int(np.searchsorted(up_to, half))
@@ -94,12 +98,13 @@ def _edges(counts: np.ndarray) -> np.ndarray:
 
 
 def _section(setting: Setting) -> Section:
-    groups = {loss: [run for run in setting.select(loss=loss) if counts_of(run) is not None] for loss in LOSS_TITLES}
+    selected = setting.by_loss()
+    groups = {loss: [run for run in runs if counts_of(run) is not None] for loss, runs in selected.items()}
     counted = {loss: [array for run in runs if (array := counts_of(run)) is not None] for loss, runs in groups.items()}
     sums = {loss: np.sum(arrays, axis=0) for loss, arrays in counted.items() if arrays}
     most = max((int(counts.max()) for counts in sums.values()), default=1)
     panels = [_panel(setting.detector, loss, counts, most, len(groups[loss])) for loss, counts in sums.items()]
-    missing = missing_runs(setting, "figure7", {LOSS_TITLES[loss]: runs for loss, runs in groups.items()})
+    missing = missing_losses(setting, "figure7", groups)
     tables = [_table(groups)] if sums else []
     return Section(setting.overrides, tables, panels, missing, run_ids_of(groups.values()))
 
@@ -127,10 +132,10 @@ def _panel(detector: str, loss: str, counts: np.ndarray, most: int, seeds: int) 
         f"of anchors with an IoU of at least {POSITIVE_IOU} is {mean_positive_score(counts):.2f}."
     )
     title = f"{LOSS_TITLES[loss]}, {seeds} seed{'s' * (seeds > 1)}"
-    return Panel(f"scores-{loss}", title, partial(_draw, data, len(counts), most, NEGATIVE_IOU[detector]), data, alt)
+    return Panel(f"scores-{loss}", title, partial(_draw, data, len(counts), most, negative_iou(detector)), data, alt)
 
 
-def _draw(data: pd.DataFrame, bins: int, most: int, negative_iou: float, ax: Axes) -> None:
+def _draw(data: pd.DataFrame, bins: int, most: int, boundary: float, ax: Axes) -> None:
     from matplotlib.colors import LogNorm
 
     image = np.full((bins, bins), np.nan)
@@ -144,6 +149,6 @@ def _draw(data: pd.DataFrame, bins: int, most: int, negative_iou: float, ax: Axe
         norm=LogNorm(1, max(most, 2)),
         interpolation="nearest",
     )
-    ax.axvline(negative_iou, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
+    ax.axvline(boundary, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
     label(ax, "IoU with the ground truth", "score")
     ax.grid(False)

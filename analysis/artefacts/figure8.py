@@ -9,7 +9,7 @@ from analysis.artefacts.curves import draw_over_seeds, epochs_of, line_of, liste
 from analysis.artefacts.style import Axes, label
 from analysis.artefacts.table_cells import missing_runs, run_ids_of, sections_by_setting
 from analysis.reading.runs import Run, Runs
-from analysis.reading.settings import METHOD_TITLES, STANDARD, Setting, ablation_values
+from analysis.reading.settings import METHOD_TITLES, PAPER_METHODS, STANDARD, Setting, ablation_values
 
 TITLE = "Fig. 8: optimising AP-loss"
 CAPTION = (
@@ -65,7 +65,7 @@ def _section(setting: Setting) -> Section:
     if all(ablation_values(run.config)["proposals"] is None for run in by_proposals):
         by_proposals = []
     panels = [panel for panel in (_training(groups), _imbalance(by_proposals)) if len(panel.data)]
-    wanted = {METHOD_TITLES[method]: list(runs) for method, runs in groups.items()}
+    wanted = {METHOD_TITLES[method]: list(groups[method]) for method in PAPER_METHODS}
     for run in by_proposals:
         wanted.setdefault(_level(run), []).append(run)
     missing = missing_runs(setting, "figure8", wanted)

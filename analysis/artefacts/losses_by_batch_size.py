@@ -12,7 +12,7 @@ from analysis.artefacts.curves import best_machine, draw_over_seeds, listed, mac
 from analysis.artefacts.style import Axes, label
 from analysis.artefacts.table_cells import missing_runs, run_ids_of
 from analysis.reading.runs import Run
-from analysis.reading.settings import LOSS_TITLES, Setting
+from analysis.reading.settings import PAPER_LOSSES, Setting
 
 BATCH_SIZES = (1, 2, 4, 8)
 
@@ -49,7 +49,7 @@ def losses_by_batch_size(setting: Setting, sweep: str, quantity: Quantity, title
     ]
     frame = pd.DataFrame(rows, columns=["loss", "batch_size", "seed", quantity.name])
     data = over_seeds(frame, "loss", "batch_size", quantity.name)
-    named = {f"{titles[loss]} at {size}": runs for (loss, size), runs in groups.items() if loss in LOSS_TITLES}
+    named = {f"{titles[loss]} at {size}": runs for (loss, size), runs in groups.items() if loss in PAPER_LOSSES}
     missing = missing_runs(setting, sweep, named)
     shown = [run for runs in groups.values() for run in runs]
     others = [run for runs in measured.values() for run in runs if machine(run) != best]

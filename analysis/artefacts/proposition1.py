@@ -10,7 +10,7 @@ from analysis.artefacts.curves import line_of
 from analysis.artefacts.statistics import Estimate
 from analysis.artefacts.style import Axes, label
 from analysis.reading.runs import Runs
-from analysis.reading.settings import METHOD_TITLES
+from analysis.reading.settings import METHOD_TITLES, PAPER_METHODS
 
 TITLE = "Proposition 1: a linear model on separable data"
 CAPTION = (
@@ -30,9 +30,9 @@ def build(runs: Runs) -> Artefact:
     frame = descents(runs)
     existing = set(zip(frame.problem, frame.method, strict=True))
     absent = [
-        f"{problem}, {title}"
+        f"{problem}, {METHOD_TITLES[method]}"
         for problem in ("local_optimum", "random")
-        for method, title in METHOD_TITLES.items()
+        for method in PAPER_METHODS
         if (problem, method) not in existing
     ]
     missing = [Missing("; ".join(absent), COMMAND)] if absent else []

@@ -2,7 +2,7 @@
 
 from analysis.artefacts.artefact import Artefact, Section, Table
 from analysis.artefacts.table_cells import (
-    missing_runs,
+    missing_losses,
     ours_and_paper_columns,
     ours_and_paper_rows,
     run_ids_of,
@@ -42,15 +42,17 @@ def build(runs: Runs) -> Artefact:
 def _section(setting: Setting) -> Section:
     detector, data = _paper_pair(setting)
     paper = published_table("table2").query("detector == @detector and data == @data").set_index("loss")
-    groups = {title: setting.select(loss=loss) for loss, title in LOSS_TITLES.items()}
+    groups = setting.by_loss()
+    named = {LOSS_TITLES[loss]: runs for loss, runs in groups.items()}
     rows = ours_and_paper_rows(
-        groups, paper.rename(index=LOSS_TITLES), "Table 2", lambda title: (LOSS_TITLES["ap"], title)
+        named, paper.rename(index=LOSS_TITLES), "Table 2", lambda title: (LOSS_TITLES["ap"], title)
     )
     paper_name = f"{NAMES[detector]} + {NAMES[data]}"
-    title = paper_name if setting.data == data else f"{NAMES[detector]} + {setting.data}"
+    is_paper_pair = (setting.detector, setting.data) == (detector, data)
+    title = paper_name if is_paper_pair else f"{NAMES.get(setting.detector, setting.detector)} + {setting.data}"
     notes = [f"The paper's numbers are those of {paper_name}."]
     notes = [] if setting.is_made_by(PAPER_SETTINGS[detector, data]) else notes
-    missing = missing_runs(setting, "table2", groups)
+    missing = missing_losses(setting, "table2", groups)
     columns = ours_and_paper_columns("Training loss", "AP-loss is ahead by")
     tables = [Table("losses", title, columns, rows, notes)]
     return Section(setting.overrides, tables, [], missing, run_ids_of(groups.values()))
@@ -58,4 +60,6 @@ def _section(setting: Setting) -> Section:
 
 def _paper_pair(setting: Setting) -> tuple[str, str]:
     """Return the detector and the data of the paper's column that a setting is compared with."""
-    return setting.detector, "coco" if (setting.data, setting.detector) == ("coco", "retinanet") else "voc"
+    if setting.detector == "ssd":
+        return "ssd", "voc"
+    return "retinanet", "coco" if setting.data == "coco" else "voc"

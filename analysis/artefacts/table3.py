@@ -6,21 +6,22 @@ from dataclasses import replace
 
 import pandas as pd
 
-from analysis.artefacts.artefact import Absent, Artefact, Cell, Measured, Missing, Published, Section, Table
+from analysis.artefacts.artefact import Absent, Artefact, Cell, Measured, Missing, Section, Table
 from analysis.artefacts.perturbation_gallery import gallery_panels
 from analysis.artefacts.statistics import estimate
 from analysis.artefacts.table_cells import (
     by_seed,
     difference_cells,
     measured,
-    missing_runs,
+    missing_losses,
     ours_and_paper_cells,
+    published,
     run_ids_of,
     sections_by_setting,
 )
 from analysis.paper.published import published_table
 from analysis.reading.runs import Run, Runs
-from analysis.reading.settings import LOSS_TITLES, Setting
+from analysis.reading.settings import PAPER_LOSSES, Setting
 from src.config.registry import ATTACKS
 
 TITLE = "Table 3: robustness"
@@ -44,7 +45,7 @@ PERTURBATIONS = {
 
 def build(runs: Runs) -> Artefact:
     """Build Table 3 for each setting with RetinaNet that has a run of it."""
-    sections = sections_by_setting(runs, _section, detectors=("retinanet",))
+    sections = sections_by_setting(runs, _section, "retinanet".__eq__)
     return Artefact("table3", TITLE, CAPTION, sections, panels_per_row=4)
 
 
@@ -66,24 +67,24 @@ def _with_options(setting: Setting, loss: str, perturbation: str) -> list[Run]:
 
 
 def _section(setting: Setting) -> Section:
-    paper = published_table("table3").set_index("loss")
-    titles = _titles(setting)
-    groups = {p: {loss: _with_options(setting, loss, p) for loss in LOSS_TITLES} for p in titles}
+    losses, titles = setting.losses, _titles(setting)
+    paper = published_table("table3").set_index("loss").reindex(index=list(losses), columns=list(PERTURBATIONS))
+    groups = {p: {loss: _with_options(setting, loss, p) for loss in losses} for p in titles}
     rows: list[list[Cell]] = []
     for perturbation, name in titles.items():
         key, runs, numbers = metric(perturbation), groups[perturbation], paper[perturbation.split()[0]]
-        published = [numbers[loss] for loss in LOSS_TITLES]
-        ours, papers = ours_and_paper_cells(runs.values(), key, paper=published, where="Table 3")
+        ours, papers = ours_and_paper_cells(runs.values(), key, paper=numbers, where="Table 3")
         pair = numbers["ap"], numbers["focal"]
         leads = difference_cells(runs["ap"], runs["focal"], key, paper=pair, where="Table 3")
         rows.append([name, *ours, *papers, *leads])
-    columns = [("", "Test images"), *((group, name) for group in ("ours", "paper") for name in LOSS_TITLES.values())]
+    columns = [("", "Test images"), *((group, name) for group in ("ours", "paper") for name in losses.values())]
     columns += [("AP-loss before focal loss", name) for name in ("ours", "paper", "difference")]
     run_ids = run_ids_of(runs for by_loss in groups.values() for runs in by_loss.values())
-    tables = [Table("robustness", "By perturbation of the test images", columns, rows), _drops(groups, titles, paper)]
-    shown = {p: {loss: runs_of(setting, loss, p) for loss in LOSS_TITLES} for p in PERTURBATIONS}
+    tables = [Table("robustness", "By perturbation of the test images", columns, rows)]
+    tables.append(_drops(groups, titles, paper, losses))
+    shown = {p: {loss: runs_of(setting, loss, p) for loss in losses} for p in PERTURBATIONS}
     panels, notes = gallery_panels(shown, PERTURBATIONS, setting.runs)
-    return Section(setting.overrides, tables, panels, _missing(setting, groups, titles), run_ids, notes)
+    return Section(setting.overrides, tables, panels, _missing(setting, groups, titles, paper), run_ids, notes)
 
 
 def _titles(setting: Setting) -> dict[str, str]:
@@ -96,7 +97,12 @@ def _titles(setting: Setting) -> dict[str, str]:
     return titles
 
 
-def _drops(groups: Mapping[str, Mapping[str, list[Run]]], titles: Mapping[str, str], paper: pd.DataFrame) -> Table:
+def _drops(
+    groups: Mapping[str, Mapping[str, list[Run]]],
+    titles: Mapping[str, str],
+    paper: pd.DataFrame,
+    losses: Mapping[str, str],
+) -> Table:
     """Return the table of what each perturbation costs a detector, in points and as a share of its own AP50."""
     rows: list[list[Cell]] = []
     for perturbation, name in titles.items():
@@ -105,10 +111,10 @@ def _drops(groups: Mapping[str, Mapping[str, list[Run]]], titles: Mapping[str, s
         row: list[Cell] = [name, _covered(perturbation, groups[perturbation])]
         for of_paper in (False, True):
             for relative in (False, True):
-                for loss in LOSS_TITLES:
+                for loss in losses:
                     if of_paper:
                         numbers = paper["original"][loss], paper[perturbation.split()[0]][loss]
-                        row.append(Published(round(_drop(*numbers, relative), 1), "Table 3"))
+                        row.append(published(_drop(*numbers, relative), "Table 3"))
                     else:
                         row.append(_measured_drop(groups["original"][loss], groups[perturbation][loss], relative))
         rows.append(row)
@@ -116,7 +122,7 @@ def _drops(groups: Mapping[str, Mapping[str, list[Run]]], titles: Mapping[str, s
         (f"{whose}, {unit}", title)
         for whose in ("ours", "paper")
         for unit in ("points", "% of the original")
-        for title in LOSS_TITLES.values()
+        for title in losses.values()
     ]
     notes = [
         "By how much AP50 is lower than that of the same detector, of the same seed, on the original images. Covered: "
@@ -152,19 +158,25 @@ def _measured_drop(originals: list[Run], perturbed: list[Run], relative: bool) -
 
 
 def _missing(
-    setting: Setting, groups: Mapping[str, Mapping[str, list[Run]]], titles: Mapping[str, str]
+    setting: Setting,
+    groups: Mapping[str, Mapping[str, list[Run]]],
+    titles: Mapping[str, str],
+    paper: pd.DataFrame,
 ) -> list[Missing]:
-    """Return which detectors have no run, and which attacks are missing on the detectors that have one."""
-    seeds = {run.config["seed"] for runs in groups["original"].values() for run in runs} or {0}
-    missing = missing_runs(setting, "table3", {LOSS_TITLES[loss]: runs for loss, runs in groups["original"].items()})
+    """Return which of the paper's losses have no run, and which attacks are missing where there is one."""
+    seeds = {run.config["seed"] for loss in PAPER_LOSSES for run in groups["original"][loss]} or {0}
+    missing = missing_losses(setting, "table3", groups["original"])
     untested = []
     for perturbation, title in titles.items():
         name, *options = perturbation.split()
-        lacking = {seed for runs in groups[perturbation].values() for seed in seeds - {r.config["seed"] for r in runs}}
-        if name != "original" and lacking and options:
-            words = [f"loss={','.join(LOSS_TITLES)}", f"attack={name}", *options]
+        tested = [{run.config["seed"] for run in groups[perturbation][loss]} for loss in PAPER_LOSSES]
+        lacking = {seed for of_loss in tested for seed in seeds - of_loss}
+        if name == "original" or not lacking:
+            continue
+        if options or paper[name].isna().all():  # not in the sweep
+            words = [f"loss={','.join(PAPER_LOSSES)}", f"attack={name}", *options]
             missing.append(Missing(title, setting.command_of_words(words, lacking)))
-        elif name != "original" and lacking:
+        else:
             untested.append(title)
     if untested:
         missing.append(Missing(", ".join(untested), setting.command("table3", seeds)))

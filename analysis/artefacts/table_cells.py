@@ -9,28 +9,30 @@ import pandas as pd
 from analysis.artefacts.artefact import Absent, Cell, Measured, Missing, Published, Section
 from analysis.artefacts.statistics import difference, estimate
 from analysis.reading.runs import Run, Runs
-from analysis.reading.settings import Setting, is_whole_training, settings
+from analysis.reading.settings import LOSS_TITLES, PAPER_LOSSES, Setting, is_whole_training, settings
 
 METRICS = ["AP", "AP50", "AP75"]
+NOT_PUBLISHED = Absent("–")
 Metric = str | Callable[[Run], float]  # a key of the log, whose last value counts, or a function
 
 
 def sections_by_setting(
     runs: Runs,
     section: Callable[[Setting], Section],
-    detectors: Sequence[str] = ("retinanet", "ssd"),
+    has: Callable[[str], bool] = lambda detector: True,
     *,
     whole_trainings: bool = True,
     words: tuple[str, ...] = ("recipe=mini",),
 ) -> list[Section]:
-    """Return the sections of all settings with these detectors that have a run of it; an empty one if none has.
+    """Return the sections of all settings that have a run of it; an empty one if none has.
 
     Args:
+        has: whether it shows a detector.
         whole_trainings: whether trainings of so many steps, which test nothing, are left out.
         words: of the empty one.
     """
     counting = [run for run in runs.counting if is_whole_training(run) or not whole_trainings]
-    sections = [section(setting) for setting in settings(counting) if setting.detector in detectors]
+    sections = [section(setting) for setting in settings(counting) if has(setting.detector)]
     return [one for one in sections if one.run_ids] or [section(Setting(words))]
 
 
@@ -71,10 +73,17 @@ def difference_cell(first: Sequence[Run], second: Sequence[Run], metric: Metric)
     return Measured(difference(*values).estimate, run_ids, signed=True) if all(values) else Absent()
 
 
-def minus(ours: Measured | Absent, paper: Published) -> Measured | Absent:
+def published(value: float, where: str, signed: bool = False) -> Published | Absent:
+    """Return a number of the paper, which has one decimal; a dash where it has none."""
+    return NOT_PUBLISHED if math.isnan(value) else Published(round(float(value), 1), where, signed=signed)
+
+
+def minus(ours: Measured | Absent, paper: Published | Absent) -> Measured | Absent:
     """Return a measured number minus the paper's; the numbers may be differences themselves."""
     if isinstance(ours, Absent):
         return ours
+    if isinstance(paper, Absent):
+        return paper
     return replace(ours, estimate=replace(ours.estimate, mean=ours.estimate.mean - paper.value), signed=True)
 
 
@@ -84,12 +93,12 @@ def difference_cells(
     """Return by how much the first runs are ahead of the second: ours, the paper's, and ours minus the paper's.
 
     Args:
-        paper: the paper's two numbers, which have one decimal.
+        paper: the paper's two numbers.
         where: they are published.
     """
     ours = difference_cell(first, second, metric)
-    published = Published(round(paper[0] - paper[1], 1), where, signed=True)
-    return [ours, published, minus(ours, published)]
+    theirs = published(paper[0] - paper[1], where, signed=True)
+    return [ours, theirs, minus(ours, theirs)]
 
 
 def ours_and_paper_cells(
@@ -97,7 +106,7 @@ def ours_and_paper_cells(
 ) -> list[list[Cell]]:
     """Return a metric's comparable cells, ours and the paper's, each with its best marked."""
     ours = [measured(runs, metric) for runs in groups]
-    return [mark_best(ours), mark_best([Published(float(value), where) for value in paper])]
+    return [mark_best(ours), mark_best([published(value, where) for value in paper])]
 
 
 def ours_and_paper_rows(
@@ -107,14 +116,12 @@ def ours_and_paper_rows(
 
     Args:
         groups: runs by the names of the rows.
-        paper: the paper's METRICS by the names of the rows.
+        paper: the paper's METRICS by the names of its rows.
         where: they are published.
         pair: returns by a row's name the names of the two rows that its differences compare; equal ones are none.
     """
-    columns = [
-        ours_and_paper_cells(groups.values(), metric, paper=paper.loc[list(groups), metric], where=where)
-        for metric in METRICS
-    ]
+    paper = paper.reindex(list(groups))
+    columns = [ours_and_paper_cells(groups.values(), metric, paper=paper[metric], where=where) for metric in METRICS]
     rows: list[list[Cell]] = []
     for number, name in enumerate(groups):
         first, second = pair(name)
@@ -122,8 +129,8 @@ def ours_and_paper_rows(
         if first != second:
             papers = paper["AP"][first], paper["AP"][second]
             differences = difference_cells(groups[first], groups[second], "AP", paper=papers, where=where)
-        ours, published = ([column[kind][number] for column in columns] for kind in (0, 1))
-        rows.append([name, *ours, *published, *differences])
+        ours, theirs = ([column[kind][number] for column in columns] for kind in (0, 1))
+        rows.append([name, *ours, *theirs, *differences])
     return rows
 
 
@@ -162,3 +169,8 @@ def missing_runs(setting: Setting, sweep: str, groups: Mapping[str, Sequence[Run
     ]
     lacking = {seed for seeds_of_group in absent.values() for seed in seeds_of_group}
     return [Missing(", ".join(words), setting.command(sweep, lacking))] if words else []
+
+
+def missing_losses(setting: Setting, sweep: str, groups: Mapping[str, Sequence[Run]]) -> list[Missing]:
+    """Return which runs of a sweep a setting lacks, of groups by loss: only the paper's losses are in sweeps."""
+    return missing_runs(setting, sweep, {LOSS_TITLES[loss]: groups[loss] for loss in PAPER_LOSSES if loss in groups})

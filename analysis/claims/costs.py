@@ -12,7 +12,7 @@ from analysis.artefacts.table_cells import values_of
 from analysis.claims.cost_rules import bounded, by_batch_size, exponent, in_each_run, on_one_machine, residual
 from analysis.claims.rules import RunGroup, Statement, compare, selected
 from analysis.reading.runs import Run
-from analysis.reading.settings import LOSS_TITLES, Setting, is_whole_training
+from analysis.reading.settings import LOSS_TITLES, PAPER_LOSSES, Setting, is_whole_training
 
 FIGURE_9, FIGURE_10, FIGURE_11 = "Section 4.3.1, Fig. 9", "Section 4.3.2, Fig. 10", "Section 4.3.2, Fig. 11"
 STANDARD_RUNS = selected(LOSS_TITLES["ap"])
@@ -20,7 +20,7 @@ WHOLE_TRAININGS = RunGroup(
     LOSS_TITLES["ap"], lambda setting: [run for run in setting.select() if is_whole_training(run)]
 )
 OF_BATCH_SIZE_8 = dict(
-    zip(LOSS_TITLES, on_one_machine([selected(t, loss=loss) for loss, t in LOSS_TITLES.items()]), strict=True)
+    zip(PAPER_LOSSES, on_one_machine([selected(LOSS_TITLES[loss], loss=loss) for loss in PAPER_LOSSES]), strict=True)
 )
 
 

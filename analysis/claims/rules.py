@@ -13,7 +13,7 @@ from analysis.artefacts.number_format import to_text
 from analysis.artefacts.statistics import Difference, difference, p_values_of_bound
 from analysis.artefacts.table_cells import Metric, by_seed, measured, values_of
 from analysis.reading.runs import Run
-from analysis.reading.settings import LOSS_TITLES, Setting
+from analysis.reading.settings import LOSS_TITLES, PAPER_LOSSES, Setting
 
 LEVEL = 0.05
 NO_TEST = "No test, as it takes two seeds of each."
@@ -106,8 +106,8 @@ def compare_losses(
     least: bool = False,
     digits: int = 1,
 ) -> Rule:
-    """Return the rule of :func:`compare` for a loss and other losses, by default all others."""
-    names = [loss for loss in LOSS_TITLES if loss != first] if others is None else others
+    """Return the rule of :func:`compare` for a loss and other losses, by default all others of the paper."""
+    names = [loss for loss in PAPER_LOSSES if loss != first] if others is None else others
     groups = {loss: selected(LOSS_TITLES[loss], loss=loss) for loss in (first, *names)}
     rest = [groups[loss] for loss in names]
     return compare(

@@ -19,6 +19,9 @@ from src.utils.quoting import shell_quoted
 
 LOSS_TITLES = {name: loss.title for name, loss in LOSSES.items() if loss.trains}
 METHOD_TITLES = {name: method.title for name, method in METHODS.items()}
+# Those of the paper: only they are in sweeps/ and in its claims, not a user's own.
+PAPER_LOSSES = ("ohem", "focal", "auc", "ap")
+PAPER_METHODS = ("error_driven", "structured_hinge", "approximate_gradient")
 # What the paper's experiments vary, at its usual values; `None` is none at all.
 STANDARD: dict[str, Any] = {
     "loss": "ap",
@@ -95,6 +98,16 @@ class Setting:
     def select(self, **changes: Any) -> list[Run]:
         """Return the runs that differ from STANDARD in these values alone, in the order of their seeds."""
         return list(self._by_values.get(frozenset(_used(STANDARD | changes).items()), []))
+
+    @property
+    def losses(self) -> dict[str, str]:
+        """The titles of the paper's losses, and of a user's own that a run has."""
+        used = {run.config["loss.name"] for run in self.runs}
+        return {loss: title for loss, title in LOSS_TITLES.items() if loss in PAPER_LOSSES or loss in used}
+
+    def by_loss(self) -> dict[str, list[Run]]:
+        """Return the runs of each of `losses` that otherwise have the values of STANDARD."""
+        return {loss: self.select(loss=loss) for loss in self.losses}
 
     def attacks(self, name: str) -> list[str]:
         """Return an attack of this name with each choice of options that any run has, that of most runs first."""
