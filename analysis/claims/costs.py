@@ -1,6 +1,7 @@
 """What the paper claims about memory and time: Figs. 9 to 11."""
 
 from dataclasses import replace
+from functools import partial
 
 import pandas as pd
 
@@ -10,11 +11,17 @@ from analysis.artefacts.figure11 import last_epoch, loss_milliseconds
 from analysis.artefacts.losses_by_batch_size import BATCH_SIZES
 from analysis.artefacts.table_cells import values_of
 from analysis.claims.cost_rules import bounded, by_batch_size, exponent, in_each_run, on_one_machine, residual
-from analysis.claims.rules import RunGroup, Statement, compare, selected
+from analysis.claims.rules import Rule, RunGroup, Statement, compare, selected
 from analysis.reading.runs import Run
 from analysis.reading.settings import LOSS_TITLES, PAPER_LOSSES, Setting, is_whole_training
 
-FIGURE_9, FIGURE_10, FIGURE_11 = "Section 4.3.1, Fig. 9", "Section 4.3.2, Fig. 10", "Section 4.3.2, Fig. 11"
+# Claims of each figure; for most a single seed is enough.
+figure_9, figure_10, figure_11 = (
+    partial(
+        Statement, where=f"Section {section}, Fig. {number}", artefact=f"figure{number}", detector="retinanet", seeds=1
+    )
+    for section, number in (("4.3.1", 9), ("4.3.2", 10), ("4.3.2", 11))
+)
 STANDARD_RUNS = selected(LOSS_TITLES["ap"])
 WHOLE_TRAININGS = RunGroup(
     LOSS_TITLES["ap"], lambda setting: [run for run in setting.select() if is_whole_training(run)]
@@ -63,13 +70,22 @@ def _by_size(loss: str) -> dict[int, RunGroup]:
     return {size: selected(f"batch size {size}", loss=loss, batch_size=size) for size in BATCH_SIZES}
 
 
+def growth_of_time(loss: str, *, bound: float, contrary: float) -> Rule:
+    """Return the rule whether a loss's time grows with the batch size to at most this power."""
+    return by_batch_size(
+        what="ms; they grow with the batch size to the power of",
+        metric=loss_milliseconds,
+        groups=_by_size(loss),
+        fit=exponent,
+        bound=bound,
+        contrary=contrary,
+    )
+
+
 COSTS = [
-    Statement(
+    figure_9(
         name="memory-is-linear",
         text="Memory grows linearly with the batch size.",
-        where=FIGURE_9,
-        artefact="figure9",
-        detector="retinanet",
         verdict=by_batch_size(
             what="MiB; 1 − R² of a line is",
             metric=peak_memory,
@@ -78,23 +94,15 @@ COSTS = [
             bound=0.02,
             contrary=0.1,
         ),
-        seeds=1,
     ),
-    Statement(
+    figure_9(
         name="memory-is-small",
         text="AP-loss needs hardly more memory than focal loss and OHEM: less than a tenth more.",
-        where=FIGURE_9,
-        artefact="figure9",
-        detector="retinanet",
         verdict=memory_is_small,
-        seeds=1,
     ),
-    Statement(
+    figure_10(
         name="time-falls-early",
         text="The time of AP-loss falls early in training and then stays the same.",
-        where=FIGURE_10,
-        artefact="figure10",
-        detector="retinanet",
         verdict=in_each_run(
             what="Median time of the second half over that of the first fiftieth of the steps:",
             metric=time_left,
@@ -102,14 +110,10 @@ COSTS = [
             bound=0.9,
             contrary=1.0,
         ),
-        seeds=1,
     ),
-    Statement(
+    figure_10(
         name="mean-time-is-the-final-one",
         text="The mean time of AP-loss over training is close to that at its end.",
-        where=FIGURE_10,
-        artefact="figure10",
-        detector="retinanet",
         verdict=in_each_run(
             what="Mean time of all steps over that of the last tenth:",
             metric=mean_to_final,
@@ -117,46 +121,20 @@ COSTS = [
             bound=1.25,
             contrary=1.5,
         ),
-        seeds=1,
     ),
-    Statement(
+    figure_11(
         name="time-is-near-linear",
         text="The time of AP-loss grows almost linearly with the batch size.",
-        where=FIGURE_11,
-        artefact="figure11",
-        detector="retinanet",
-        verdict=by_batch_size(
-            what="ms; they grow with the batch size to the power of",
-            metric=loss_milliseconds,
-            groups=_by_size("ap"),
-            fit=exponent,
-            bound=1.3,
-            contrary=1.6,
-        ),
-        seeds=1,
+        verdict=growth_of_time("ap", bound=1.3, contrary=1.6),
     ),
-    Statement(
+    figure_11(
         name="focal-time-is-constant",
         text="The time of focal loss stays almost the same as the batch size grows.",
-        where=FIGURE_11,
-        artefact="figure11",
-        detector="retinanet",
-        verdict=by_batch_size(
-            what="ms; they grow with the batch size to the power of",
-            metric=loss_milliseconds,
-            groups=_by_size("focal"),
-            fit=exponent,
-            bound=0.3,
-            contrary=0.7,
-        ),
-        seeds=1,
+        verdict=growth_of_time("focal", bound=0.3, contrary=0.7),
     ),
-    Statement(
+    figure_11(
         name="focal-is-cheapest",
         text="Focal loss takes the least time.",
-        where=FIGURE_11,
-        artefact="figure11",
-        detector="retinanet",
         # At the paper's batch size 8, by test if there are several seeds; of each run it is a mean over an epoch.
         verdict=compare(
             what="Milliseconds",
@@ -166,13 +144,11 @@ COSTS = [
             least=True,
             digits=2,
         ),
+        seeds=2,
     ),
-    Statement(
+    figure_11(
         name="a-third-of-the-iteration",
         text="AP-loss takes about a third of an iteration's time, and no more.",
-        where=FIGURE_11,
-        artefact="figure11",
-        detector="retinanet",
         verdict=in_each_run(
             what="AP-loss's part of an iteration's time:",
             metric=share_of_iteration,
@@ -180,6 +156,5 @@ COSTS = [
             bound=0.4,
             contrary=0.5,
         ),
-        seeds=1,
     ),
 ]
