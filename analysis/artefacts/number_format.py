@@ -33,6 +33,11 @@ def _number(value: float, digits: int, signed: bool = False) -> str:
     return f"{'−' if value < 0 else '+' if signed else ''}{text}"
 
 
+def signed(value: float, digits: int = 1) -> str:
+    """Return a number with its sign."""
+    return _number(value, digits, signed=True)
+
+
 def is_single(cell: Cell) -> bool:
     """Return whether a number is that of a single seed, which has no interval."""
     return isinstance(cell, Measured) and not cell.plain and cell.estimate.count == 1

@@ -1,5 +1,7 @@
 """What the paper claims about its experiments, and whether the runs support it."""
 
+from collections.abc import Collection
+
 from analysis.artefacts.artefact import UNDECIDED, Claim, Missing
 from analysis.claims.accuracy import ACCURACY
 from analysis.claims.benchmarks import BENCHMARKS
@@ -21,7 +23,7 @@ def judge_claims(runs: Runs) -> list[Claim]:
 def _claim(statement: Statement, known: list[Setting]) -> Claim:
     verdicts = [(setting, statement.verdict(setting)) for setting in known if statement.is_about(setting)]
     decided = [(setting, verdict) for setting, verdict in verdicts if verdict is not None]
-    missing = [_missing(statement, setting) for setting, verdict in decided if verdict.outcome == UNDECIDED]
+    missing = [_missing(statement, setting, v.run_ids) for setting, v in decided if v.outcome == UNDECIDED]
     if not decided:
         existing = [setting for setting in known if setting.words == statement.words]
         missing = [_missing(statement, existing[0] if existing else Setting(statement.words))]
@@ -36,10 +38,15 @@ def _claim(statement: Statement, known: list[Setting]) -> Claim:
     )
 
 
-def _missing(statement: Statement, setting: Setting) -> Missing:
-    """Return what would decide a claim: its runs, with one more seed than there are."""
-    # One more seed, if more of them can decide; runs of the sweep that exist are not made again.
-    seeds = setting.seeds or list(range(statement.seeds))
-    if setting.seeds and statement.seeds > 1:
-        seeds = [*seeds, max(seeds) + 1]
+def _missing(statement: Statement, setting: Setting, run_ids: Collection[str] = ()) -> Missing:
+    """Return what would decide a claim: its runs, with one more seed than they have if more of them can decide.
+
+    Args:
+        run_ids: of its runs; without any it takes those seeds that the setting has.
+    """
+    of_claim = sorted({run.config["seed"] for run in setting.runs if run.run_id in run_ids})
+    seeds = of_claim or setting.seeds
+    wanted = max(statement.seeds, len(of_claim) + (statement.seeds > 1))
+    while len(seeds) < wanted:
+        seeds = [*seeds, max(seeds, default=-1) + 1]
     return Missing("its runs, or further seeds", setting.command(statement.artefact, seeds))

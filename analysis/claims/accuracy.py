@@ -1,9 +1,11 @@
 """What the paper claims about detection accuracy: Tables 1 to 3, Figs. 6 and 7."""
 
 import math
+from functools import partial
 
 from analysis.artefacts.artefact import Verdict
 from analysis.artefacts.figure7 import HIGH_SCORE, POSITIVE_IOU, high_negatives, positive_score
+from analysis.artefacts.number_format import signed
 from analysis.artefacts.statistics import Difference, difference
 from analysis.artefacts.table3 import PERTURBATIONS, metric, runs_of
 from analysis.artefacts.table_cells import by_seed, run_ids_of
@@ -15,15 +17,18 @@ from analysis.reading.settings import LOSS_TITLES, PAPER_LOSSES, Setting
 ACCEPTABLE = 2.0  # points of AP that batch size 1 may cost; 0.7 in the paper
 MUCH = 2.0  # points of AP by which AUC-loss has to be behind; 3.8 and more in the paper
 ALIKE = 1.0  # points of AP50 by which focal loss may be ahead of OHEM and still not be better
-TABLE_1, TABLE_2, TABLE_3 = (f"Section 4.2.{part}, Table {table}" for part, table in ((1, 1), (2, 2), (2, 3)))
-FIGURE_6A, FIGURE_6B, FIGURE_7 = (f"Section 4.2.2, Fig. {figure}" for figure in ("6a", "6b", "7"))
 VOC, COCO = ("recipe=voc", "dataset.root=VOCdevkit"), ("recipe=coco", "dataset.root=coco")
 SSD, SSD_VOC = ("recipe=mini", "model=ssd"), ("recipe=voc", "dataset.root=VOCdevkit", "model=ssd")
 BATCH_SIZE = {size: selected(f"batch size {size}", batch_size=size) for size in (1, 2, 4, 8)}
 DELTA = {delta: selected(f"δ = {delta:g}", delta=delta) for delta in (0.25, 0.5, 1.0, 2.0, 4.0)}
 INTERPOLATED = selected("interpolation", interpolated=True)
 NOT_INTERPOLATED = selected("no interpolation", interpolated=False)
-AP_LOSS_LEADS = compare_losses(what="AP", metric="AP", first="ap")
+compare_ap = partial(compare, what="AP", metric="AP")
+compare_ap_of_losses = partial(compare_losses, what="AP", metric="AP")
+AP_LOSS_LEADS = compare_ap_of_losses(first="ap")
+table_1 = partial(Statement, where="Section 4.2.1, Table 1", artefact="table1", detector="retinanet")
+table_2 = partial(Statement, where="Section 4.2.2, Table 2", artefact="table2")
+figure_7 = partial(Statement, where="Section 4.2.2, Fig. 7", artefact="figure7")
 
 
 def ahead_at_every_snapshot(setting: Setting) -> Verdict | None:
@@ -45,7 +50,8 @@ def ahead_at_every_snapshot(setting: Setting) -> Verdict | None:
     means = {key: test.mean for key, test in tests.items() if not math.isnan(test.mean)}
     if means:
         step, loss = min(means, key=lambda key: means[key])
-        numbers += f"; the smallest lead is {means[step, loss]:+.1f} AP, before {LOSS_TITLES[loss]} at step {step}"
+        lead = signed(means[step, loss])
+        numbers += f"; the smallest lead is {lead} AP, before {LOSS_TITLES[loss]} at step {step}"
     p_values = [test.p_greater for test in tests.values() if not math.isnan(test.p_greater)]
     words = f"{kinds_of(tests.values())}, one-sided: the largest p is {max(p_values, default=1):.3f}."
     test = f"At each of {len(steps)} evaluations against {len(others)} losses. "
@@ -66,143 +72,103 @@ def _perturbed(loss: str, perturbation: str) -> RunGroup:
 
 
 TABLE_1_CLAIMS = [
-    Statement(
+    table_1(
         name="batch-8-is-best",
         text="Batch size 8 outperforms all smaller ones.",
-        where=TABLE_1,
-        artefact="table1",
-        detector="retinanet",
-        verdict=compare(
-            what="AP", metric="AP", first=BATCH_SIZE[8], others=[BATCH_SIZE[1], BATCH_SIZE[2], BATCH_SIZE[4]]
-        ),
+        verdict=compare_ap(first=BATCH_SIZE[8], others=[BATCH_SIZE[1], BATCH_SIZE[2], BATCH_SIZE[4]]),
     ),
-    Statement(
+    table_1(
         name="batch-1-is-acceptable",
         text=f"Batch size 1 is still acceptable: it costs less than {ACCEPTABLE:g} AP.",
-        where=TABLE_1,
-        artefact="table1",
-        detector="retinanet",
-        verdict=compare(what="AP", metric="AP", first=BATCH_SIZE[1], others=[BATCH_SIZE[8]], allowance=ACCEPTABLE),
+        verdict=compare_ap(first=BATCH_SIZE[1], others=[BATCH_SIZE[8]], allowance=ACCEPTABLE),
     ),
-    Statement(
+    table_1(
         name="delta-1-is-best",
         text="δ = 1 is the best of the five.",
-        where=TABLE_1,
-        artefact="table1",
-        detector="retinanet",
-        verdict=compare(
-            what="AP", metric="AP", first=DELTA[1.0], others=[DELTA[0.25], DELTA[0.5], DELTA[2.0], DELTA[4.0]]
-        ),
+        verdict=compare_ap(first=DELTA[1.0], others=[DELTA[0.25], DELTA[0.5], DELTA[2.0], DELTA[4.0]]),
     ),
-    Statement(
+    table_1(
         name="small-delta-is-worse",
         text="A sharp step, δ = 0.25, is worse than δ = 1.",
-        where=TABLE_1,
-        artefact="table1",
-        detector="retinanet",
-        verdict=compare(what="AP", metric="AP", first=DELTA[1.0], others=[DELTA[0.25]]),
+        verdict=compare_ap(first=DELTA[1.0], others=[DELTA[0.25]]),
     ),
-    Statement(
+    table_1(
         name="large-delta-is-worse",
         text="A wide step, δ = 4, is worse than δ = 1.",
-        where=TABLE_1,
-        artefact="table1",
-        detector="retinanet",
-        verdict=compare(what="AP", metric="AP", first=DELTA[1.0], others=[DELTA[4.0]]),
+        verdict=compare_ap(first=DELTA[1.0], others=[DELTA[4.0]]),
     ),
-    Statement(
+    table_1(
         name="interpolation-helps",
         text="Interpolated AP is marginally better.",
-        where=TABLE_1,
-        artefact="table1",
-        detector="retinanet",
-        verdict=compare(what="AP", metric="AP", first=INTERPOLATED, others=[NOT_INTERPOLATED]),
+        verdict=compare_ap(first=INTERPOLATED, others=[NOT_INTERPOLATED]),
     ),
 ]
 TABLE_2_CLAIMS = [
-    Statement(
+    table_2(
         name="first-retinanet",
         text="AP-loss is ahead of all other losses with RetinaNet, whatever the data.",
-        where=TABLE_2,
-        artefact="table2",
         verdict=AP_LOSS_LEADS,
         detector="retinanet",
     ),
-    Statement(
+    table_2(
         name="first-retinanet-voc",
         text="With RetinaNet on PASCAL VOC, AP-loss is ahead of all other losses: of CE-loss + OHEM by 4.0 AP, of "
         "Focal loss by 1.8 AP and of AUC-loss by 3.8 AP.",
-        where=TABLE_2,
-        artefact="table2",
         verdict=AP_LOSS_LEADS,
         detector="retinanet",
         data="voc",
         words=VOC,
     ),
-    Statement(
+    table_2(
         name="first-retinanet-coco",
         text="With RetinaNet on COCO, AP-loss is ahead of all other losses: of CE-loss + OHEM by 4.2 AP, of Focal loss "
         "by 1.1 AP and of AUC-loss by 9.5 AP.",
-        where=TABLE_2,
-        artefact="table2",
         verdict=AP_LOSS_LEADS,
         detector="retinanet",
         data="coco",
         words=COCO,
     ),
-    Statement(
+    table_2(
         name="first-ssd",
         text="AP-loss is ahead of all other losses with SSD, whatever the data.",
-        where=TABLE_2,
-        artefact="table2",
         verdict=AP_LOSS_LEADS,
         detector="ssd",
         words=SSD,
     ),
-    Statement(
+    table_2(
         name="first-ssd-voc",
         text="With SSD on PASCAL VOC, AP-loss is ahead of all other losses: of CE-loss + OHEM by 1.6 AP, of Focal loss "
         "by 5.9 AP and of AUC-loss by 11.4 AP.",
-        where=TABLE_2,
-        artefact="table2",
         verdict=AP_LOSS_LEADS,
         detector="ssd",
         data="voc",
         words=SSD_VOC,
     ),
-    Statement(
+    table_2(
         name="auc-is-much-worse",
         text=f"AUC-loss is much worse than AP-loss, by more than {MUCH:g} AP.",
-        where=TABLE_2,
-        artefact="table2",
-        verdict=compare_losses(what="AP", metric="AP", first="ap", others=["auc"], allowance=-MUCH),
+        verdict=compare_ap_of_losses(first="ap", others=["auc"], allowance=-MUCH),
     ),
-    Statement(
+    table_2(
         name="focal-before-ohem-on-coco",
         text="Focal loss is ahead of OHEM on COCO.",
-        where=TABLE_2,
-        artefact="table2",
-        verdict=compare_losses(what="AP", metric="AP", first="focal", others=["ohem"]),
+        verdict=compare_ap_of_losses(first="focal", others=["ohem"]),
         detector="retinanet",
         data="coco",
         words=COCO,
     ),
-    Statement(
+    table_2(
         name="focal-not-before-ohem-on-voc",
         text=f"On PASCAL VOC focal loss is no better than OHEM in AP50: it is ahead by less than {ALIKE:g}.",
-        where=TABLE_2,
-        artefact="table2",
         verdict=compare_losses(what="AP50", metric="AP50", first="ohem", others=["focal"], allowance=ALIKE),
         detector="retinanet",
         data="voc",
         words=VOC,
     ),
-    Statement(
+    table_2(
         name="focal-behind-ohem-on-ssd",
         text="Focal loss is behind OHEM with SSD.",
-        where=TABLE_2,
-        artefact="table2",
-        verdict=compare_losses(what="AP", metric="AP", first="ohem", others=["focal"]),
+        verdict=compare_ap_of_losses(first="ohem", others=["focal"]),
         detector="ssd",
         words=SSD,
     ),
@@ -211,7 +177,7 @@ FIGURE_CLAIMS = [
     Statement(
         name="ahead-at-every-snapshot",
         text="AP-loss is ahead of all other losses at every snapshot of RetinaNet's training.",
-        where=FIGURE_6A,
+        where="Section 4.2.2, Fig. 6a",
         artefact="figure6",
         verdict=ahead_at_every_snapshot,
         detector="retinanet",
@@ -219,17 +185,15 @@ FIGURE_CLAIMS = [
     Statement(
         name="ahead-at-every-snapshot-ssd",
         text="AP-loss is ahead of all other losses at every snapshot of SSD's training.",
-        where=FIGURE_6B,
+        where="Section 4.2.2, Fig. 6b",
         artefact="figure6",
         verdict=ahead_at_every_snapshot,
         detector="ssd",
         words=SSD,
     ),
-    Statement(
+    figure_7(
         name="fewest-high-negatives",
         text="With AP-loss the fewest negative anchors score high.",
-        where=FIGURE_7,
-        artefact="figure7",
         verdict=compare_losses(
             what=f"Of a million negatives, those that score at least {HIGH_SCORE}:",
             metric=high_negatives,
@@ -238,11 +202,9 @@ FIGURE_CLAIMS = [
             digits=0,
         ),
     ),
-    Statement(
+    figure_7(
         name="ohem-is-most-confident",
         text="OHEM gives positive anchors the highest scores.",
-        where=FIGURE_7,
-        artefact="figure7",
         verdict=compare_losses(
             what=f"Mean score of anchors with an IoU of at least {POSITIVE_IOU}:",
             metric=positive_score,
@@ -255,7 +217,7 @@ TABLE_3_CLAIMS = [
     Statement(
         name=f"first-on-{perturbation.replace('_', '-')}",
         text=f"AP-loss is ahead of all other losses: {PERTURBATIONS[perturbation]}.",
-        where=TABLE_3,
+        where="Section 4.2.2, Table 3",
         artefact="table3",
         detector="retinanet",
         verdict=compare(

@@ -220,6 +220,15 @@ def test_a_single_seed_decides_nothing_that_takes_several(judged, statement):
         assert all("seed=0,1" in missing.command for missing in claim.missing)
 
 
+def test_what_would_decide_a_claim_has_the_seeds_of_its_own_runs(base):
+    runs = [make(base, {"AP": 30.0}, seed) for seed in (0, 1)]
+    runs += [make(base, {"AP": 30.0}, seed, **{"loss.name": "focal"}) for seed in (0, 1)]
+    runs += [make(base, {"AP": 30.0}, 7, step="heaviside")]
+    claims = {claim.name: claim.missing[0].command for claim in judge_claims(Runs(runs))}
+    assert claims["first-retinanet"].endswith("sweeps=table2 recipe=mini seed=0,1,2")
+    assert claims["first-on-black-patch"].endswith("sweeps=table3 recipe=mini seed=0,1,7")  # has no run yet
+
+
 def test_without_runs_each_claim_names_the_command_that_makes_them():
     for claim in judge_claims(Runs([])):
         (missing,) = claim.missing
@@ -284,7 +293,8 @@ def test_ahead_at_every_snapshot_is_decided_at_5_percent_by_bonferroni(base, ear
         changed(config, {"seed": seed, "loss.name": loss})
         leads = [lead + 2 * (seed - 1) if loss == "ap" else 0 for lead in (early, 3.6)]
         runs.append(run_of(config, [(50, {"AP": 30.0 + leads[0]}), (100, {"AP": 30.0 + leads[1]})]))
-    assert verdict_on("ahead-at-every-snapshot", runs).outcome == outcome
+    verdict = verdict_on("ahead-at-every-snapshot", runs)
+    assert verdict.outcome == outcome and f"the smallest lead is {'+' if early > 0 else '−'}" in verdict.numbers
 
 
 def test_what_the_paper_says_of_retinanet_is_not_judged_on_ssd(judged):
