@@ -64,10 +64,11 @@ def draw_over_seeds(ax: Axes, data: pd.DataFrame, group: str, x: str, titles: Ma
     ax.legend(fontsize=7, frameon=False)
 
 
-def epochs_of(run: Run) -> float:
-    """Return the number of steps of an epoch."""
+def steps_of_epoch(run: Run) -> float:
+    """Return the number of steps of an epoch; of a run that ended within an epoch, of those before."""
     epochs = run.series("epoch")
-    return float(epochs.index.max() / (epochs.max() + 1)) if len(epochs) else float("nan")
+    before_last = epochs.index[epochs < epochs.max()]
+    return float(before_last.max() / epochs.max()) if len(before_last) else float(epochs.index.max())
 
 
 def smoothed(values: pd.Series, parts: int, how: str = "mean") -> pd.DataFrame:
@@ -92,7 +93,8 @@ def machine(run: Run) -> str:
     """Return what must match for times and memory to be comparable: the GPU model or the CPU's host, and threads."""
     device = str(run.config.get("environment.device", "an unknown device"))
     host = f" of {run.config.get('environment.host')}" if device.endswith("CPU") else ""
-    return f"{device}{host} ({run.config.get('environment.threads')} threads)"
+    threads = run.config.get("environment.threads")
+    return f"{device}{host} ({threads} thread{'s' * (threads != 1)})"
 
 
 def best_machine(groups: Iterable[Iterable[Run]]) -> str:

@@ -5,7 +5,7 @@ from functools import partial
 import pandas as pd
 
 from analysis.artefacts.artefact import Artefact, Panel, Section
-from analysis.artefacts.curves import draw_over_seeds, epochs_of, listed, over_seeds
+from analysis.artefacts.curves import draw_over_seeds, listed, over_seeds, steps_of_epoch
 from analysis.artefacts.style import Axes, label
 from analysis.artefacts.table_cells import missing_losses, run_ids_of, sections_by_setting
 from analysis.reading.runs import Runs
@@ -29,7 +29,7 @@ def build(runs: Runs) -> Artefact:
 def _section(setting: Setting) -> Section:
     groups = setting.by_loss()
     rows = [
-        {"loss": loss, "seed": run.config["seed"], "epoch": round(step / epochs_of(run), 3), "AP": ap}
+        {"loss": loss, "seed": run.config["seed"], "epoch": round(step / steps_of_epoch(run), 3), "AP": ap}
         for loss, runs in groups.items()
         for run in runs
         for step, ap in run.series("AP").items()

@@ -5,7 +5,7 @@ from functools import partial
 import pandas as pd
 
 from analysis.artefacts.artefact import Artefact, Missing, Panel, Section
-from analysis.artefacts.curves import draw_over_seeds, epochs_of, line_of, listed, over_seeds, smoothed
+from analysis.artefacts.curves import draw_over_seeds, line_of, listed, over_seeds, smoothed, steps_of_epoch
 from analysis.artefacts.style import Axes, label
 from analysis.artefacts.table_cells import missing_runs, run_ids_of, sections_by_setting
 from analysis.reading.runs import Run, Runs
@@ -84,7 +84,7 @@ def _level(run: Run) -> str:
 
 def _training(groups: dict[str, list[Run]]) -> Panel:
     rows = [
-        {"method": method, "seed": run.config["seed"], "epoch": round(step / epochs_of(run), 3), "ap_loss": value}
+        {"method": method, "seed": run.config["seed"], "epoch": round(step / steps_of_epoch(run), 3), "ap_loss": value}
         for method, runs in groups.items()
         for run in runs
         for step, value in smoothed(run.series("ap_loss"), PARTS).itertuples(index=False)

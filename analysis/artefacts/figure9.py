@@ -14,7 +14,7 @@ CAPTION = (
     "Peak memory of training before its first evaluation: on a GPU the memory of tensors, on a CPU the resident memory "
     "of the whole process, with Python and the libraries. The second panel has what each loss adds to the detector "
     "without a loss, whose network runs backward from a gradient of 0. On a CPU the allocator keeps freed memory, by "
-    "which the peak varies from run to run: `python -m src.costs` measures the losses alone."
+    "which the peak varies from run to run: python -m src.costs measures the losses alone."
 )
 
 
