@@ -1,5 +1,6 @@
 """Fig. 8: AP-loss over training with each way to optimise it (a), and its final value over imbalance (b)."""
 
+from collections import Counter
 from functools import partial
 
 import pandas as pd
@@ -10,6 +11,7 @@ from analysis.artefacts.style import Axes, label
 from analysis.artefacts.table_cells import missing_runs, run_ids_of, sections_by_setting
 from analysis.reading.runs import Run, Runs
 from analysis.reading.settings import METHOD_TITLES, PAPER_METHODS, STANDARD, Setting, ablation_values
+from src.utils.text import counted
 
 TITLE = "Fig. 8: optimising AP-loss"
 CAPTION = (
@@ -49,9 +51,21 @@ def share_of_anchors(run: Run) -> float:
 
 
 def on_proposals(setting: Setting) -> list[Run]:
-    """Return the runs of AP-loss without the loss of boxes, on any number of proposals and on all anchors."""
+    """Return the runs of AP-loss without the loss of boxes, on any number of proposals and on all anchors.
+
+    Proposals are of RPNs trained for equally long, and snapshots are trained in the same way: as those of most runs.
+    """
+    runs = _without_box_loss(setting)
+    for key in ("rpn_epochs", "snapshot"):
+        counts = Counter(ablation_values(run.config)[key] for run in runs)
+        usual = max(counts.keys() - {None}, key=lambda value: (counts[value], str(value)), default=None)
+        runs = [run for run in runs if ablation_values(run.config)[key] in (None, usual)]
+    return runs
+
+
+def _without_box_loss(setting: Setting) -> list[Run]:
     standard = STANDARD | {"box_loss": False}
-    varied = ("method", "proposals", "snapshot")
+    varied = ("method", "proposals", "rpn_epochs", "snapshot")
     return [
         run
         for run in setting.runs
@@ -62,6 +76,8 @@ def on_proposals(setting: Setting) -> list[Run]:
 def _section(setting: Setting) -> Section:
     groups = {method: setting.select(method=method, box_loss=False) for method in METHOD_TITLES}
     by_proposals = on_proposals(setting)
+    others = len(_without_box_loss(setting)) - len(by_proposals)
+    notes = [f"Not shown: {counted(others, 'run')} with another RPN or snapshot than most."] if others else []
     if all(ablation_values(run.config)["proposals"] is None for run in by_proposals):
         by_proposals = []
     panels = [panel for panel in (_training(groups), _imbalance(by_proposals)) if len(panel.data)]
@@ -71,7 +87,7 @@ def _section(setting: Setting) -> Section:
     missing = missing_runs(setting, "figure8", wanted)
     if not by_proposals and not missing:
         missing.append(Missing("panel (b), on an RPN's proposals", setting.command("figure8", setting.seeds)))
-    return Section(setting.overrides, [], panels, missing, run_ids_of([*groups.values(), by_proposals]))
+    return Section(setting.overrides, [], panels, missing, run_ids_of([*groups.values(), by_proposals]), notes)
 
 
 def _level(run: Run) -> str:
@@ -79,7 +95,7 @@ def _level(run: Run) -> str:
     values = ablation_values(run.config)
     words = [METHOD_TITLES[values["method"]]]
     words += [f"with {values['proposals']} proposals"] * (values["proposals"] is not None)
-    return " ".join([*words, *["from a snapshot"] * values["snapshot"]])
+    return " ".join([*words, *["from a snapshot"] * (values["snapshot"] is not None)])
 
 
 def _training(groups: dict[str, list[Run]]) -> Panel:
@@ -108,7 +124,7 @@ def _imbalance(runs: list[Run]) -> Panel:
     rows = [
         {
             "method": ablation_values(run.config)["method"],
-            "snapshot": ablation_values(run.config)["snapshot"],
+            "snapshot": ablation_values(run.config)["snapshot"] is not None,
             "proposals": str(ablation_values(run.config)["proposals"] or "all"),
             "share": share_of_anchors(run),
             "seed": run.config["seed"],

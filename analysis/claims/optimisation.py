@@ -30,11 +30,12 @@ def _proposals(name: str, method: str, accepted: Callable[[float], bool], snapsh
     """Return the group of a method's runs whose proposals are an accepted share of the anchors."""
 
     def runs(setting: Setting) -> list[Run]:
-        wanted = {"method": method, "snapshot": snapshot}
+        pairs = ((run, ablation_values(run.config)) for run in on_proposals(setting))
         return [
             run
-            for run in on_proposals(setting)
-            if wanted.items() <= ablation_values(run.config).items() and accepted(share_of_anchors(run))
+            for run, values in pairs
+            if (values["method"], values["snapshot"] is not None) == (method, snapshot)
+            and accepted(share_of_anchors(run))
         ]
 
     return RunGroup(name, runs)

@@ -14,6 +14,7 @@ from analysis.reading.grouping import Group, differing_keys, group_runs, words_o
 from analysis.reading.needed import needed_by, without_needed
 from analysis.reading.runs import Run
 from src.config.command import command_line
+from src.config.needs import RUN_ID
 from src.config.registry import LOSS_OPTIONS, LOSSES, METHODS, used_options
 from src.utils.quoting import shell_quoted
 
@@ -33,12 +34,14 @@ STANDARD: dict[str, Any] = {
     "box_loss": True,
     "attack": None,
     "proposals": None,
-    "snapshot": False,
+    "rpn_epochs": None,  # of the RPN that chooses proposals
+    "snapshot": None,
 }
 
 
 def ablation_values(config: dict[str, Any]) -> dict[str, Any]:
     """Return what a run's configuration has for the keys of STANDARD, as far as its loss uses them."""
+    proposals = None if config.get("proposals") == "all" else config.get("proposals")
     return _used(
         {
             "loss": config["loss.name"],
@@ -49,8 +52,9 @@ def ablation_values(config: dict[str, Any]) -> dict[str, Any]:
             "batch_size": int(config["batch_size"]),
             "box_loss": config.get("schedule.box_loss_weight") != 0,
             "attack": _attack(config),
-            "proposals": None if config.get("proposals") == "all" else config.get("proposals"),
-            "snapshot": config.get("snapshot") is not None,
+            "proposals": proposals,
+            "rpn_epochs": None if proposals is None else config.get("rpn_epochs"),
+            "snapshot": _snapshot(config),
         }
     )
 
@@ -59,6 +63,12 @@ def _attack(config: dict[str, Any]) -> str | None:
     """Return an attack's name and the options that the command gives it: "deepfool attack.images=24"; None without."""
     name = config.get("attack.name", "none")
     return None if name == "none" else " ".join([name, *words_of_attack(config.get("command.canonical", ""))])
+
+
+def _snapshot(config: dict[str, Any]) -> str | None:
+    """Return how a run's snapshot differs from it, None without; of ids, which differ by seed, that it is one."""
+    text = config.get("snapshot")
+    return "by its id" if text is not None and RUN_ID.fullmatch(text) else text
 
 
 def is_whole_training(run: Run) -> bool:

@@ -7,15 +7,28 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from analysis.artefacts import figure6, figure7, figure8, figure9, figure10, figure11, table1, table2, table3
+from analysis.artefacts import (
+    figure6,
+    figure7,
+    figure8,
+    figure9,
+    figure10,
+    figure11,
+    table1,
+    table2,
+    table3,
+    table4,
+    table6,
+)
 from analysis.artefacts.artefact import Absent
+from analysis.artefacts.curves import steps_of_epoch
 from analysis.artefacts.figure7 import high_negatives, outscoring_negatives
 from analysis.artefacts.number_format import to_text
 from analysis.claims import judge_claims
 from analysis.claims.costs import COSTS
 from analysis.reading.runs import Runs
 from analysis.reading.settings import METHOD_TITLES, settings
-from tests.analysis.logged import config_of, every_kind_of_run, rows_of, run_of
+from tests.analysis.logged import config_of, every_kind_of_run, named, rows_of, run_of
 
 matplotlib.use("agg")
 pytestmark = pytest.mark.slow
@@ -75,6 +88,7 @@ def test_table_3(runs):
     assert [cell.value for cell in black[5:9]] == [63.1, 60.9, 61.9, 65.2]
     assert black[9].estimate.mean == 1.0 and black[10].value == 4.3 and black[11].estimate.mean == pytest.approx(-3.3)
     assert [cell.estimate.mean for cell in fool[1:5]] == [18.0, 16.0, 17.0, 15.0] and fool[1].best
+    assert fool[9].estimate.mean == -1.0 and fool[10].value == 1.5 and fool[11] == Absent("–")  # of no common unit
     assert all(isinstance(cell, Absent) for cell in rows["Flip Patch"][1:5])
     (missing,) = section.missing
     assert missing.what == "Black Patch, Random Patch, Flip Patch, Adversarial Patch, Gaussian Noise, DeepFool"
@@ -121,6 +135,15 @@ def test_figure_6_has_both_panels(runs):
     assert labels(ax)[-1] == "AP-loss (2 seeds)" and len(ax.lines) == 4
     (ap,) = [line for line in ax.lines if line.get_label().startswith("AP-loss")]
     assert ap.get_xdata().tolist() == [1.0, 2.0] and ap.get_ydata().tolist() == [15.25, 30.5]
+
+
+def test_epochs_of_a_run_that_ended_within_one_are_counted_by_those_before():
+    rows = [(step, values) for step, values in rows_of(30.0) if step <= 15]
+    runs = Runs([run_of(config_of(), rows, "unfinished")], unfinished_too=True)
+    assert figure6.build(runs).sections[0].panels[0].data.epoch.tolist() == [1.0]
+    within_the_first = [(step, values) for step, values in rows if step <= 5]
+    assert steps_of_epoch(run_of(config_of(), within_the_first)) == 5
+    assert math.isnan(steps_of_epoch(run_of(config_of(), [])))
 
 
 def test_figure_7_counts_negatives(runs):
@@ -179,6 +202,23 @@ def test_figure_8_has_both_panels(runs):
     assert section.missing == []
 
 
+def test_figure_8_takes_no_other_rpn_or_snapshot_for_a_further_seed():
+    def on(name, end, **changes):
+        own = {"method.name": "structured_hinge", "schedule.box_loss_weight": 0, "proposals": 2000}
+        return run_of(named(name, **own | changes), rows_of(1.0, ap_loss=end))
+
+    snapshots = ["schedule.epochs:2", "schedule.epochs:9"]
+    usual = [on(f"usual-{seed}", 0.2 + seed / 10, seed=seed, rpn_epochs=3) for seed in (0, 1)]
+    warm = [on(f"warm-{seed}", 0.4 + seed / 10, seed=seed, rpn_epochs=3, snapshot=snapshots[0]) for seed in (0, 1)]
+    other_rpn = on("other-rpn", 0.9, rpn_epochs=9)
+    other_snapshot = on("other-snapshot", 0.9, rpn_epochs=3, snapshot=snapshots[1])
+    (section,) = figure8.build(Runs([other_rpn, other_snapshot, *usual, *warm])).sections
+    points = section.panels[-1].data.set_index("snapshot")
+    assert points["mean"].to_dict() == pytest.approx({False: 0.25, True: 0.45}) and set(points.seeds) == {2}
+    assert set(section.run_ids) == {run.run_id for run in (*usual, *warm)}
+    assert section.notes == ["Not shown: 2 runs with another RPN or snapshot than most."]
+
+
 def test_figures_9_to_11(runs):
     section = section_of(figure9.build(runs), "recipe=mini")
     ax = drawn(section)["memory"]
@@ -202,7 +242,7 @@ def test_figures_9_to_11(runs):
 
 def test_times_and_memory_of_two_machines_are_not_averaged():
     def on(host, seed, *words):
-        config = config_of(f"seed={seed}", *words, **{"environment.host": host})
+        config = config_of(f"seed={seed}", *words, **{"environment.host": host, "environment.threads": 1})
         return run_of(config, rows_of(1.0, loss_seconds=0.5 if host == "slow" else 0.1))
 
     runs = Runs([on("slow", 0), on("fast", 1), on("fast", 2), on("fast", 1, "batch_size=4")])
@@ -210,7 +250,7 @@ def test_times_and_memory_of_two_machines_are_not_averaged():
         section = section_of(module.build(runs), "recipe=mini")
         assert section.panels[0].data.seeds.max() == 2 and set(section.run_ids) <= {run.run_id for run in runs.all[1:]}
         assert "Measured on x86_64 CPU of fast" in section.notes[0] and "Not shown" in section.notes[0]
-        assert "CPU of slow" in section.notes[0]
+        assert "CPU of slow (1 thread)" in section.notes[0]
 
 
 def test_a_training_of_so_many_steps_is_for_figures_9_to_11_alone():
@@ -218,7 +258,7 @@ def test_a_training_of_so_many_steps_is_for_figures_9_to_11_alone():
     rows = [(step, values | {"loss_seconds": 0.02 if step <= 10 else 0.01}) for step, values in rows_of(1.0)]
     rows = [(step, values) for step, values in rows if "AP" not in values]
     runs = Runs([run_of(config_of(*words, f"batch_size={size}"), rows) for size in (4, 8)])
-    for module in (table1, table2, figure6):
+    for module in (table1, table2, table4, table6, figure6):
         assert not any(section.run_ids for section in module.build(runs).sections)
     (section,) = figure9.build(runs).sections
     (panel,) = section.panels  # and none of what the loss adds, as there is no run without one

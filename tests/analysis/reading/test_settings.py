@@ -134,8 +134,8 @@ def test_words_make_a_setting_wherever_its_data_are():
 
 def test_the_standard_values_are_those_of_the_configuration():
     config = OmegaConf.to_container(OmegaConf.load(paths.ROOT / "conf/config.yaml"))
-    config["snapshot"] = config["snapshot"] is not None  # whether there is one
-    config["proposals"] = None if config["proposals"] == "all" else config["proposals"]
+    assert config["proposals"] == "all"
+    config |= {"proposals": None, "rpn_epochs": None}  # on all anchors, without an RPN
     assert all(config[key] == value for key, value in STANDARD.items() if key in config)
     assert ablation_values(run().config) == STANDARD
 
