@@ -9,7 +9,7 @@ from analysis.artefacts.artefact import Artefact, Cell, Section, Table
 from analysis.artefacts.table_cells import mark_best, measured, missing_losses, published, run_ids_of
 from analysis.paper.published import published_table
 from analysis.reading.runs import Run, Runs
-from analysis.reading.settings import Setting, settings
+from analysis.reading.settings import Setting, is_whole_training, settings
 
 ONE_STAGE, MULTI_SCALE = "one-stage", "multi-scale"  # groups of the paper's rows
 
@@ -33,7 +33,8 @@ def build_benchmark(benchmark: Benchmark, runs: Runs) -> Artefact:
 
     The published numbers stand in those of the paper's data set alone: on others they compare with nothing.
     """
-    known = [setting for setting in settings(runs.counting) if benchmark.includes(setting)]
+    whole_trainings = filter(is_whole_training, runs.counting)
+    known = [setting for setting in settings(whole_trainings) if benchmark.includes(setting)]
     of_paper = {setting.overrides for setting in known if _is_of_paper(benchmark, setting)}
     sections = [_section(benchmark, setting) for setting in known]
     sections = [section for section in sections if section.run_ids]

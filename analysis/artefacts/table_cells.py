@@ -50,9 +50,8 @@ def by_seed(runs: Sequence[Run], metric: Metric) -> dict[int, float]:
 
 
 def logged_by_class(runs: Iterable[Run], metric: str) -> list[str]:
-    """Return the classes for which runs have logged a metric, as `metric/class`, in the order of the first run's."""
-    keys = dict.fromkeys(key for run in runs for key in run.keys if key.startswith(f"{metric}/"))
-    return [key.partition("/")[2] for key in keys]
+    """Return the classes for which runs have logged a metric, as `metric/class`, in alphabetical order."""
+    return sorted({key.partition("/")[2] for run in runs for key in run.keys if key.startswith(f"{metric}/")})
 
 
 def run_ids_of(groups: Iterable[Iterable[Run]]) -> list[str]:

@@ -142,6 +142,17 @@ def test_ours_by_class_stand_above_the_papers():
     assert in_2012.tables[0].rows[3][3].estimate.mean == 55 and len(in_2012.tables[0].rows) == 4 + 18
 
 
+def test_classes_stand_in_the_same_order_however_the_log_has_them():
+    def columns(*names):
+        values = {"VOC07_AP50": 1.0, "VOC12_AP50": 1.0} | {
+            f"{key}/{name}": 1.0 for name in names for key in ("VOC07_AP50", "VOC12_AP50")
+        }
+        runs = Runs([run("one", "ap", values)])
+        return [[name for _, name in table.build(runs).sections[0].tables[0].columns[4:]] for table in (table4, table5)]
+
+    assert columns("a", "c", "b") == columns("b", "a", "c") == [["a", "b", "c"]] * 2
+
+
 def test_by_size_the_papers_rows_stand_beside_coco_alone():
     values = {"AP": 30.0, "APsmall": 10.0, "ARlarge": 60.0}
     mini, coco = table6.build(Runs([run("mini", "ap", values)])).sections
