@@ -51,7 +51,7 @@ def descents(runs: Runs) -> pd.DataFrame:
     rows = []
     for run in runs.counting:
         config = run.config
-        if "problem.name" not in config or config["steps"] != STEPS:
+        if "problem.name" not in config or config.get("steps") != STEPS:
             continue
         problem = config["problem.name"]
         if problem == "random" and any(config[f"problem.{key}"] != value for key, value in RANDOM.items()):
@@ -131,10 +131,10 @@ def _local_optimum(frame: pd.DataFrame) -> Panel:
     ]
     empty = pd.DataFrame(columns=["method", "tuning", "step", "ap_loss"])
     data = pd.concat(parts, ignore_index=True) if parts else empty
-    ends = data.groupby("method").ap_loss.last()
-    alt = "AP-loss against step. At the end: " + ", ".join(
-        f"{METHOD_TITLES[m]} {ends[m]:.3f}" for m in METHOD_TITLES if m in ends
-    )
+    last = data.groupby(["method", "tuning"], sort=False).ap_loss.last().map("{:.3f}".format)
+    ends = {method: list(dict.fromkeys(of_method)) for method, of_method in last.groupby("method")}
+    words = ", ".join(f"{METHOD_TITLES[m]} {' or '.join(ends[m])}" for m in METHOD_TITLES if m in ends)
+    alt = f"AP-loss against step. At the end: {words}."
     return Panel("local-optimum", "(a) the local optimum", partial(_draw_local_optimum, data), data, alt)
 
 

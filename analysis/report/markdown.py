@@ -88,7 +88,11 @@ def escape(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """Return text as Markdown's code, in which every character stands for itself: a command is copied as it is."""
+    """Return text as Markdown's code, in which every character stands for itself: a command is copied as it is.
+
+    Only a line break becomes a space, as it would end a heading or an item of a list.
+    """
+    text = " ".join(text.splitlines())
     longest = max((len(ticks) for ticks in re.findall("`+", text)), default=0)
     fence = "`" * (longest + 1)
     # Without a space the fence and a backtick beside it would be one; Markdown takes one space off either end.

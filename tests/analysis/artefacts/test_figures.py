@@ -38,6 +38,7 @@ def runs():
     other = make_run("other", {"loss": {"name": "ap"}}, [{"global_step": 1, "loss": 1.0}], "finished")
     old = make_run("old", {"problem": {"name": "local_optimum"}, "method": {"name": "error_driven"}}, [], "finished")
     assert "give the run's command again" in old.reason
+    foreign = make_run("foreign", {"problem": {"name": "local_optimum"}}, [{"global_step": 1, "loss": 1.0}], "finished")
     return Runs(
         [
             descent("local_optimum", "error_driven", [0.1, 0.4, 0.0]),
@@ -52,6 +53,7 @@ def runs():
             descent("random", "structured_hinge", [0.5, 0.0], steps=9),
             other,
             old,
+            foreign,
         ]
     )
 
@@ -124,6 +126,9 @@ def test_the_table_counts_and_what_is_missing_is_named(runs):
     assert [cell.estimate.mean for cell in (problems, solved, median)] == [1, 1, 2]
     problems, solved, median = rows["local_optimum", "approximate gradient", "δ = 1, learning rate 1"]
     assert [problems.estimate.mean, solved.estimate.mean, median] == [1, 0, Absent("–")]
+    several = Runs([*runs.all, descent("local_optimum", "approximate_gradient", [0.1, 0.05], delta=4)])
+    alt = proposition1.build(several).sections[0].panels[0].alt
+    assert alt.endswith("At the end: error-driven update 0.000, approximate gradient 0.100 or 0.050.")
     (missing,) = section.missing
     assert missing.what == "local_optimum, structured hinge; random, structured hinge"
     assert missing.command == proposition1.COMMAND and len(section.run_ids) == 7

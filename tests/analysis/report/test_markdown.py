@@ -2,6 +2,7 @@ import re
 
 import pytest
 
+from analysis.artefacts.artefact import Missing
 from analysis.report.markdown import claims_to_markdown, code, escape, runs_to_markdown, to_markdown
 from tests.analysis.report.samples import (
     ODD,
@@ -27,6 +28,12 @@ def code_spans(markdown):
         spans.append(text[1:-1] if padded else text)
         rest = rest[opening.end() + closing.end() :]
     return spans
+
+
+def test_a_line_break_in_a_setting_ends_neither_its_heading_nor_its_code():
+    artefact = sample_artefact(setting="dataset.root='a\nb\r\nc'", missing=[Missing("δ", "python 'a\n\nb'")])
+    text = to_markdown(artefact)
+    assert "## `dataset.root='a b c'`\n" in text and "- δ: `python 'a  b'`\n" in text
 
 
 def test_an_artefact_is_readable_on_the_terminal():
