@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.artefacts.statistics import estimate
-from analysis.artefacts.style import COLOURS, Axes
+from analysis.artefacts.style import COLOURS, SKY, Axes
 from analysis.reading.runs import Run
 
 MARKERS = {"ap": "o", "focal": "s", "ohem": "^", "auc": "D", "none": "x"}
@@ -22,10 +22,13 @@ DASHES = {
 
 
 def line_of(name: str) -> dict[str, Any]:
-    """Return the look of the line of a loss or a method: colour, and dash and marker for those who see no colours."""
+    """Return the look of the line of a loss or a method: colour, and dash and marker for those who see no colours.
+
+    All of a user's own look alike, but like none of the paper's.
+    """
     look: dict[str, Any] = {
-        "color": COLOURS.get(name, COLOURS["ap"]),
-        "linestyle": DASHES.get(name, "-"),
+        "color": COLOURS.get(name, SKY),
+        "linestyle": DASHES.get(name, "-" if name in COLOURS else (0, (8, 2))),
         "linewidth": 1.5,
     }
     return look | {"marker": MARKERS.get(name, ""), "markersize": 3.5}

@@ -32,6 +32,8 @@ COLOURS = {
     "error_driven": BLUE,
     "approximate_gradient": PURPLE,
     "structured_hinge": SKY,
+    "loss_seconds": BLUE,
+    "iteration_seconds": BLUE,
 }
 # Matplotlib's settings while a panel is drawn and saved.
 SETTINGS: Any = {  # Any, as matplotlib's types list the keys one by one

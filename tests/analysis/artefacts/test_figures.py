@@ -13,8 +13,10 @@ from PIL import Image
 from analysis.__main__ import main
 from analysis.artefacts import figure4, proposition1
 from analysis.artefacts.artefact import Absent
+from analysis.artefacts.curves import line_of
 from analysis.reading.local import read_local
 from analysis.reading.runs import Runs, make_run
+from analysis.reading.settings import LOSS_TITLES, METHOD_TITLES
 from src.losses import step_function
 from src.utils import paths
 from tests.support.programs import own_environment
@@ -79,6 +81,13 @@ def test_figure4_shows_the_step_functions_of_the_losses():
         assert curve.f.tolist() == expected.tolist()
     lines = axes_of(panel).lines
     assert len(lines) == 8 and [line.get_linestyle() for line in lines].count("--") == 1
+
+
+def test_an_own_loss_or_method_has_a_line_of_its_own():
+    for titles in (LOSS_TITLES, METHOD_TITLES):
+        looks = [(look["color"], look["linestyle"], look["marker"]) for look in map(line_of, [*titles, "mine"])]
+        assert len({color for color, _, _ in looks[:-1]}) == len(titles) and looks[-1] not in looks[:-1]
+        assert len({(dash, marker) for _, dash, marker in looks}) == len(looks)  # without colours too
 
 
 def call(monkeypatch, *arguments):
