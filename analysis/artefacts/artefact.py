@@ -1,7 +1,7 @@
 """What a table or figure of the paper consists of, in whatever format it is written."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
@@ -83,6 +83,12 @@ class Section:
     missing: list[Missing] = field(default_factory=list)
     run_ids: list[str] = field(default_factory=list)  # of all runs that it shows
     notes: list[str] = field(default_factory=list)
+    compares: bool = True  # whether at least two of its rows or lines have runs
+
+    @property
+    def is_lone(self) -> bool:
+        """Whether it shows runs but compares nothing."""
+        return bool(self.run_ids) and not self.compares
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,14 @@ class Artefact:
     caption: str
     sections: list[Section]
     panels_per_row: int = 2  # of its figures
+    not_shown: tuple[str, ...] = ()  # the settings of sections that are left out, as they compare nothing
+
+    def without_lone_rows(self) -> "Artefact":
+        """Return it without the sections that compare nothing, if another one shows runs."""
+        lone, others = ([s for s in self.sections if s.is_lone == is_lone] for is_lone in (True, False))
+        if not any(section.run_ids for section in others):
+            return self
+        return replace(self, sections=others, not_shown=tuple(section.setting for section in lone))
 
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "not enough evidence"

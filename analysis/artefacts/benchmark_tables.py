@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.artefacts.artefact import Artefact, Cell, Section, Table
-from analysis.artefacts.table_cells import mark_best, measured, missing_losses, published, run_ids_of
+from analysis.artefacts.table_cells import compares, mark_best, measured, missing_losses, published, run_ids_of
 from analysis.paper.published import published_table
 from analysis.reading.runs import Run, Runs
 from analysis.reading.settings import Setting, is_whole_training, settings
@@ -63,7 +63,8 @@ def _section(benchmark: Benchmark, setting: Setting) -> Section:
     title = f"Tested on {setting.config.get('dataset.test', 'the paper’s test split')} of {setting.data}"
     table = Table("detectors", title, headings, rows, [benchmark.note] if of_paper and benchmark.note else [])
     missing = missing_losses(setting, benchmark.name, groups)
-    return Section(setting.overrides, [table], [], missing, run_ids_of(groups.values()))
+    run_ids = run_ids_of(groups.values())
+    return Section(setting.overrides, [table], [], missing, run_ids, compares=of_paper or compares(groups.values()))
 
 
 def _is_of_paper(benchmark: Benchmark, setting: Setting) -> bool:

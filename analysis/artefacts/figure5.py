@@ -2,7 +2,7 @@
 
 from analysis.artefacts.artefact import Artefact, Section
 from analysis.artefacts.galleries import classes_in, gallery_of, has_gallery, panel, threshold_note
-from analysis.artefacts.table_cells import missing_losses, run_ids_of, sections_by_setting
+from analysis.artefacts.table_cells import compares, missing_losses, run_ids_of, sections_by_setting
 from analysis.reading.runs import Runs
 from analysis.reading.settings import LOSS_TITLES, Setting
 
@@ -36,4 +36,5 @@ def _section(setting: Setting) -> Section:
         for loss, gallery in zip(LOSSES, galleries, strict=True)
     ]
     notes = [threshold_note(run) for run in shown]
-    return Section(setting.overrides, [], panels, missing, run_ids_of(groups.values()), notes)
+    run_ids = run_ids_of(groups.values())
+    return Section(setting.overrides, [], panels, missing, run_ids, notes, compares(groups.values()))

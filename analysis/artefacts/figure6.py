@@ -7,7 +7,7 @@ import pandas as pd
 from analysis.artefacts.artefact import Artefact, Panel, Section
 from analysis.artefacts.curves import draw_over_seeds, listed, over_seeds, steps_of_epoch
 from analysis.artefacts.style import Axes, label
-from analysis.artefacts.table_cells import missing_losses, run_ids_of, sections_by_setting
+from analysis.artefacts.table_cells import compares, missing_losses, run_ids_of, sections_by_setting
 from analysis.reading.runs import Runs
 from analysis.reading.settings import LOSS_TITLES, Setting
 
@@ -38,7 +38,8 @@ def _section(setting: Setting) -> Section:
     missing = missing_losses(setting, "figure6", groups)
     name = f"{NAMES.get(setting.detector, setting.detector)}, {setting.data}"
     panels = [Panel("training", name, partial(_draw, data), data, _alt(data))] if len(data) else []
-    return Section(setting.overrides, [], panels, missing, run_ids_of(groups.values()))
+    run_ids = run_ids_of(groups.values())
+    return Section(setting.overrides, [], panels, missing, run_ids, compares=compares(groups.values()))
 
 
 def _draw(data: pd.DataFrame, ax: Axes) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.artefacts.artefact import Artefact, Cell, Panel, Section, Table
 from analysis.artefacts.style import INK, Axes, label
-from analysis.artefacts.table_cells import measured, missing_losses, run_ids_of, sections_by_setting
+from analysis.artefacts.table_cells import compares, measured, missing_losses, run_ids_of, sections_by_setting
 from analysis.reading.runs import Run, Runs
 from analysis.reading.settings import LOSS_TITLES, Setting
 
@@ -106,7 +106,8 @@ def _section(setting: Setting) -> Section:
     panels = [_panel(setting.detector, loss, counts, most, len(groups[loss])) for loss, counts in sums.items()]
     missing = missing_losses(setting, "figure7", groups)
     tables = [_table(groups)] if sums else []
-    return Section(setting.overrides, tables, panels, missing, run_ids_of(groups.values()))
+    run_ids = run_ids_of(groups.values())
+    return Section(setting.overrides, tables, panels, missing, run_ids, compares=compares(groups.values()))
 
 
 def _table(groups: Mapping[str, list[Run]]) -> Table:

@@ -57,7 +57,8 @@ def losses_by_batch_size(setting: Setting, sweep: str, quantity: Quantity, title
         return Section(setting.overrides, missing=missing)
     draw = partial(_draw, data, quantity.axis, titles)
     panel = Panel(quantity.name, setting.data, draw, data, _alt(data, quantity, titles))
-    return Section(setting.overrides, [], [panel], missing, run_ids_of([shown]), [where_run(shown, others)])
+    notes, sizes = [where_run(shown, others)], {size for (_, size), runs in groups.items() if runs}
+    return Section(setting.overrides, [], [panel], missing, run_ids_of([shown]), notes, compares=len(sizes) > 1)
 
 
 def _draw(data: pd.DataFrame, axis: str, titles: Mapping[str, str], ax: Axes) -> None:

@@ -4,6 +4,7 @@ import pandas as pd
 
 from analysis.artefacts.artefact import Artefact, Section, Table
 from analysis.artefacts.table_cells import (
+    compares,
     missing_runs,
     ours_and_paper_columns,
     ours_and_paper_rows,
@@ -37,7 +38,8 @@ def _section(setting: Setting) -> Section:
     }
     named = {f"{BLOCKS[b]} {value}": runs for b, by_value in groups.items() for value, runs in by_value.items()}
     tables = [_table(block, groups[block], paper[block]) for block in groups]
-    return Section(setting.overrides, tables, [], missing_runs(setting, "table1", named), run_ids_of(named.values()))
+    missing, run_ids = missing_runs(setting, "table1", named), run_ids_of(named.values())
+    return Section(setting.overrides, tables, [], missing, run_ids, compares=compares(named.values()))
 
 
 def _parse(value: str) -> bool | float:

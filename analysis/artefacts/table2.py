@@ -2,6 +2,7 @@
 
 from analysis.artefacts.artefact import Artefact, Section, Table
 from analysis.artefacts.table_cells import (
+    compares,
     missing_losses,
     ours_and_paper_columns,
     ours_and_paper_rows,
@@ -55,7 +56,8 @@ def _section(setting: Setting) -> Section:
     missing = missing_losses(setting, "table2", groups)
     columns = ours_and_paper_columns("Training loss", "AP-loss is ahead by")
     tables = [Table("losses", title, columns, rows, notes)]
-    return Section(setting.overrides, tables, [], missing, run_ids_of(groups.values()))
+    run_ids = run_ids_of(groups.values())
+    return Section(setting.overrides, tables, [], missing, run_ids, compares=compares(groups.values()))
 
 
 def _paper_pair(setting: Setting) -> tuple[str, str]:

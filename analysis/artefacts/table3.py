@@ -12,6 +12,7 @@ from analysis.artefacts.statistics import estimate
 from analysis.artefacts.table_cells import (
     NOT_PUBLISHED,
     by_seed,
+    compares,
     difference_cells,
     measured,
     missing_losses,
@@ -86,7 +87,9 @@ def _section(setting: Setting) -> Section:
     tables.append(_drops(groups, titles, paper, losses))
     shown = {p: {loss: runs_of(setting, loss, p) for loss in losses} for p in PERTURBATIONS}
     panels, notes = gallery_panels(shown, PERTURBATIONS, setting.runs)
-    return Section(setting.overrides, tables, panels, _missing(setting, groups, titles, paper), run_ids, notes)
+    missing = _missing(setting, groups, titles, paper)
+    by_perturbation = [[run for runs in by_loss.values() for run in runs] for by_loss in groups.values()]
+    return Section(setting.overrides, tables, panels, missing, run_ids, notes, compares(by_perturbation))
 
 
 def _titles(setting: Setting) -> dict[str, str]:

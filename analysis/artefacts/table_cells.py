@@ -59,6 +59,11 @@ def run_ids_of(groups: Iterable[Iterable[Run]]) -> list[str]:
     return list(dict.fromkeys(run.run_id for runs in groups for run in runs))
 
 
+def compares(groups: Iterable[Sequence[Run]]) -> bool:
+    """Return whether at least two groups have runs; equal ones count once, as do the standard rows of Table 1."""
+    return len({tuple(run.run_id for run in runs) for runs in groups if runs}) > 1
+
+
 def measured(runs: Iterable[Run], metric: Metric, digits: int = 1) -> Measured | Absent:
     """Return the mean of a metric over the runs of several seeds."""
     values = values_of(runs, metric)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from analysis.artefacts.artefact import Artefact, Claim, Published, Table
 from analysis.reading.runs import Runs
 
+NOT_SHOWN = "Not shown, as only one row or line has runs"
+
 
 @dataclass(frozen=True)
 class ReportContents:

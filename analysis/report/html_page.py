@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from html import escape
 
 from analysis.artefacts.artefact import Artefact
-from analysis.report.contents import ReportContents
+from analysis.report.contents import NOT_SHOWN, ReportContents
 from analysis.report.html_claims import claim_links, claims_part
 from analysis.report.html_elements import (
     artefact_table,
@@ -92,6 +92,7 @@ def _parts(contents: ReportContents, svgs: dict[str, str], files: dict[str, list
             f'<p class="caption">{escape(artefact.caption)}</p>',
             *claim_links(artefact, contents.claims),
             *(_section(artefact, index, svgs) for index in range(len(artefact.sections))),
+            _not_shown(artefact),
             _file_links(files.get(artefact.name, [])),
         ]
         parts[artefact.title] = "\n".join(filter(None, blocks))
@@ -143,6 +144,11 @@ def _section(artefact: Artefact, index: int, svgs: dict[str, str]) -> str:
         missing_box(section.missing),
     ]
     return "\n".join(filter(None, blocks))
+
+
+def _not_shown(artefact: Artefact) -> str:
+    listed = ", ".join(map(setting_code, artefact.not_shown))
+    return f'<p class="note">{NOT_SHOWN}: {listed}.</p>' if listed else ""
 
 
 def _file_links(names: list[str]) -> str:

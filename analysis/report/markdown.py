@@ -16,7 +16,7 @@ from analysis.artefacts.artefact import (
     Verdict,
 )
 from analysis.artefacts.number_format import notes_of, to_text
-from analysis.report.contents import ReportContents, number_columns
+from analysis.report.contents import NOT_SHOWN, ReportContents, number_columns
 from analysis.report.png_pdf_svg import drawing_of
 from analysis.report.provenance import describe_runs, run_anchor, source_anchor, sources_of
 
@@ -34,6 +34,8 @@ def to_markdown(artefact: Artefact, links: bool = False) -> str:
     blocks = [f"# {escape(artefact.title)}", escape(artefact.caption)]
     for index in range(len(artefact.sections)):
         blocks += _section(artefact, index, links)
+    if artefact.not_shown:
+        blocks.append(f"{NOT_SHOWN}: {', '.join(map(code, artefact.not_shown))}.")
     return _document(blocks)
 
 

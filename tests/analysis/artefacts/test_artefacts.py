@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from analysis.__main__ import build
 from analysis.artefacts import (
     figure6,
     figure7,
@@ -28,6 +29,7 @@ from analysis.claims import judge_claims
 from analysis.claims.costs import COSTS
 from analysis.reading.runs import Runs
 from analysis.reading.settings import METHOD_TITLES, settings
+from analysis.report.markdown import to_markdown
 from tests.analysis.logged import config_of, every_kind_of_run, named, rows_of, run_of
 
 matplotlib.use("agg")
@@ -126,6 +128,26 @@ def test_table_3_with_an_option_of_an_attack():
     focal = attacked(0, "loss=focal", *few)
     (claim,) = [claim for claim in judge_claims(Runs([*runs, focal])) if claim.name == "first-on-deepfool"]
     assert claim.verdicts[0].run_ids == [runs[2].run_id, runs[3].run_id, focal.run_id]
+
+
+def test_settings_that_compare_nothing_are_named_where_others_compare_something():
+    def trained(*words):
+        return run_of(config_of(*words), [(20, {"AP": 50.0, "AP50": 60.0, "AP75": 55.0})])
+
+    ap, focal = trained("loss=ap"), trained("loss=focal")
+    short, wide = trained("loss=ap", "schedule.epochs=9"), trained("loss=ap", "delta=2", "schedule.epochs=9")
+    names = ["table1", "table2", "figure6"]
+    ablations, losses, training = build(names, Runs([ap, focal, short, wide]))
+    shown = [[section.setting for section in artefact.sections if section.run_ids] for artefact in (ablations, losses)]
+    assert shown == [["recipe=mini schedule.epochs=9"], ["recipe=mini"]]
+    assert ablations.not_shown == ("recipe=mini",)
+    assert losses.not_shown == training.not_shown == ("recipe=mini schedule.epochs=9",)
+    assert "Not shown, as only one row or line has runs: `recipe=mini schedule.epochs=9`." in to_markdown(losses)
+    assert [section.run_ids for section in losses.sections] == [[focal.run_id, ap.run_id], [], [], []]  # of the paper's
+
+    for artefact in build(names, Runs([ap, short])):  # nothing compares, so everything is shown
+        assert {"recipe=mini", "recipe=mini schedule.epochs=9"} <= {section.setting for section in artefact.sections}
+        assert artefact.not_shown == ()
 
 
 def test_figure_6_has_both_panels(runs):

@@ -85,9 +85,10 @@ def odd_artefact():
     panel = replace(sample_panel(), title=ODD_NAME, alt=ODD)
     panel = replace(panel, draw=partial(draw_curve, panel.data, name=ODD_NAME))
     table = replace(sample_table(title=ODD), columns=[("", "δ"), *[("", 3 * ODD[:20])] * 5])
-    return sample_artefact(
+    artefact = sample_artefact(
         setting=ODD, tables=[table], panels=[panel], missing=[Missing(ODD, ODD_COMMAND)], notes=[ODD]
     )
+    return replace(artefact, not_shown=(ODD,))
 
 
 def sample_claims():

@@ -111,7 +111,7 @@ def test_text_is_no_markup(text, escaped):
 
 def test_commands_and_settings_are_copied_as_they_are():
     artefact, claims, runs = to_markdown(odd_artefact()), claims_to_markdown(odd_claims()), odd_contents()
-    assert code_spans(artefact) == [ODD, ODD_COMMAND]
+    assert code_spans(artefact) == [ODD, ODD_COMMAND, ODD]
     assert code_spans(claims) == [ODD, ODD_COMMAND]
     text = runs_to_markdown(runs)
     assert set(code_spans(text)) == {ODD, ODD_COMMAND}
