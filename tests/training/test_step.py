@@ -18,9 +18,11 @@ from src.detectors.targets import box_loss
 from src.losses import ap_loss
 from src.losses.reference import ap_loss_reference
 from src.runs.kept_rows import KeptRows
+from src.runs.lineage import Lineage
 from src.training import trainer
+from src.training.checkpoint import load_checkpoint, save_checkpoint
 from src.training.optimizer import build_optimizer
-from src.training.step import Trainer, TrainerOptions
+from src.training.step import Trainer, TrainerOptions, autocast
 from tests.support.configurations import make_config
 from tests.support.runs import NOT_LOGGED, TINY, run_here, same_weights
 
@@ -86,6 +88,7 @@ def test_a_step_descends_the_weighted_losses_by_their_clipped_gradient_and_logs_
     batch = make_training_batch()
     for step in range(2):
         rate = trained.optimizer.param_groups[0]["lr"]
+        trained.model.eval()  # as a test leaves it
         values = trained.step(batch).read()
         logits, offsets = other.model.train()(batch.images.contiguous(memory_format=torch.channels_last))
         targets = other.targets(batch.images, batch)
@@ -107,6 +110,37 @@ def test_a_step_descends_the_weighted_losses_by_their_clipped_gradient_and_logs_
                 parameter -= rate * (clip / norm if clip else 1) * gradient
         torch.testing.assert_close(trained.model.state_dict(), other.model.state_dict(), rtol=1e-3, atol=1e-5)
         assert norm > 1 and trained.scheduler.last_epoch == step + 1
+
+
+@pytest.mark.parametrize("clip", [None, 0.5])
+def test_in_fp16_steps_that_overflow_are_skipped_until_one_descends_the_unscaled_gradient(clip, tmp_path):
+    words = ["schedule.momentum=0", "schedule.weight_decay=0"]
+    options = {"box_loss_weight": 100, "clip_gradient": clip, "precision": "fp16"}
+    trained, other, resumed = (make_trainer(torch.device("cpu"), *words, **options) for _ in range(3))
+    batch, parameters = make_training_batch(), list(other.model.parameters())
+    while True:
+        scale, rate = trained.scaler.get_scale(), trained.optimizer.param_groups[0]["lr"]
+        trained.step(batch)
+        if trained.scaler.get_scale() == scale:
+            break
+        assert trained.scaler.get_scale() == scale / 2 >= 1
+        assert all(map(torch.equal, trained.model.parameters(), parameters))
+    assert scale < 2**16  # the first step has overflowed
+    targets = other.targets(batch.images, batch)
+    with autocast(torch.device("cpu"), "fp16"):
+        logits, offsets = other.model.train()(batch.images.contiguous(memory_format=torch.channels_last))
+        box = box_loss(offsets, other.anchors, targets)
+    loss = scale * (other.classification_loss(logits.float(), targets.classes) + 100 * box)
+    gradients = [gradient / scale for gradient in torch.autograd.grad(loss, parameters)]
+    norm = torch.cat([gradient.flatten() for gradient in gradients]).norm()
+    with torch.no_grad():
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter -= rate * (clip / norm if clip else 1) * gradient
+    torch.testing.assert_close(list(trained.model.parameters()), parameters, rtol=1e-3, atol=1e-5)
+
+    save_checkpoint(tmp_path / "checkpoint.pt", trained.parts(), {"step": 1}, Lineage(tmp_path, [{"attempt": 1}]))
+    load_checkpoint(tmp_path / "checkpoint.pt", resumed.parts(), Lineage(tmp_path, [{"attempt": 2}]))
+    assert resumed.scaler.state_dict() == trained.scaler.state_dict() and resumed.scaler.get_scale() == scale
 
 
 def test_a_step_is_the_same_where_the_box_head_sees_positive_anchors_alone():
