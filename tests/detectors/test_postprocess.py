@@ -1,18 +1,18 @@
 """Detections from a detector's outputs."""
 
-from functools import partial
-
 import pytest
 import torch
 from torch import nn
 
+from src.config.validate import resolve
 from src.data.loading import InferenceBatch
 from src.data.records import make_record
 from src.detectors.anchors import make_anchors
-from src.detectors.detector import Detector
+from src.detectors.detector import Detector, build_detector
 from src.detectors.inference import image_outputs, predict
 from src.detectors.postprocess import ImageOutputs, detect, detect_by_class
 from src.detectors.retinanet import anchor_grids
+from tests.support.configurations import make_config
 
 RETINANET = Detector(lambda outputs: ScoresOfTheImage(), anchor_grids, detect)
 
@@ -28,12 +28,12 @@ def outputs_of(anchors, scores, size, classes=2):
 def test_detections_pass_the_threshold_and_nms_and_are_clipped():
     anchors = [torch.tensor([[0, 0, 10, 10], [1, 0, 11, 10], [30, 30, 50, 50.0]]), torch.tensor([[60, 60, 90, 90.0]])]
     scores = {(0, 0): 0.9, (1, 0): 0.8, (1, 1): 0.7, (2, 0): 0.005, (3, 1): 0.005}
-    outputs = outputs_of(anchors, scores, (80, 80))
+    outputs = outputs_of(anchors, scores, (80, 85))
     detections = detect(outputs)
     # The second box of class 0 is suppressed, that of class 1 is not. Only the last level keeps scores below .01.
     assert detections.scores[:3].tolist() == pytest.approx([0.9, 0.7, 0.005])
     assert detections.labels[:3].tolist() == [0, 1, 1]
-    assert detections.boxes[2].tolist() == [60, 60, 80, 80]
+    assert detections.boxes[2].tolist() == [60, 60, 85, 80]
     assert len(detect(outputs, max_detections=1).scores) == 1
     assert len(detect(outputs, score_threshold=0.001).scores) >= 4
 
@@ -48,7 +48,7 @@ def test_candidates_are_limited_on_each_level():
 def test_ssd_detects_class_by_class_with_its_own_caps():
     anchors = [torch.tensor([[0, 0, 10, 10], [1, 0, 11, 10], [30, 30, 50, 50.0]]), torch.tensor([[60, 60, 90, 90.0]])]
     scores = {(0, 0): 0.9, (1, 0): 0.8, (1, 1): 0.7, (2, 0): 0.02, (3, 1): 0.005}
-    outputs = outputs_of(anchors, scores, (80, 80))
+    outputs = outputs_of(anchors, scores, (80, 85))
     detections = detect_by_class(outputs)
     # The second box of class 0 is suppressed, that of class 1 is not. No level keeps scores below .01.
     assert detections.scores.tolist() == pytest.approx([0.9, 0.7, 0.02])
@@ -58,7 +58,7 @@ def test_ssd_detects_class_by_class_with_its_own_caps():
     assert len(detect_by_class(outputs, nms_iou=1.0).scores) == 4
     assert len(detect_by_class(outputs, max_detections=1).scores) == 1
     low = detect_by_class(outputs, score_threshold=0.001)
-    assert low.boxes[-1].tolist() == [60, 60, 80, 80] and low.scores[-1].item() == pytest.approx(0.005)
+    assert low.boxes[-1].tolist() == [60, 60, 85, 80] and low.scores[-1].item() == pytest.approx(0.005)
 
 
 class ScoresOfTheImage(nn.Module):
@@ -89,13 +89,19 @@ def test_predictions_are_in_pixels_of_the_original_image():
     assert detections.labels[0] == 1 and detections.scores[0].item() == pytest.approx(0.5)
 
 
-def test_predictions_take_the_options_of_detection():
+@pytest.mark.parametrize(
+    ("model", "cap", "capped", "above"),
+    [("retinanet", "candidates_per_level", 14, 10), ("ssd", "candidates_per_class", 7, 0)],
+)
+def test_a_detector_detects_with_its_options(model, cap, capped, above):
     record = make_record("a", "a.jpg", (200, 200), boxes=[], labels=[])
-    anchors = [torch.tensor([[20.0 * i, 0, 20.0 * i + 15, 15] for i in range(10)] * 2)]
+    anchors = [torch.tensor([[20.0 * i, 0, 20.0 * i + 15, 15] for i in range(10)])] * 2
     outputs = ImageOutputs(0, (200, 200), scores=torch.full((20, 1), 0.5), offsets=torch.zeros(20, 4), anchors=anchors)
+    usual = resolve(make_config(f"model={model}")).model
 
     def count(**options):
-        return len(predict([outputs], [record], partial(detect, **options))[0].scores)
+        detector = build_detector({**usual, "nms_iou": 1.0, **options}, 96)
+        return len(predict([outputs], [record], detector.detect)[0].scores)
 
-    assert count() == 10 and count(max_detections=3) == 3
-    assert count(nms_iou=1.0) == 20 and count(nms_iou=1.0, candidates_per_level=7) == 7
+    assert count() == 20 and count(nms_iou=0.5) == 10 and count(max_detections=3) == 3
+    assert count(**{cap: 7}) == capped and count(score_threshold=0.6) == above  # the last level's have no threshold

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import conv2d, max_pool2d
 from torchvision.models.vgg import cfgs, make_layers
 
 from src.data.transforms import IMAGENET, training_transform
@@ -63,6 +64,9 @@ def test_the_layers_are_torchvisions(published, pretrained):
     with torch.no_grad():
         conv4_3, conv7 = pretrained(image)
         torch.testing.assert_close(conv4_3, reference[:23](image))
+        x = max_pool2d(reference[:30](image), 3, stride=1, padding=1)
+        x = conv2d(x, pretrained.conv6[0].weight, pretrained.conv6[0].bias, padding=6, dilation=6).relu()
+        torch.testing.assert_close(conv7, conv2d(x, pretrained.conv7[0].weight, pretrained.conv7[0].bias).relu())
     assert conv4_3.shape == (1, 512, 4, 8) and conv7.shape == (1, 1024, 2, 4)
     assert not any(isinstance(m, nn.BatchNorm2d) for m in pretrained.modules())
 
