@@ -10,6 +10,7 @@ from slurm.one_machine.daemons import wait_for
 from src.runs import run_lock
 from src.runs.run_lock import LockLost, acquire, is_process_alive, read_lock
 from src.utils.errors import UserError
+from tests.support.exhaustive import trials
 from tests.support.programs import start_python
 
 RACE = """
@@ -72,7 +73,23 @@ def test_one_lock_at_a_time(tmp_path):
     second.release()
 
 
-@pytest.mark.parametrize("trial", range(3))
+def test_a_process_that_was_overtaken_while_it_took_over_has_no_lock(tmp_path, monkeypatch):
+    def overtaken(directory, number):
+        monkeypatch.undo()
+        acquire(directory).release()
+        overtaking.append(acquire(directory))
+        return False
+
+    overtaking = []
+    acquire(tmp_path).release()
+    monkeypatch.setattr(run_lock, "_is_alive", overtaken)
+    assert acquire(tmp_path) is None  # the next number is free again
+    overtaking[0].check()
+    assert [file.name for file in tmp_path.iterdir()] == ["claim.3"]
+    overtaking[0].release()
+
+
+@pytest.mark.parametrize("trial", trials(1, 5))
 def test_of_processes_that_start_at_one_moment_exactly_one_gets_the_lock(trial, tmp_path):
     directory = tmp_path / "run"
     processes = start(directory, processes=6, seconds=HELD, rounds=1)
@@ -81,10 +98,11 @@ def test_of_processes_that_start_at_one_moment_exactly_one_gets_the_lock(trial, 
     assert wait_for((tmp_path / "log").exists, 60) and (tmp_path / "log").read_text() == "begin\n"
     assert acquire(directory) is None
     holder.kill()
-    holder.wait()
+    assert wait_for(lambda: not read_lock(directory)["alive"], 60)  # although nobody has waited for its end
     lock = acquire(directory)  # at once: the holder was on this machine
     assert lock is not None
     lock.release()
+    holder.wait()
 
 
 @pytest.mark.slow
