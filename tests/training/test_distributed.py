@@ -2,15 +2,22 @@ import json
 import shutil
 
 import pytest
+import torch
 
 from analysis.reading.local import read_local
 from src.config.identity import run_id, run_name
+from src.config.registry import DETECTORS
 from src.config.validate import resolve
+from src.detectors.detector import build_detector
+from src.training.data import build_data
+from src.training.experiment import build_trainer
+from src.utils.distributed import World
 from src.utils.errors import UserError
 from tests.support.configurations import make_config
 from tests.support.exhaustive import EXHAUSTIVE
 from tests.support.programs import run_python
 from tests.support.runs import ONE_STEP, TINY, run_here, summary_of, weights
+from tests.training.train_together import IN_FLOAT64
 
 pytestmark = [pytest.mark.slow, pytest.mark.multiprocess]
 
@@ -79,7 +86,8 @@ def test_two_processes_make_the_step_that_one_makes(index, trained):
     name = run_id(make_config(*runs[index]))
     assert_close(weights(alone / name), weights(together / name))
     (one, two) = (next(r for r in read_local(outputs).all if r.run_id == name) for outputs in (alone, together))
-    for key in ("loss", "classification_loss", "box_loss", "positives"):
+    of_loss = ["ap_loss"] if one.config["loss.name"] == "ap" else []
+    for key in ("loss", "classification_loss", "box_loss", "positives", "negatives", *of_loss):
         assert two.last(key) == pytest.approx(one.last(key), rel=1e-6), key
     summaries = [summary_of(outputs / name) for outputs in (alone, together)]
     assert summaries[0]["metrics"].keys() == summaries[1]["metrics"].keys()
@@ -116,16 +124,32 @@ def test_one_process_writes_and_logs(trained):
 
 
 def test_ranking_per_process_is_another_run(trained):
-    runs, _, outputs = trained
+    runs, _, _ = trained
     ids = {run_id(make_config(*runs[0], *more)) for more in (["processes=2"], ["processes=1", "ranking=per_process"])}
     assert ids == {run_id(make_config(*runs[0]))}
     config = make_config(*runs[0], "ranking=per_process", "processes=2")
     assert run_id(config) not in ids and "ranking=per_process processes=2" in run_name(resolve(config))
     assert run_id(make_config(*runs[0], "ranking=per_process", "processes=4")) != run_id(config)
-    logged = {run.run_id: run.last("classification_loss") for run in read_local(outputs).all}
-    assert abs(logged[run_id(config)] - logged[ids.pop()]) > 1e-5
     # What is not ranked does not depend on who ranks.
     assert run_id(make_config("loss=focal", "ranking=per_process", "processes=2")) == run_id(make_config("loss=focal"))
+
+
+def test_ranking_per_process_descends_the_mean_of_the_processes_losses(trained, monkeypatch):
+    runs, _, outputs = trained
+    monkeypatch.setitem(DETECTORS, "ssd", IN_FLOAT64)
+    config = resolve(make_config(*runs[0]))
+    detector = build_detector(config.model, config.dataset.train_size)
+    data = build_data(config, detector.normalisation, World())
+    torch.manual_seed(config.seed)
+    alone = build_trainer(config, detector, data, torch.device("cpu"), World())
+    loss = alone.classification_loss
+    alone.classification_loss = lambda logits, targets: sum(map(loss, logits.chunk(2), targets.chunk(2))) / 2
+    (batch,) = data.training_batches(epoch=0)
+    values = alone.step(batch).read()
+    name = run_id(make_config(*runs[0], "ranking=per_process", "processes=2"))
+    (together,) = (run for run in read_local(outputs).all if run.run_id == name)
+    assert together.last("classification_loss") == pytest.approx(values["classification_loss"], rel=1e-6)
+    assert_close(alone.model.state_dict(), weights(outputs / name))
 
 
 def test_the_number_of_processes_must_be_that_of_torchrun_and_divide_the_batch(tiny):

@@ -29,7 +29,9 @@ def build_in_float64(options: Mapping[str, Any], image_size: int) -> Detector:
     return dataclasses.replace(detector, build_network=build_network)
 
 
+IN_FLOAT64 = dataclasses.replace(DETECTORS["ssd"], builder="tests.training.train_together.build_in_float64")
+
 if __name__ == "__main__":
-    DETECTORS["ssd"] = dataclasses.replace(DETECTORS["ssd"], builder="tests.training.train_together.build_in_float64")
+    DETECTORS["ssd"] = IN_FLOAT64
     for overrides in json.loads(sys.argv[1]):
         run_here(*overrides)
