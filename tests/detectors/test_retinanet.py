@@ -52,6 +52,15 @@ def test_pretrained_weights_need_no_normalisation_of_pyramid_and_heads(tmp_path)
     }
 
 
+def test_p6_comes_from_c5_even_if_p5_has_as_many_channels():
+    model, inputs = RetinaNet(1, "resnet10_half", channels=256, head_convolutions=0).eval(), []
+    model.pyramid.extra_blocks.p6.register_forward_pre_hook(lambda _, taken: inputs.extend(taken))
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        model(images)
+        assert torch.equal(*inputs, model.body(images)["c5"])
+
+
 @pytest.mark.parametrize("norms", [True, False])
 def test_norms_are_chosen_whatever_the_weights(norms):
     model = RetinaNet(2, "resnet18", weights=None, channels=16, norms=norms)
