@@ -100,14 +100,12 @@ def test_the_yaml_file_may_have_any_name_but_must_be_one(tmp_path):
         ("images/train", "training: images/train"),
         ("JPEGImages", "train: JPEGImages"),
         ("images/train/deep/er", ""),
+        ("images/night/images/train", "train: images/night/images/train"),
     ],
 )
 def test_layouts(tmp_path, images, entries):
-    add(
-        tmp_path,
-        f"{images}/a.jpg",
-        label_path=f"{images.replace('JPEGImages', 'labels')}/a.jpg".replace("images/", "labels/"),
-    )
+    above, last, below = f"{images}/a.jpg".replace("JPEGImages", "images").rpartition("images/")
+    add(tmp_path, f"{images}/a.jpg", label_path=above + last.replace("images", "labels") + below)
     (tmp_path / "data.yaml").write_text(f"{YAML}{entries}\n")
     records = read_yolo(tmp_path, "train")
     assert [record.path.resolve() for record in records] == [tmp_path / images / "a.jpg"]
