@@ -20,11 +20,8 @@ def test_anchor_sizes_counts_and_centres():
         torch.testing.assert_close(centres[ANCHORS_PER_CELL], torch.tensor([1.5 * stride, stride / 2]))
 
 
-def test_coarse_levels_of_odd_sizes_round_up():
-    assert [len(level) // 6 for level in make_anchors(anchor_grids(160, 224))] == [
-        20 * 28,
-        10 * 14,
-        5 * 7,
-        3 * 4,
-        2 * 2,
-    ]
+def test_anchors_cover_images_that_are_not_square_and_coarse_levels_of_odd_sizes_round_up():
+    levels = make_anchors(anchor_grids(160, 224))
+    assert [len(level) // 6 for level in levels] == [20 * 28, 10 * 14, 5 * 7, 3 * 4, 2 * 2]
+    last = torch.stack([(level[-1, :2] + level[-1, 2:]) / 2 for level in levels])
+    torch.testing.assert_close(last, torch.tensor([[220, 156], [216, 152], [208, 144], [224, 160], [192, 192.0]]))

@@ -104,8 +104,10 @@ def test_outputs_match_the_default_boxes_of_images_of_any_size(trained, height, 
     network = detector.build_network(3).eval()
     with torch.no_grad():
         logits, offsets = network(torch.randn(2, 3, height, width))
-    count = sum(len(level) for level in detector.anchors(height, width))
+    levels = detector.anchors(height, width)
+    count = sum(len(level) for level in levels)
     assert logits.shape == (2, count, 3) and offsets.shape == (2, count, 4)
+    torch.testing.assert_close((levels[0][-1, :2] + levels[0][-1, 2:]) / 2, torch.tensor([width - 4.0, height - 4.0]))
 
 
 def test_outputs_start_from_the_prior():

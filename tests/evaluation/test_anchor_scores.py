@@ -23,11 +23,11 @@ def nonzero_cells(counts):
 
 
 def test_an_anchor_is_counted_by_its_iou_and_the_score_for_its_ground_truths_class():
-    # The image was seen at half its size, so the boxes in the anchors' coordinates are half as large.
-    record = make_record(0, "x", (200, 200), boxes=[[0, 0, 80, 80], [100, 100, 200, 200]], labels=[1, 0])
+    # The image was seen at half its width and a quarter of its height, and so are the boxes beside the anchors.
+    record = make_record(0, "x", (240, 400), boxes=[[0, 0, 80, 160], [100, 200, 200, 400]], labels=[1, 0])
     anchors = [[0, 0, 40, 40], [0, 0, 40, 20], [50, 50, 100, 75], [0, 60, 10, 70]]
     scores = [[0.9, 0.31], [0.9, 1.0], [0.77, 0.9], [0.05, 0.11]]
-    counts = anchor_scores([outputs(0, anchors, scores)], [record])
+    counts = anchor_scores([outputs(0, anchors, scores, size=(100, 120))], [record])
     assert counts.shape == (BINS, BINS) and counts.dtype == torch.int64
     # IoU 1 of class 1, 0.5 twice, and one anchor that overlaps nothing: its higher score counts.
     assert nonzero_cells(counts) == {(49, 15): 1, (25, 49): 1, (25, 38): 1, (0, 5): 1}

@@ -13,15 +13,15 @@ def outputs(index, anchors, objectness, size=(100, 100)):
 
 
 def test_objects_are_reached_by_an_anchor_of_iou_a_half():
-    # The first image was seen at half its size. Of its three objects no anchor reaches the last, which is difficult in
-    # the second image.
-    boxes = [[0, 0, 80, 80], [100, 100, 200, 200], [0, 150, 20, 200]]
+    # The first image was seen at half its width and a quarter of its height. Of its three objects no anchor reaches
+    # the last, which is difficult in the second image.
+    boxes = [[0, 0, 80, 160], [100, 200, 200, 400], [0, 300, 20, 400]]
     records = [
-        make_record(0, "x", (200, 200), boxes=boxes, labels=[1, 0, 2]),
+        make_record(0, "x", (240, 400), boxes=boxes, labels=[1, 0, 2]),
         make_record(1, "y", (100, 100), boxes=[[0, 0, 40, 40], [9, 9, 12, 12]], labels=[0, 0], difficult=[False, True]),
     ]
     anchors = [[0, 0, 40, 20], [0, 0, 40, 19], [50, 50, 100, 100], [80, 0, 90, 10]]
-    images = [outputs(0, anchors, [0.8, 0.9, 0.2, 0.1]), outputs(1, anchors, [0.1, 0.2, 0.3, 0.3])]
+    images = [outputs(0, anchors, [0.8, 0.9, 0.2, 0.1], size=(100, 120)), outputs(1, anchors, [0.1, 0.2, 0.3, 0.3])]
     recalls = proposal_recall(images, records, [1, 2, 3, 4, 9])
     assert [recalls[count].proposals for count in recalls] == [0, 0.25, 0.5, 0.75, 0.75]
     assert all(recall.all == 0.75 for recall in recalls.values())
