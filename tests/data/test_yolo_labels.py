@@ -100,3 +100,6 @@ def test_keypoints_after_the_box_are_left_out(tmp_path):
         add(tmp_path, "images/train/a.jpg", f"1 0.5 0.5 0.2 0.25 {keypoints}\n")
         (tmp_path / "data.yaml").write_text(f"{YAML}kpt_shape: {shape}\n")
         assert read_yolo(tmp_path, "train")[0].boxes.tolist() == BOXES[:1]
+    add(tmp_path, "images/train/a.jpg", "1 0.5 0.5 0.2 0.25 0.1 0.1 2\n")  # one keypoint of two
+    with pytest.raises(DataError, match=r"a\.txt, line 1: 8 columns"):
+        read_yolo(tmp_path, "train")
