@@ -77,13 +77,13 @@ def test_outputs_are_those_of_each_image_with_its_size_and_anchors():
     assert (first.index, first.size, second.index, second.size) == (5, (60, 96), 3, (64, 90))
     for outputs, image in ((first, images[0]), (second, images[1])):
         torch.testing.assert_close(outputs.scores[:, 0], image.flatten()[: len(outputs.scores)].sigmoid())
-        assert [len(level) for level in outputs.anchors] == [len(level) for level in make_anchors(anchor_grids(64, 96))]
+        assert all(map(torch.equal, outputs.anchors, make_anchors(anchor_grids(64, 96)))) and len(outputs.anchors) == 5
 
 
 def test_predictions_are_in_pixels_of_the_original_image():
     # The detector's input is half as wide and a third as high as the original.
-    record = make_record("a", "a.jpg", (160, 240), boxes=[], labels=[])
-    outputs = outputs_of([torch.tensor([[10, 20, 30, 60.0]])], {(0, 1): 0.5}, (80, 80))
+    record = make_record("a", "a.jpg", (200, 240), boxes=[], labels=[])
+    outputs = outputs_of([torch.tensor([[10, 20, 30, 60.0]])], {(0, 1): 0.5}, (80, 100))
     (detections,) = predict([outputs], [record], detect).values()
     assert detections.boxes[0].tolist() == [20, 60, 60, 180]
     assert detections.labels[0] == 1 and detections.scores[0].item() == pytest.approx(0.5)
