@@ -8,7 +8,11 @@ import torch
 from src.config.identity import run_id
 from src.config.needs import needed_runs
 from src.config.validate import resolve
+from src.detectors.detector import build_detector
+from src.detectors.proposals import propose
 from src.runs.kept_rows import KeptRows
+from src.training.checkpoint import load_weights
+from src.training.experiment import build_proposals
 from tests.support.configurations import make_config
 from tests.support.runs import NOT_LOGGED, run_folders, run_here, same_weights, summary_of, weights
 
@@ -76,6 +80,11 @@ def test_more_proposals_than_anchors_train_as_none_do_and_fewer_do_not(tiny, tmp
         for of_one in (of_all, of_few):
             assert of_one["ranked_logits"] == of_one["positives"] + of_one["negatives"]
             assert of_one["imbalance"] == of_one["negatives"] / of_one["positives"]
+    config, cpu, images = resolve(make_config(*words, "proposals=30")), torch.device("cpu"), torch.randn(2, 3, 64, 64)
+    detector = build_detector(config.model, 64)
+    network = detector.build_network(1).to(memory_format=torch.channels_last).eval()
+    load_weights(rpn, network)
+    assert torch.equal(build_proposals(config, detector, rpn, cpu)(images), propose(network, images, 30))
     assert len(run_folders(tmp_path / "outputs")) == 4 and summary_of(few)["needs"] == {"proposals": rpn.name}
 
 
@@ -84,4 +93,8 @@ def test_so_many_steps_without_a_loss_leave_the_weights_and_test_nothing(tiny):
     kept = ["loss=none", "schedule.box_loss_weight=0", "schedule.weight_decay=0", *NOT_LOGGED]
     one, two = (run_here(*tiny, *kept, f"schedule.steps={steps}") for steps in (1, 4))
     assert trained_weights(one) == trained_weights(two) and summary_of(two)["metrics"] == {}
-    assert trained_weights(run_here(*tiny, *NOT_LOGGED, "schedule.steps=4")) != trained_weights(two)
+    decaying = ["schedule.steps=4", "schedule.decay_at=[0.5]", "schedule.warmup_iterations=0"]
+    trained = run_here(*tiny, *NOT_LOGGED, *decaying)
+    rates = [row["learning_rate"] for row in imbalances(trained)]
+    assert rates == pytest.approx([rates[0], rates[0], rates[0] / 10, rates[0] / 10])
+    assert trained_weights(trained) != trained_weights(two)
