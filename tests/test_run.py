@@ -11,11 +11,15 @@ import torch
 
 from analysis.artefacts.galleries import gallery_of
 from analysis.reading.local import read_local
+from src.config.validate import resolve
 from src.data.voc import read_voc, voc_classes
+from src.runs.attempt import RunGuard
 from src.runs.state import State, state
 from src.training import trainer
 from src.training.optimizer import learning_rate_factor
 from src.training.step import NonFiniteLoss
+from src.utils.signals import Interrupted
+from tests.support.configurations import make_config
 from tests.support.programs import Process, call_run, run_python, start_run
 from tests.support.runs import (
     NOT_LOGGED,
@@ -31,8 +35,8 @@ from tests.support.runs import (
 # At 64 pixels P6 is one cell, and there torch's own bfloat16 convolution has, on some CPUs, NaN in its weight gradient.
 BF16 = ["precision=bf16", "dataset.train_size=96"]
 DIVERGING = ["schedule.learning_rate=1e18", "schedule.warmup_iterations=0"]
-# Twelve steps in four epochs, and one evaluation at the end.
-FOUR_EPOCHS = ["schedule.epochs=4", "schedule.evaluate_every=4"]
+# Twelve steps in four epochs, and one evaluation: that at the end, which is always made.
+FOUR_EPOCHS = ["schedule.epochs=4", "schedule.evaluate_every=9"]
 EACH_STEP = "checkpoint_minutes=1e-9"  # a checkpoint after each step, so that the folder shows how far the run is
 STEPS = 12
 WITHIN_EPOCH_2 = 4
@@ -57,6 +61,11 @@ def test_a_run_leaves_its_results_and_is_not_repeated(tiny, tmp_path):
     always = ["classification_loss", "box_loss", "learning_rate", "loss_seconds", "iteration_seconds"]
     assert logged.history[always].notna().all(axis=None)
     assert logged.history["AP"].notna().sum() == 2
+    schedule = resolve(make_config(*tiny)).schedule
+    options = {key: schedule[key] for key in ("warmup_iterations", "warmup_divisor", "decay_at")}
+    factors = [learning_rate_factor(step, 6, **options) for step in range(6)]
+    rate = schedule.learning_rate * 4 / schedule.reference_batch_size
+    assert logged.history["learning_rate"].tolist() == pytest.approx([rate * factor for factor in factors])
     assert logged.last("AP50") == pytest.approx(summary["metrics"]["AP50"])
     # Two of the four test images are shown, the others decide the threshold.
     shown = gallery_of(logged)
@@ -118,6 +127,21 @@ def test_a_signal_stops_a_run_and_the_same_command_resumes_it(tiny, tmp_path, un
     (logged,) = read_local(tmp_path / "outputs").all
     assert logged.finished and logged.history["global_step"].tolist() == list(range(1, STEPS + 1))
     assert logged.history["classification_loss"].notna().all() and logged.history["AP"].notna().sum() == 1
+
+
+@pytest.mark.slow
+def test_checkpoints_are_saved_within_an_epoch_when_they_are_due_and_before_a_stop(tiny, tmp_path, monkeypatch):
+    def note_and_stop(guard):
+        note_step(guard)
+        saved.append(saved_step(*run_folders(tmp_path / "outputs")))
+        if len(saved) == 2:  # of an epoch's three steps
+            signal.raise_signal(signal.SIGTERM)
+
+    saved, note_step = [], RunGuard.note_step
+    monkeypatch.setattr(RunGuard, "note_step", note_and_stop)
+    with pytest.raises(Interrupted, match="stopped by SIGTERM"):
+        run_here(*tiny, *NOT_LOGGED, EACH_STEP)
+    assert saved == [0, 1] and saved_step(*run_folders(tmp_path / "outputs")) == 2
 
 
 @pytest.mark.slow
