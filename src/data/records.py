@@ -31,7 +31,7 @@ class ImageRecord:
     height: int  # pixels
     boxes: Tensor  # float32 [N, 4]
     labels: Tensor  # int64 [N], 0 … K−1
-    difficult: Tensor  # bool [N]: VOC's difficult; neither trained on nor counted in evaluation
+    difficult: Tensor  # bool [N]: VOC's difficult, COCO's ignore; neither trained on nor counted in evaluation
     crowd: Tensor  # bool [N]: COCO's iscrowd; not trained on, and detections on it are not counted in evaluation
     area: Tensor  # float32 [N], square pixels: COCO's segmentation area; elsewhere that of the box
 

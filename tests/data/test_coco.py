@@ -26,6 +26,20 @@ def test_boxes_labels_and_flags_are_read(tmp_path):
     assert not seven.difficult.any()
 
 
+def test_an_ignored_object_is_difficult(tmp_path):
+    data = two_images()
+    for annotation, value in zip(data["annotations"], (1, "1", 0), strict=True):
+        annotation["ignore"] = value
+    path = write(tmp_path, "val", data)
+    seven, three = read_coco(tmp_path, "val")
+    assert seven.difficult.tolist() == [True] and three.difficult.tolist() == [True, False]
+    assert three.training_objects()[1].tolist() == [0]
+    data["annotations"][2]["ignore"] = 2
+    path.write_text(json.dumps(data))
+    with pytest.raises(DataError, match=r"instances_val\.json: annotation 3 has the ignore '2', which should be"):
+        read_coco(tmp_path, "val")
+
+
 def test_labels_follow_the_given_classes(tmp_path):
     write(tmp_path, "val", two_images())
     seven, three = read_coco(tmp_path, "val", ["person", "toothbrush", "boat"])

@@ -13,8 +13,8 @@ from src.data.records import DataError
 
 BOX_FROM_POLYGONS = "bbox of segmentation"  # the key of an annotation whose box is the extent of its polygons
 
-_IS_CROWD = {"none": False, "": False, "0": False, "0.0": False, "false": False}
-_IS_CROWD |= {"1": True, "1.0": True, "true": True}
+_FLAGS = {"none": False, "": False, "0": False, "0.0": False, "false": False}
+_FLAGS |= {"1": True, "1.0": True, "true": True}
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class CocoObjects:
     categories: np.ndarray  # int64 [N]: rows of the categories
     boxes: np.ndarray  # float64 [N, 4]: (x, y, width, height) in pixels
     crowd: np.ndarray  # bool [N]
+    ignored: np.ndarray  # bool [N]: what converters from VOC's format write for difficult
     area: np.ndarray  # float64 [N]; NaN where the file gives none
 
 
@@ -47,12 +48,12 @@ def parse_objects(
         notes: what was repaired or left out is added here.
 
     Raises:
-        DataError: an annotation is of no known image or category, or its box or crowd flag is not one.
+        DataError: an annotation is of no known image or category, or its box or a flag of it is not one.
     """
     ids: list[str] = []
     rows: list[tuple[int, int]] = []
     boxes: list[list[float]] = []
-    crowd: list[bool] = []
+    flags: list[tuple[bool, bool]] = []
     area: list[float] = []
     first_of: dict[str, int] = {}  # by id
     faults, repeated, from_polygons, other_area = [], [], [], []
@@ -60,12 +61,12 @@ def parse_objects(
         annotation_id = shown(annotation["id"]) if annotation.get("id") is not None else f"number {number} (without id)"
         try:
             row = _row(annotation, find_image, find_category)
-            box, is_crowd = _box(annotation.get("bbox")), _crowd(annotation.get("iscrowd"))
+            box, its_flags = _box(annotation.get("bbox")), (_flag(annotation, "iscrowd"), _flag(annotation, "ignore"))
         except ValueError as error:
             faults.append(f"annotation {annotation_id} {error}")
             continue
         first = first_of.setdefault(annotation_id, len(rows))
-        if first < len(rows) and (rows[first], boxes[first], crowd[first]) == (row, box, is_crowd):
+        if first < len(rows) and (rows[first], boxes[first], flags[first]) == (row, box, its_flags):
             repeated.append(annotation_id)
             continue
         from_polygons += [annotation_id] if BOX_FROM_POLYGONS in annotation else []
@@ -75,18 +76,20 @@ def parse_objects(
         ids.append(annotation_id)
         rows.append(row)
         boxes.append(box)
-        crowd.append(is_crowd)
+        flags.append(its_flags)
     _refuse(path, faults)
     notes["left out {count} annotations that are in the file twice, {names}"] = repeated
     notes["took the extent of the segmentation where there is no bbox, in {count} annotations, {names}"] = from_polygons
     notes["took the box's area where the area is not a positive number, in {count} annotations, {names}"] = other_area
     images, categories = np.array(rows, np.int64).reshape(-1, 2).T
+    crowd, ignored = np.array(flags, bool).reshape(-1, 2).T
     return CocoObjects(
         ids,
         images=images,
         categories=categories,
         boxes=np.array(boxes, np.float64).reshape(-1, 4),
-        crowd=np.array(crowd, bool),
+        crowd=crowd,
+        ignored=ignored,
         area=np.array(area, np.float64),
     )
 
@@ -124,11 +127,12 @@ def _box(value: Any) -> list[float]:
     )
 
 
-def _crowd(value: Any) -> bool:
+def _flag(annotation: dict[str, Any], key: str) -> bool:
+    value = annotation.get(key)
     text = "0" if value == 0 else str(value).strip().lower()
-    if text not in _IS_CROWD:
-        raise ValueError(f"has the iscrowd {shown(value, 40)!r}, which should be 0 or 1")
-    return _IS_CROWD[text]
+    if text not in _FLAGS:
+        raise ValueError(f"has the {key} {shown(value, 40)!r}, which should be 0 or 1")
+    return _FLAGS[text]
 
 
 def _area(value: Any) -> float:

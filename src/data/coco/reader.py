@@ -206,7 +206,7 @@ def _records(root: Path, set_name: str, file: CocoFile, *, classes: Sequence[str
                 height=height,
                 boxes=torch.as_tensor(corners[of_image], dtype=torch.float32),
                 labels=torch.as_tensor(labels[of_image]),
-                difficult=torch.zeros(len(of_image), dtype=torch.bool),
+                difficult=torch.as_tensor(objects.ignored[of_image]),
                 crowd=torch.as_tensor(objects.crowd[of_image]),
                 area=torch.as_tensor(area[of_image], dtype=torch.float32),
             )
