@@ -116,5 +116,10 @@ def check_ranges(values: Mapping[str, Any]) -> None:
         values: by key, with dots between the levels; keys that are not here are not checked.
     """
     for key, allowed in RANGES.items():
-        if key in values and not allowed.contains(values[key]):
+        if key in values and (_is_nested(values[key]) or not allowed.contains(values[key])):
             raise UserError(f"{key}={values[key]} must be {allowed.words}")
+
+
+def _is_nested(value: Any) -> bool:
+    """Return whether a value is a list of lists or mappings, which Hydra takes for a list of numbers or texts too."""
+    return isinstance(value, list) and any(isinstance(item, list | dict) for item in value)
