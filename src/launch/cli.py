@@ -90,7 +90,7 @@ def command(run: Callable[[DictConfig], Any], program: Program) -> Callable[[], 
 def given_outputs(words: Iterable[str]) -> Path | None:
     """Return the folder that a command line gives as `outputs=DIR`, of several the last; None if it gives none."""
     given = [word for word in words if word.startswith("outputs=")]
-    return Path(str(OverridesParser.create().parse_override(given[-1]).value())) if given else None
+    return Path(str(OverridesParser.create().parse_overrides(given[-1:])[0].value())) if given else None
 
 
 def _say_where_processes_are_from(processes: int) -> None:
@@ -111,8 +111,10 @@ def explain_configuration(error: BaseException) -> str | None:
     """Return in one line what is wrong, like :func:`explain`, but also for errors of Hydra and OmegaConf."""
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return explain(error)
-    if isinstance(error, OverrideParseException) and "=" in error.override:
-        key, _, value = error.override.partition("=")
+    if isinstance(error, OverrideParseException):
+        key, equals, value = error.override.partition("=")
+        if not (key and equals):
+            return f"{error.override}: options are KEY=VALUE, without spaces around = or after a comma"
         return f"{error.override}: Hydra cannot read this value; if it is a text, quote it: {override(key, value)}"
     causes = [error, *([error.__cause__] if isinstance(error.__cause__, OmegaConfBaseException) else [])]
     lines = [line.strip() for cause in causes for line in str(cause).partition("Config search path:")[0].splitlines()]

@@ -13,6 +13,7 @@ from yaml import YAMLError
 from src.config.identity import flatten, to_plain
 from src.utils import paths
 from src.utils.errors import UserError
+from src.utils.quoting import as_numbers_are_written
 
 GROUPS = ("sweeps", "slurm")
 OPTIONS_OF_SBATCH = "sbatch's other options are given as +hydra.launcher.additional_parameters.OPTION=VALUE"
@@ -44,7 +45,10 @@ def check_arguments(arguments: Iterable[str]) -> None:
         if key != group and group not in GROUPS and not group.startswith(("hydra.", "hydra/")):
             # Hydra would accept the key, and nothing would read it.
             raise UserError(f"{argument}: no key can be added or removed{similar_key(group)}")
-        if equals and name == "null" and group not in GROUPS and (paths.CONF / group).is_dir():
+        if not group and equals:
+            raise UserError(f"{argument}: options are KEY=VALUE, without spaces around =")
+        is_no_name = name == "null" or any(map(as_numbers_are_written, name.split(",")))
+        if equals and is_no_name and group not in GROUPS and (paths.CONF / group).is_dir():
             files_of_group = sorted(file.stem for file in (paths.CONF / group).glob("*.yaml"))
             raise UserError(f"{argument}: choose one of {', '.join(files_of_group)}")
         if group not in GROUPS or name == "null":
@@ -62,17 +66,23 @@ def check_arguments(arguments: Iterable[str]) -> None:
 
 
 def similar_key(name: str) -> str:
-    """Return a hint at the keys that a key that does not exist may have been meant for."""
+    """Return a hint at the choice that has a key that does not exist, or at the keys that may have been meant."""
     if name.startswith("hydra.launcher."):
         return f"; --cfg hydra lists those that exist, and {OPTIONS_OF_SBATCH}"
     keys: dict[str, list[str]] = {}
+    files, having = 0, []
     for file in sorted(paths.CONF.rglob("*.yaml")):
         content = to_plain(OmegaConf.load(file), resolve=False)
         group = file.parent.relative_to(paths.CONF).as_posix()
         prefix = "" if group in (".", "recipe") else f"{group}."
+        files += group == name.partition(".")[0]
         for key in flatten(content):
+            if prefix and prefix + key == name:
+                having.append(f"{group}={file.stem}")
             if not key.startswith(("defaults", "hydra.")):
                 keys.setdefault(key.rpartition(".")[2], []).append(f"{prefix}{key}")
+    if 0 < len(having) < files:
+        return f"; only {', '.join(having)} {'has' if len(having) == 1 else 'have'} it"
     meant = get_close_matches(name.rpartition(".")[2], keys, 2, 0.75)
     found = dict.fromkeys(key for word in meant for key in keys[word])
     return f"; do you mean {' or '.join(found)}?" if found else "; --cfg job shows those that there are"

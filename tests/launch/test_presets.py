@@ -42,6 +42,11 @@ def folder(tmp_path, monkeypatch):
         ("+schedule.lr=1", "no key can be added or removed; --cfg job shows"),
         ("attack=null", "attack=null: choose one of adversarial_patch, black_patch"),
         ("recipe='null'", "choose one of bccd, coco"),
+        ("dataset=2007", "dataset=2007: choose one of bccd, coco"),
+        ("loss=ap,1", "loss=ap,1: choose one of ap, auc"),
+        ("=1", "=1: options are KEY=VALUE"),
+        ("+loss.gamma=1", "no key can be added or removed; only loss=focal has it"),
+        ("+dataset.root=DIR", "do you mean dataset.root"),
     ],
 )
 def test_a_name_that_is_none_is_refused_with_those_that_are(argument, message):

@@ -8,7 +8,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import OverrideParseException
 
-from src.launch.cli import explain_configuration
+from src.launch.cli import explain_configuration, given_outputs
 from src.utils import paths
 from src.utils.quoting import override
 
@@ -43,3 +43,16 @@ def test_a_value_that_hydra_cannot_read_is_named_with_its_quotes(value):
         OverridesParser.create().parse_overrides([f"dataset.root={value}"])
     message = explain_configuration(caught.value)
     assert message.startswith(f"dataset.root={value}: ") and message.endswith(override("dataset.root", value))
+
+
+@pytest.mark.parametrize("word", ["seed", "1", "a b"])
+def test_a_word_without_a_value_comes_with_how_options_are_given(word):
+    with pytest.raises(OverrideParseException) as caught:
+        OverridesParser.create().parse_overrides([word])
+    assert explain_configuration(caught.value).startswith(f"{word}: options are KEY=VALUE")
+
+
+def test_outputs_that_hydra_cannot_read_are_named_with_their_quotes():
+    with pytest.raises(OverrideParseException) as caught:
+        given_outputs(["seed=1", "outputs=runs (1)"])
+    assert explain_configuration(caught.value).endswith("quote it: 'outputs=\"runs (1)\"'")
