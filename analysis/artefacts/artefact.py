@@ -83,7 +83,7 @@ class Section:
     missing: list[Missing] = field(default_factory=list)
     run_ids: list[str] = field(default_factory=list)  # of all runs that it shows
     notes: list[str] = field(default_factory=list)
-    compares: bool = True  # whether at least two of its rows or lines have runs
+    compares: bool = True  # whether at least two of its losses, batch sizes or perturbations have runs
 
     @property
     def is_lone(self) -> bool:

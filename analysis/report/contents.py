@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from analysis.artefacts.artefact import Artefact, Claim, Published, Table
 from analysis.reading.runs import Runs
 
-NOT_SHOWN = "Not shown, as only one row or line has runs"
+NOT_SHOWN = "Not shown, as there is nothing to compare"
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,7 @@ def test_settings_that_compare_nothing_are_named_where_others_compare_something(
     assert shown == [["recipe=mini schedule.epochs=9"], ["recipe=mini"]]
     assert ablations.not_shown == ("recipe=mini",)
     assert losses.not_shown == training.not_shown == ("recipe=mini schedule.epochs=9",)
-    assert "Not shown, as only one row or line has runs: `recipe=mini schedule.epochs=9`." in to_markdown(losses)
+    assert "Not shown, as there is nothing to compare: `recipe=mini schedule.epochs=9`." in to_markdown(losses)
     assert [section.run_ids for section in losses.sections] == [[focal.run_id, ap.run_id], [], [], []]  # of the paper's
 
     for artefact in build(names, Runs([ap, short])):  # nothing compares, so everything is shown

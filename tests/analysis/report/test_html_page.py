@@ -52,6 +52,6 @@ def test_commands_are_copied_as_they_are():
 def test_odd_texts_are_shown_as_they_are():
     texts = read_odd_page()
     assert texts["code"].count(ODD) >= 4  # in the overview, as a heading, not shown, and of the verdict
-    assert f"Not shown, as only one row or line has runs: {ODD}." in texts["p.note"]
+    assert f"Not shown, as there is nothing to compare: {ODD}." in texts["p.note"]
     assert ODD in texts["caption"] and texts["figcaption"] == [ODD_NAME]
     assert ODD in texts["p.note"] and ODD in texts["p.numbers"] and ODD in texts["h3"]
