@@ -101,7 +101,7 @@ class SlurmLauncher(Launcher):
         typed = command_line(self._program.module, sys.argv[1:])
         queue = ask_queue({os.getuid(), *submitters(outputs)})
         if forgotten := note_forgotten_jobs(outputs, queue):
-            print(f"{forgotten} found in the queue, from a command that was killed as it submitted them")
+            print(f"{forgotten} found in the queue, from a command that was stopped as it submitted them")
         look = functools.cache(look_at)  # looks at each data set once
         left_out: dict[Path, tuple[str, RunFolder]] = {}
         to_submit, replaced = [], {}
@@ -194,8 +194,8 @@ class SlurmLauncher(Launcher):
         notes = {job.directory.name: {**common_note, "overrides": job.overrides} for job in jobs}
         with (
             environment_of_jobs(self.parameters),
-            one_line_refusals(),
             Submission(jobs[0].directory.parent, notes, os.path.abspath(self.folder)) as submission,
+            one_line_refusals(),
         ):
             submitted = self._executor(code, submission.token, after).submit_array(runs)
             submission.note([slurm_job.job_id for slurm_job in submitted])

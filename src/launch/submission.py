@@ -12,6 +12,7 @@ from typing import Any
 
 from submitit.core.utils import JobPaths
 
+from src.launch.slurm_arrays import Refused
 from src.runs.run_lock import acquire, is_process_alive, this_process
 from src.runs.slurm_queue import Queue
 from src.utils.files import DamagedFile, read_json, write_json
@@ -25,8 +26,9 @@ PATTERN = "submitting-*.json"  # of the files that list what is being submitted,
 class Submission:
     """An array of jobs that is being submitted.
 
-    The command may be killed after SLURM has accepted the jobs and before they are noted in the runs' folders. So what
-    is being submitted is first listed in a file, under a token that is also the jobs' comment.
+    The command may end after SLURM has accepted the jobs and before they are noted in the runs' folders. So what is
+    being submitted is first listed in a file, under a token that is also the jobs' comment. The file is removed once
+    all jobs are noted, or if SLURM refuses them.
 
     Args:
         outputs: the folder of all runs.
@@ -45,8 +47,10 @@ class Submission:
     def __enter__(self) -> "Submission":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.file.unlink(missing_ok=True)
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        # After others, such as Ctrl-C or a full disk, SLURM may have taken the jobs: the next command looks for them.
+        if error is None or issubclass(error, Refused):
+            self.file.unlink(missing_ok=True)
 
     def note(self, jobs: Sequence[str]) -> None:
         """Write into each run's folder which job it is, by their ids in the order of the array."""
@@ -80,7 +84,7 @@ def alone(outputs: Path) -> Iterator[None]:
 
 
 def note_forgotten_jobs(outputs: Path, queue: Queue) -> int:
-    """Note the queued jobs of commands that were killed before noting them; return the number of runs."""
+    """Note the queued jobs of commands that ended before noting them; return the number of runs."""
     found = 0
     for file in sorted((outputs / ".slurm").glob(PATTERN)):
         token = file.stem.partition("-")[2]
