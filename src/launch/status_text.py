@@ -188,7 +188,7 @@ def _command(run_id: str, sweeps: list[SweepRecord], run: RunFolder) -> str | No
 def _logged_command(run: RunFolder) -> str | None:
     """Return the canonical command in a run's summary or configuration; None if neither can be read."""
     try:
-        kept = run.summary or yaml.safe_load((run.directory / "config.yaml").read_text())
+        kept = run.summary or yaml.safe_load((run.directory / "config.yaml").read_bytes())
         return str(kept["command"]["canonical"])
     except (OSError, yaml.YAMLError, KeyError, TypeError):
         return None

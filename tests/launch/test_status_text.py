@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from src.launch.status_text import describe_run
+from src.launch.status_text import describe_run, describe_sweeps
+from src.runs.run_lock import acquire
 
 
 @pytest.mark.parametrize(
@@ -25,3 +26,13 @@ def test_a_submitted_run_has_a_command_that_a_shell_accepts(overrides, program, 
     (tmp_path / "0123456789").mkdir()
     (tmp_path / "0123456789/submitted.json").write_text(json.dumps(note))
     assert f"  command     {command}" in describe_run("0123456789", tmp_path, sweeps=[]).splitlines()
+
+
+@pytest.mark.parametrize("content", [b"command: \xff", b"command: {", b"command: 1", b"1", b""])
+def test_a_run_whose_configuration_is_damaged_is_shown_without_a_command(content, tmp_path):
+    (tmp_path / "0123456789").mkdir()
+    (tmp_path / "0123456789/config.yaml").write_bytes(content)
+    acquire(tmp_path / "0123456789").release()
+    text = describe_run("0123456789", tmp_path, sweeps=[])
+    assert "0123456789  interrupted" in text and "  command " not in text
+    assert "Other runs that have not finished" not in describe_sweeps([], tmp_path, others_too=True)
