@@ -10,7 +10,7 @@ import copy
 import re
 import shlex
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -174,13 +174,12 @@ def _run_of_id(config: Mapping[str, Any]) -> tuple[Plain, list[str]]:
             f"snapshot={config['snapshot']}: there is no {file}. Start that run first, or name it by what it has "
             'otherwise than this one: snapshot="KEY:VALUE …"'
         ) from None
-    except (OSError, yaml.YAMLError, OmegaConfBaseException) as error:
+    except (OSError, UnicodeError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
-    if not isinstance(stored, dict):
+    plain = with_later_keys(_without_command(stored)) if isinstance(stored, dict) else {}
+    if not plain.keys() >= {f.name for f in fields(Config)} - {*OF_COMMAND}:
         raise UserError(f"{file} is damaged: it is no configuration")
-    words = _words_of_command(stored)
-    plain = with_later_keys(_without_command(stored))
-    return plain | {key: config[key] for key in OF_COMMAND if key in config}, words
+    return plain | {key: config[key] for key in OF_COMMAND if key in config}, _words_of_command(stored)
 
 
 def _typed_value(config: Mapping[str, Any], key: str, text: str, where: str) -> Any:

@@ -89,6 +89,23 @@ def test_a_snapshot_that_names_no_other_run_is_an_error(snapshot, message, tmp_p
         resolve(make_config(f"snapshot={snapshot}", f"outputs={tmp_path}"))
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"loss: \xff", "abcdefabcd/config.yaml cannot be read: 'utf-8' codec"),
+        (b"loss: {", "abcdefabcd/config.yaml cannot be read: "),
+        (b"", "abcdefabcd/config.yaml is damaged: it is no configuration"),
+        (b"loss: {name: ap}", "abcdefabcd/config.yaml is damaged: it is no configuration"),
+        (b"[1, 2]", "abcdefabcd/config.yaml is damaged: it is no configuration"),
+    ],
+)
+def test_a_snapshot_whose_configuration_is_damaged_is_named(content, message, tmp_path):
+    (tmp_path / "abcdefabcd").mkdir()
+    (tmp_path / "abcdefabcd/config.yaml").write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        resolve(make_config("snapshot=abcdefabcd", f"outputs={tmp_path}"))
+
+
 @pytest.mark.slow
 def test_in_a_sweep_needed_runs_come_first_and_once_and_are_added_if_they_are_missing():
     _, combinations, jobs = compose_sweep("loss=focal,auc", "attack=gaussian_noise,none")
