@@ -113,6 +113,12 @@ def test_anothers_runs_are_shown_and_nothing_is_written(shared_folder, monkeypat
     assert {path: path.stat().st_mtime_ns for path in shared_folder.rglob("*")} == before
 
 
+@pytest.mark.parametrize("name", ["gone/run.log", "."])
+def test_a_log_file_that_cannot_be_opened_is_left_out(name, tmp_path):
+    RunLogFile(tmp_path / name, delay=True).emit(logging.makeLogRecord({"msg": "finished"}))
+    assert not list(tmp_path.iterdir())
+
+
 NOTE = {"job": "12_3", "overrides": ["loss=ap"], "time": 0, "code": "another/copy", "log": "a/log"}
 ELSEWHERE = {"machine": "another", "host": "n7", "pid": 1, "started": "1", "job": "12_3", "released": False}
 
