@@ -159,8 +159,9 @@ def _lock_unfinished(
             set_damaged_aside(directory / "summary.json")
         (directory / "failed.json").unlink(missing_ok=True)
         for file in directory.iterdir():  # temporary files of a process that was killed while writing
-            if re.fullmatch(r"\..+\.\d+", file.name):
-                file.unlink()
+            # Notes on the run's job are written without the lock, perhaps just now.
+            if re.fullmatch(r"\.(?!submitted\.).+\.\d+", file.name):
+                file.unlink(missing_ok=True)
     except BaseException:
         lock.release()
         raise

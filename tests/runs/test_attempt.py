@@ -103,9 +103,11 @@ def test_the_signal_counts_where_wandbs_service_is_stopped_with_the_run(tmp_path
 
 def test_temporary_files_of_a_killed_process_are_removed(tmp_path):
     (tmp_path / ".checkpoint.pt.123").write_text("half")
+    (tmp_path / ".submitted.json.456").write_text("of a command that has no lock, and may be writing it")
     (tmp_path / "checkpoint.pt").write_text("whole")
     attempt(tmp_path, "it", lambda guard: finish(tmp_path), World())
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt", "claim.1", "summary.json", "wandb"]
+    left = [".submitted.json.456", "checkpoint.pt", "claim.1", "summary.json", "wandb"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == left
 
 
 def test_an_error_after_a_signal_is_an_interruption_and_no_failure(tmp_path):
