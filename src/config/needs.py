@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from src.config.registry import ATTACKS
 from src.config.schema import Config, option_schemas, with_later_keys
 from src.utils.errors import UserError
+from src.utils.quoting import hydra_quoted
 
 Plain = dict[str, Any]
 RUN_ID = re.compile(r"[0-9a-f]{10}")
@@ -204,9 +205,11 @@ def _typed_value(config: Mapping[str, Any], key: str, text: str, where: str) -> 
 
 
 def _as_word(value: Any) -> str:
-    """Return a value as text for an override on the command line."""
+    """Return a value as text for an override on the command line, quoted for Hydra."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str):
+        return hydra_quoted(value)
     return f"[{','.join(_as_word(one) for one in value)}]" if isinstance(value, list) else str(value)
 
 

@@ -89,6 +89,13 @@ def test_a_snapshot_that_names_no_other_run_is_an_error(snapshot, message, tmp_p
         resolve(make_config(f"snapshot={snapshot}", f"outputs={tmp_path}"))
 
 
+def test_the_overrides_that_make_a_snapshot_keep_its_texts():
+    config = make_config("""snapshot='dataset.test:café dataset.train:"no" dataset.classes:["a,b",c]'""")
+    (needed,) = needed_runs(resolve(config), [])
+    assert needed.config["dataset"]["classes"] == ["a,b", "c"] and needed.config["dataset"]["train"] == "no"
+    assert run_id(make_config(*needed.overrides)) == run_id(needed.config)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
