@@ -51,24 +51,7 @@ def read_log(file: Path, on_damage: Callable[[str], None]) -> Iterator[Record]:
         on_damage: called with a message if the file is not a log of W&B's, or is damaged before its end. If it returns,
             reading continues with the next block. A record is yielded only if all its checksums are right.
     """
-    # Imported only here, as wandb takes half a second to import.
-    from google.protobuf.message import DecodeError
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    log = file.read_bytes()
-    if log[: len(HEADER)] != HEADER[: len(log)]:
-        on_damage(f"{file} is not a log of W&B")
-        return
-    for item in _join_frames(log, _frames(log)):
-        if isinstance(item, _Damage):
-            on_damage(f"{file} is damaged at byte {item.start}")
-            continue
-        try:
-            record = Record.FromString(item.content)
-        except DecodeError:
-            on_damage(f"{file} holds a record that is none of W&B's, before byte {item.end}")
-        else:
-            yield record
+    yield from _parse(file, _payloads(file, on_damage), on_damage)
 
 
 def check_log(file: Path) -> str:
@@ -77,17 +60,40 @@ def check_log(file: Path) -> str:
     Raises:
         OSError: the file cannot be read.
     """
-    from wandb.proto.wandb_internal_pb2 import Record
+    damage: list[str] = []
+    last = deque(_payloads(file, damage.append), maxlen=RECORDS_OF_END)
+    ended = any(record.HasField("exit") for record in _parse(file, last, damage.append))
+    if damage:
+        return damage[0]
+    return "" if ended else f"{file} {NO_END}"
 
-    log, last = file.read_bytes(), deque[bytes](maxlen=RECORDS_OF_END)
+
+def _payloads(file: Path, on_damage: Callable[[str], None]) -> Iterator[_Payload]:
+    """Yield the records of a log as bytes; see :func:`read_log`."""
+    log = file.read_bytes()
     if log[: len(HEADER)] != HEADER[: len(log)]:
-        return f"{file} is not a log of W&B"
+        on_damage(f"{file} is not a log of W&B")
+        return
     for item in _join_frames(log, _frames(log)):
         if isinstance(item, _Damage):
-            return f"{file} is damaged at byte {item.start}"
-        last.append(item.content)
-    ended = any(Record.FromString(content).HasField("exit") for content in last)
-    return "" if ended else f"{file} {NO_END}"
+            on_damage(f"{file} is damaged at byte {item.start}")
+        else:
+            yield item
+
+
+def _parse(file: Path, payloads: Iterable[_Payload], on_damage: Callable[[str], None]) -> Iterator[Record]:
+    """Yield the records of a log that are W&B's."""
+    # Imported only here, as wandb takes half a second to import.
+    from google.protobuf.message import DecodeError
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    for payload in payloads:
+        try:
+            record = Record.FromString(payload.content)
+        except DecodeError:
+            on_damage(f"{file} holds a record that is none of W&B's, before byte {payload.end}")
+        else:
+            yield record
 
 
 def _frames(log: bytes) -> Iterator[_Frame | _Damage]:

@@ -1,9 +1,10 @@
 import random
+import zlib
 
 import pytest
 from wandb.proto.wandb_internal_pb2 import Record
 
-from src.runs.wandb_log import BLOCK, HEADER, join_rows, read_log, write_log
+from src.runs.wandb_log import BLOCK, FRAME, FULL, HEADER, check_log, join_rows, read_log, write_log
 from tests.analysis.reading.test_runs import log_run
 
 
@@ -97,6 +98,17 @@ def test_a_file_that_is_no_log_is_named(tmp_path, content):
     (tmp_path / "log").write_bytes(content)
     damage = []
     assert not list(read_log(tmp_path / "log", damage.append)) and damage == [f"{tmp_path}/log is not a log of W&B"]
+
+
+def test_a_record_that_is_none_of_wandbs_is_reported(tmp_path):
+    file, damage = tmp_path / "log", []
+    write_log(file, [Record(uuid="a"), Record(exit={"exit_code": 0})])
+    assert check_log(file) == ""
+    frame = FRAME.pack(zlib.crc32(bytes([FULL]) + b"none"), 4, FULL) + b"none"
+    file.write_bytes(HEADER + frame + file.read_bytes()[len(HEADER) :])
+    assert [record.HasField("exit") for record in read_log(file, damage.append)] == [False, True]
+    assert damage == [f"{file} holds a record that is none of W&B's, before byte {len(HEADER + frame)}"]
+    assert check_log(file) == damage[0]
 
 
 def test_an_empty_file_and_a_header_are_logs_without_records(tmp_path):
