@@ -147,5 +147,6 @@ def test_a_link_to_a_folder_above_is_followed_once(yolo):
 def test_a_name_that_is_not_utf_8(yolo):
     folder = os.fsencode(yolo / "images" / "train")
     os.rename(folder + b"/a.png", folder + b"/\xe9.png")
-    with pytest.raises(DataError, match=r"train has files whose names are not UTF-8: \\xe9\.png"):
+    (yolo / "images" / "train" / "no-break\u00a0space.png").touch()
+    with pytest.raises(DataError, match=r"train has files whose names are not UTF-8: \\xe9\.png; rename"):
         read_yolo(yolo, "train")

@@ -9,6 +9,7 @@ from src.data.listings import IMAGE_SUFFIXES, is_hidden
 from src.data.messages import first_names
 from src.data.records import DataError
 from src.data.splits import SET_OF
+from src.utils.text import is_text
 
 # Suffixes of files that are no images. Any other file may be an image in an unknown format: a warning names it.
 NOT_IMAGES = frozenset(
@@ -93,12 +94,9 @@ def walk(top: Path) -> list[str]:
         seen.add(real)
         prefix = "" if folder == str(top) else os.path.relpath(folder, top) + "/"
         relatives += [prefix + name for name in names if not is_hidden(name)]
-    try:
-        "".join(relatives).encode()
-    except UnicodeEncodeError:
-        wrong = [name for name in relatives if not name.isprintable()]
+    if wrong := [name for name in relatives if not is_text(name)]:
         names = [os.fsencode(name).decode("utf-8", "backslashreplace") for name in wrong]
-        raise DataError(f"{top} has files whose names are not UTF-8: {first_names(names)}; rename them") from None
+        raise DataError(f"{top} has files whose names are not UTF-8: {first_names(names)}; rename them")
     return sorted(relatives)
 
 
