@@ -1,6 +1,7 @@
 """Text files as people's programs write them: UTF-8 with or without a byte order mark, and UTF-16."""
 
 import codecs
+import re
 from pathlib import Path
 
 from src.data.records import DataError
@@ -36,6 +37,17 @@ def read_text(path: Path) -> str:
     """
     data = read_bytes(path)
     return decode_text(data, path, unicode_encoding(data) or "utf-8")
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a list of names, without the spaces around them and without blank lines.
+
+    Only a line feed or a carriage return ends a line: names may hold other characters at which `splitlines` ends one.
+
+    Raises:
+        DataError: as `read_text` does.
+    """
+    return [line.strip() for line in re.split(r"[\r\n]", read_text(path)) if line.strip()]
 
 
 def unicode_encoding(data: bytes) -> str | None:

@@ -152,6 +152,13 @@ def test_lists_of_images_keep_their_order(tmp_path):
         read_yolo(tmp_path, "train")
 
 
+def test_a_name_on_a_list_may_hold_a_line_separator(tmp_path):
+    two_sets(tmp_path, YAML + "train: mine.txt\n")
+    add(tmp_path, "images/train/d\u2028e.jpg")
+    (tmp_path / "mine.txt").write_text("images/train/b.jpg\nimages/train/d\u2028e.jpg\n")
+    assert [record.image_id for record in read_yolo(tmp_path, "train")] == ["b", "d\u2028e"]
+
+
 def test_darknets_layout(tmp_path):
     for name in "ba":
         add(tmp_path, f"obj_train_data/{name}.jpg")

@@ -12,7 +12,7 @@ from src.data.listings import IMAGE_SUFFIXES
 from src.data.messages import first_names, look_alike
 from src.data.records import DataError
 from src.data.splits import HASH_DIGITS, SET_OF, dealt_to, warn_of_train_alone
-from src.data.text import read_text
+from src.data.text import read_lines
 from src.data.voc.annotation import read_root
 from src.data.voc.files import KINDS, Listing, list_flat, list_voc
 
@@ -187,8 +187,7 @@ def _listed(listing: Listing, path: Path, needs_xml: bool) -> list[str]:
     Raises:
         DataError: a listed image is missing, or with `needs_xml` its XML file.
     """
-    # Not splitlines(), which also ends lines at characters that names may hold.
-    lines = [line.strip() for line in re.split(r"[\r\n]", read_text(path)) if line.strip()]
+    lines = read_lines(path)
     flags = [re.fullmatch(r"(.*\S)\s+(-1|0|1)", line) for line in lines]
     stems, without_class = [], 0
     for line, flagged in zip(lines, flags, strict=True):

@@ -8,7 +8,7 @@ from pathlib import Path
 from src.data.listings import IMAGE_SUFFIXES, Listings
 from src.data.messages import Notes, first_names
 from src.data.records import DataError
-from src.data.text import read_text
+from src.data.text import read_lines
 from src.data.voc.files import walk
 from src.data.yolo.files import YoloFolder
 from src.utils.text import is_text
@@ -80,7 +80,7 @@ def _listed_images(folder: YoloFolder, path: Path, listings: Listings) -> list[P
     """Return the images that a list names, a line each."""
     images: dict[Path, str] = {}
     missing = []
-    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    lines = read_lines(path)
     for line in lines:
         image = _listed_image(folder, path, line, listings)
         if image is None:
