@@ -99,8 +99,6 @@ def _listed_images(folder: YoloFolder, path: Path, listings: Listings) -> list[P
 
 def _listed_image(folder: YoloFolder, list_path: Path, line: str, listings: Listings) -> Path | None:
     """Return the image that a line of a list means: relative to the list, `path` or the root, or by its last parts."""
-    if list_path.suffix.lower() == ".txt" and line.startswith("./"):
-        line = line[2:]
     text = line.replace("\\", "/")
     bases = [list_path.parent, folder.base, folder.root]
     for name in (line, text):
