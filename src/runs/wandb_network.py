@@ -1,6 +1,5 @@
 """Check whether W&B's server can be reached, which takes W&B itself a minute and a half."""
 
-import functools
 import http.client
 import os
 import ssl
@@ -25,7 +24,6 @@ def check_server(mode: str) -> None:
         )
 
 
-@functools.cache
 def _problem() -> str | None:
     """Return why the server cannot be reached; None if it answers, whatever its answer."""
     import wandb

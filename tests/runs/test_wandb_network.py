@@ -10,14 +10,10 @@ from src.utils.errors import UserError
 from tests.support.wandb_server import wandb_server
 
 
-@pytest.fixture(autouse=True)
-def _ask_anew():
-    wandb_network._problem.cache_clear()
-    yield
-    wandb_network._problem.cache_clear()
-
-
-def test_a_server_that_answers_will_do(monkeypatch):
+def test_a_server_that_answers_will_do_though_it_did_not_for_the_run_before(monkeypatch):
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    with pytest.raises(UserError):
+        wandb_network.check_server("online")
     with wandb_server() as server:
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
         wandb_network.check_server("online")
