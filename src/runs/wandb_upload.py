@@ -23,7 +23,7 @@ from typing import Any
 import wandb
 from wandb.proto.wandb_internal_pb2 import HistoryItem, Record, SummaryItem
 
-from src.runs.log_parts import attempt_in, part_order
+from src.runs.log_parts import attempt_in, part_files, part_order
 from src.runs.state import read_run
 from src.runs.wandb_log import join_rows, read_log, write_log
 from src.runs.wandb_variables import OVERRULED
@@ -62,7 +62,7 @@ def upload_run(folder: Path, project: str | None, entity: str | None, api: wandb
     Raises:
         UserError: a log cannot be read, or not everything has arrived.
     """
-    files = sorted(folder.glob("wandb/*run-*/run-*.wandb"))
+    files = part_files(folder)
     state: dict[str, Any] = {
         "server": api.settings["base_url"],
         "finished": read_run(folder).summary is not None,
