@@ -206,7 +206,7 @@ class SlurmLauncher(Launcher):
     def _executor(self, code: Path, token: str, after: Sequence[str]) -> submitit.AutoExecutor:
         folder = os.path.abspath(self.folder)
         executor = submitit.AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=self.max_num_timeout)
-        common = {f.name for f in BaseQueueConf.__dataclass_fields__.values()}
+        common = {f.name for f in fields(BaseQueueConf)}
         parameters = {key if key in common else f"slurm_{key}": value for key, value in self.parameters.items()}
         parameters["name"] = self._config.hydra.runtime.choices.get("sweeps") or parameters["name"]  # until they start
         additional = dict(parameters.get("slurm_additional_parameters") or {})
