@@ -15,7 +15,6 @@ import logging
 from pathlib import Path
 
 from src.launch.cli import exit_on_wrong_configuration
-from src.utils.errors import exit_on_user_error
 
 
 def submit(directory: Path, changes: list[str], folder: Path | None) -> Path:
@@ -69,7 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not directory.is_dir() and Path(options.run).is_dir():
         directory = Path(options.run)
     try:
-        with exit_on_wrong_configuration(), exit_on_user_error():
+        with exit_on_wrong_configuration():
             submit(directory, options.changes, options.folder)
     except KeyboardInterrupt:
         raise SystemExit("stopped; no file was written") from None
