@@ -56,7 +56,7 @@ def hash_images(
     problems = _read_all(to_read, cache, entries, workers=workers, check_stop=check_stop)
     if problems:
         first, *others = problems
-        also = f". The same holds for {len(others)} more of the {len(by_path)} images: {first_names(others)}"
+        also = f". There are faults in {len(others)} more of the {len(by_path)} images: {first_names(others)}"
         raise DataError(f"{problems[first]}{also if others else ''}")
     _warn({path: entries[path][-1] for path in by_path})
     return {path: entries[path][STAMP] for path in by_path}

@@ -58,7 +58,7 @@ def test_all_broken_images_are_named_and_the_others_not_read_again(small_set, ca
     (small_set / "JPEGImages/b.jpg").write_bytes((small_set / "JPEGImages/b.jpg").read_bytes()[:400])
     rewritten = (small_set / "Annotations/c.xml").read_text().replace("<width>100", "<width>80")
     (small_set / "Annotations/c.xml").write_text(rewritten)
-    with pytest.raises(DataError, match=r"b\.jpg.*1 more of the 4 images: c"):
+    with pytest.raises(DataError, match=r"b\.jpg.*\. There are faults in 1 more of the 4 images: c"):
         hash_images(records_of(small_set), small_set, workers=2)
     add_image(small_set, "b", object_xml("cat"))
     with pytest.raises(DataError, match=r"c\.jpg has 100×80 pixels"):
