@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
         with exit_on_wrong_configuration():
             submit(directory, options.changes, options.folder)
     except KeyboardInterrupt:
-        raise SystemExit("stopped; no file was written") from None
+        raise SystemExit("stopped") from None  # the path of a file that was written is on the terminal already
 
 
 if __name__ == "__main__":
