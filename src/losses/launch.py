@@ -76,7 +76,8 @@ def forward(call: Call, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor
     facts = torch.zeros(16, dtype=torch.int32, device=device)
     block, kept = _block(plan.passing, device), _block(plan.lasting, device)
     loss = torch.empty((), dtype=torch.float32, device=device)
-    compiled = _compiled[*_kind(logits, targets), is_heaviside, call.is_auc, call.is_interpolated]
+    flags = is_heaviside, call.is_auc, call.is_interpolated, call.is_unsigned
+    compiled = _compiled[*_kind(logits, targets), *flags]
     known = "solve" in compiled
     x, t, f, out = [tensor.data_ptr() if known else tensor for tensor in (logits, targets, facts, loss)]
     keys, owners, rests, rulers, integrals, weights, held, widths, sums, table, finer = _arguments(

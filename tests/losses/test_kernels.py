@@ -196,6 +196,18 @@ def test_targets_of_any_dtype_and_layouts():
 
 
 @interpreted
+def test_unsigned_targets_share_no_kernels_with_the_signed_ones_as_which_they_are_read():
+    from src.losses import launch
+
+    logits, targets = PROBLEM
+    launch.forget()
+    with gpu.kernels(True):
+        for dtype in (torch.int16, torch.uint16):  # of which only the first has a -1
+            losses.ap_loss(logits, (targets == 1).to(dtype))
+    assert len(launch._compiled) == 2
+
+
+@interpreted
 @by_case
 def test_the_bits_do_not_depend_on_the_order(case):
     logits, targets, _ = random_problem(0)
