@@ -51,8 +51,7 @@ def _outcome(logits: Tensor, targets: Tensor, *, process_group: ProcessGroup | N
     scores, dtype = parts.scores, parts.scores.dtype
     is_ranked = scores > -torch.inf  # a negative of −∞ is below all positives in every optimal ranking
     low = collectives.extreme(torch.where(is_ranked, scores, torch.inf), torch.amin, torch.inf).item()
-    (ranked,) = collectives.totals(int(is_ranked.count_nonzero()))
-    (number_of_logits,) = collectives.totals(scores.numel())
+    ranked, number_of_logits = collectives.totals(int(is_ranked.count_nonzero()), scores.numel())
 
     # Finer bins mean more look-ups, coarser ones more sorting.
     grid = Grid(low, parts.highest_negative, min(max(number_of_logits // 16, 2**4), 2**18), dtype)
