@@ -11,6 +11,7 @@ _LOGITS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # Torch supports few operations on these dtypes. Viewed as signed integers, 0 and 1 stay the same, and no other value
 # becomes 0 or 1.
 _AS_SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
+_UNSIGNED = (torch.bool, torch.uint8, *_AS_SIGNED)
 
 
 def compute_dtype(x: Tensor) -> Tensor:
@@ -57,16 +58,16 @@ def check_kinds(logits: Tensor, targets: Tensor) -> None:
 
 def check_targets(targets: Tensor) -> Tensor:
     """Return the targets in a dtype that torch computes with; raise a ValueError unless all are 1, 0 or −1."""
-    is_unsigned = targets.dtype == torch.uint8 or targets.dtype in _AS_SIGNED
+    lowest = 0 if is_unsigned(targets) else -1
     targets = targets.view(signed_dtype(targets))
     if targets.dtype == torch.bool or not targets.numel():
         return targets
-    lowest, whole = 0 if is_unsigned else -1, not targets.is_floating_point()
+    whole = not targets.is_floating_point()
     for (chunk,) in in_chunks(targets.reshape(-1)):
         low, high = chunk.aminmax()
         if low >= lowest and high <= 1 and (whole or bool((chunk == chunk.round()).all())):
             continue
-        hint = "; an unsigned dtype has no -1" if is_unsigned else ""
+        hint = "; an unsigned dtype has no -1" if lowest == 0 else ""
         raise ValueError(f"targets must be 1 (positive), 0 (negative) or -1 (ignored){hint}")
     return targets
 
@@ -78,10 +79,14 @@ def waits(x: Tensor) -> bool:
 
 def are_valid(targets: Tensor) -> Tensor:
     """Return whether all targets are 1, 0 or −1, as a scalar on their device; reading it may wait."""
-    is_unsigned = targets.dtype in (torch.bool, torch.uint8) or targets.dtype in _AS_SIGNED
-    targets = targets.view(signed_dtype(targets))
-    valid = (targets == 0) | (targets == 1)
-    return (valid if is_unsigned else valid | (targets == -1)).all()
+    values = targets.view(signed_dtype(targets))
+    valid = (values == 0) | (values == 1)
+    return (valid if is_unsigned(targets) else valid | (values == -1)).all()
+
+
+def is_unsigned(targets: Tensor) -> bool:
+    """Return whether the targets' dtype has no −1."""
+    return targets.dtype in _UNSIGNED
 
 
 def signed_dtype(targets: Tensor) -> torch.dtype:

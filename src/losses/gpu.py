@@ -10,19 +10,12 @@ import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from .checks import check_kinds
+from .checks import check_shapes, is_unsigned, signed_dtype
 from .outcome import Outcome
 from .step_functions import check_step
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 _DELTAS = (1e-12, 1e12)  # δ in whose units float32 neither overflows nor vanishes
-_UNSIGNED = {
-    torch.bool: torch.uint8,
-    torch.uint8: torch.uint8,
-    torch.uint16: torch.int16,
-    torch.uint32: torch.int32,
-    torch.uint64: torch.int64,
-}  # and the dtypes as which they are read
 _MOST_LOGITS = 2**27  # indices into the tables are int32
 _choice: ContextVar[bool | None] = ContextVar("kernels", default=None)
 
@@ -75,22 +68,18 @@ def outcome(
     from . import launch  # imported here, as it needs Triton
 
     check_step(step, delta)
-    check_kinds(logits, targets)
-    if logits.shape != targets.shape:
-        raise ValueError(f"logits and targets differ in shape: {tuple(logits.shape)} and {tuple(targets.shape)}")
+    check_shapes(logits, targets)
     logits, targets = logits.contiguous(), targets.contiguous()
-    is_unsigned = targets.dtype in _UNSIGNED
-    if is_unsigned:
-        targets = targets.view(_UNSIGNED[targets.dtype])
     shape, device = logits.shape, logits.device
     call = launch.Call(
         n=logits.numel(),
         is_heaviside=step == "heaviside",
         is_auc=name == "auc",
         is_interpolated=interpolated,
-        is_unsigned=is_unsigned,
+        is_unsigned=is_unsigned(targets),
         delta=delta,
     )
+    targets = targets.view(torch.uint8 if targets.dtype == torch.bool else signed_dtype(targets))
     with _on(device):
         loss, facts, block = launch.forward(call, logits, targets)
 
