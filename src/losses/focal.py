@@ -1,4 +1,4 @@
-"""Focal loss on K sigmoids, the paper's strongest classification baseline."""
+"""Focal loss on K sigmoids, one of the paper's two classification losses (Section 4.2.2)."""
 
 import torch
 from torch import Tensor
