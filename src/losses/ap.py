@@ -6,6 +6,7 @@ from torch.distributed import ProcessGroup
 
 from . import gpu
 from .batch import make_batch
+from .checks import check_interpolated
 from .compiling import evaluate, operator
 from .outcome import Outcome
 from .ranking import error_driven_outcome
@@ -49,8 +50,9 @@ def ap_loss(
     Raises:
         TypeError: logits are not float16, bfloat16, float32 or float64, or targets are not numbers.
         ValueError: shapes or devices differ, delta ≤ 0 or too small for the digits of the positives' logits, no such
-            step, or targets other than 1, 0 and −1. Triton kernels, which compute the loss on most CUDA devices, raise
-            nothing for wrong values of targets or logits: loss and update are NaN.
+            step, interpolated is neither true nor false, or targets other than 1, 0 and −1. Triton kernels, which
+            compute the loss on most CUDA devices, raise nothing for wrong values of targets or logits: loss and update
+            are NaN.
     """
     return evaluate("ap_loss", logits, targets, process_group, step=step, delta=delta, interpolated=interpolated)
 
@@ -59,6 +61,7 @@ def ap_loss(
 def _outcome(
     logits: Tensor, targets: Tensor, *, step: str, delta: float, interpolated: bool, process_group: ProcessGroup | None
 ) -> Outcome:
+    check_interpolated(interpolated)
     if gpu.suits(logits, step, delta, process_group):
         return gpu.outcome("ap", logits, targets, step=step, delta=delta, interpolated=interpolated)
 

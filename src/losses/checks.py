@@ -110,6 +110,12 @@ def check_epsilon(epsilon: float) -> None:
         raise ValueError("epsilon must be finite, not inf")
 
 
+def check_interpolated(interpolated: bool) -> None:
+    """Raise a ValueError unless `interpolated` is true or false: any text would count as true, "false" too."""
+    if interpolated not in (True, False):
+        raise ValueError(f"interpolated must be True or False, not {interpolated!r}")
+
+
 def check_focusing(alpha: float, gamma: float) -> None:
     """Raise a ValueError unless α and γ of focal loss are in their ranges."""
     if not 0 <= alpha <= 1:

@@ -6,7 +6,7 @@ from torch.distributed import ProcessGroup
 from .ap import ap_loss
 from .approximate_gradient import ap_approximate_gradient_loss
 from .auc import auc_loss
-from .checks import check_epsilon, check_focusing, check_ratio
+from .checks import check_epsilon, check_focusing, check_interpolated, check_ratio
 from .focal import focal_loss
 from .ohem import ohem_loss
 from .step_functions import check_step
@@ -25,6 +25,7 @@ class APLoss(nn.Module):
     ):
         super().__init__()
         check_step(step, delta)
+        check_interpolated(interpolated)
         self.delta, self.interpolated, self.step, self.process_group = delta, interpolated, step, process_group
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:

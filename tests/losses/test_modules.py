@@ -73,6 +73,7 @@ def test_the_repr_is_the_call_that_makes_the_module(module, function, options):
     [
         ("APLoss", {"delta": 0}, "delta must be greater than 0 and finite, not 0"),
         ("APLoss", {"step": "hard"}, "step must be one of piecewise, heaviside, sigmoid, not 'hard'"),
+        ("APLoss", {"interpolated": "false"}, "interpolated must be True or False, not 'false'"),
         ("AUCLoss", {"delta": -1}, "delta must be greater than 0 and finite, not -1"),
         ("APApproximateGradientLoss", {"epsilon": -1}, "epsilon must be at least 0, not -1"),
         ("APApproximateGradientLoss", {"delta": float("inf")}, "delta must be greater than 0 and finite, not inf"),
