@@ -84,7 +84,7 @@ def variants() -> list[tuple[str, str, str]]:
 def compile_in_parallel(report: Report) -> None:
     """Compile all variants in several processes, which leave them in Triton's cache on disk."""
     with report.check("compile all variants in 9 processes"):
-        jobs = [(step, dtype, size) for step, dtype, size in itertools.product(STEPS, DTYPES, (400, 401))]
+        jobs = itertools.product(STEPS, DTYPES, (400, 401))
         with ProcessPoolExecutor(9, multiprocessing.get_context("spawn")) as pool:
             for job in [pool.submit(run_small, *job) for job in jobs]:
                 job.result()
@@ -141,10 +141,10 @@ def check_random_problems(report: Report) -> None:
     """Check 300 random problems in float32 and 99 in the others, with each loss and step function."""
     for dtype, number in (("float32", 300), ("float16", 99), ("bfloat16", 99)):
         cases = (
-            (f"{seed} {name} {step}", functools.partial(LOSSES[name], step=step, **delta), logits, targets)
+            (f"{seed} {name} {step}", functools.partial(LOSSES[name], step=step, delta=delta), logits, targets)
             for seed in range(11, 11 + number)
             for logits, targets, arguments in [random_problem(seed, DTYPES[dtype])]
-            for delta in [{"delta": arguments["delta"]}]
+            for delta in [arguments["delta"]]
             for name, step in itertools.product(LOSSES, STEPS)
         )
         check_all(report, f"random problems, {dtype}", cases)
