@@ -11,8 +11,8 @@ class Part:
     Attributes:
         name: of the module, and of the result's file.
         purpose: for people.
-        seconds: time limit. Together they stay below 10 minutes.
-        packages: that it needs beside torch and torchvision, by the names that pip installs and that Python imports.
+        seconds: time limit. Together they are at most 10 minutes.
+        packages: that it needs besides torch and torchvision, by the names that pip installs and that Python imports.
     """
 
     name: str

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.ops import box_iou
 from tqdm import tqdm
 
-from src.data.loading import read_image
+from src.data.images import read_image
 from src.data.records import DataError, ImageRecord
 from src.evaluation.inspection import POSITIVE_IOU, DetectorView, SplitView, areas_of
 
