@@ -159,13 +159,26 @@ def _plan(n: int, is_heaviside: bool) -> Plan:
     bins = _FEW_BINS if n < 2**12 else _MANY_BINS
     room = 2 * (breakpoints + 1) + _ROOM
     # In the order in which `forward` and `backward` unpack them.
-    passing = [(most, torch.int64), (breakpoints, torch.int32), (breakpoints, torch.float32)]
-    passing += [(breakpoints, torch.int64), (2 * breakpoints, torch.float64), (most, torch.float64)]
-    passing += [(breakpoints, torch.int64), (breakpoints, torch.float64), (2 * breakpoints, torch.float64)]
-    passing += [(room, torch.int64)]
-    passing += [(1 if is_heaviside else room, torch.int64)]
-    lasting = [(most, torch.int32), (bins, torch.int32), (most, torch.float32), (breakpoints + 1, torch.float32)]
-    lasting += [(breakpoints, torch.int64)]
+    passing = [
+        (most, torch.int64),  # keys
+        (breakpoints, torch.int32),  # owners
+        (breakpoints, torch.float32),  # rests
+        (breakpoints, torch.int64),  # rulers
+        (2 * breakpoints, torch.float64),  # integrals
+        (most, torch.float64),  # weights
+        (breakpoints, torch.int64),  # held
+        (breakpoints, torch.float64),  # widths
+        (2 * breakpoints, torch.float64),  # sums
+        (room, torch.int64),  # table
+        (1 if is_heaviside else room, torch.int64),  # finer
+    ]
+    lasting = [
+        (most, torch.int32),  # indices
+        (bins, torch.int32),  # first
+        (most, torch.float32),  # updates
+        (breakpoints + 1, torch.float32),  # uppers
+        (breakpoints, torch.int64),  # lines
+    ]
     return Plan(most, bins, room, _in_a_block(passing), _in_a_block(lasting))
 
 
@@ -187,8 +200,7 @@ def _arguments(block: Tensor, arrays: tuple[Array, ...], known: bool) -> list[An
     if known:
         address = block.data_ptr()
         return [address + array.offset for array in arrays[:-1]]
-    ends = [array.offset + array.size * array.dtype.itemsize for array in arrays]
-    return [block[array.offset : end].view(array.dtype) for array, end in zip(arrays[:-1], ends[:-1], strict=True)]
+    return [block[offset : offset + size * dtype.itemsize].view(dtype) for offset, size, dtype in arrays[:-1]]
 
 
 def _programs(size: int, kernel: str) -> int:
