@@ -55,8 +55,8 @@ def load_checkpoint(path: Path, parts: dict[str, Any], lineage: Lineage) -> dict
         path.rename(aside)
         logger.warning("%s is damaged (%s). It is now %s, and the run starts anew", path, error, aside.name)
         return None
-    lineage.continue_from(state.get("lineage"), path, state["progress"]["step"])
     try:
+        lineage.continue_from(state.get("lineage"), path, state["progress"]["step"])
         for name, part in parts.items():
             part.load_state_dict(state[name])
         torch.set_rng_state(state["random"]["cpu"])
@@ -64,7 +64,9 @@ def load_checkpoint(path: Path, parts: dict[str, Any], lineage: Lineage) -> dict
             for index, random in enumerate(state["random"]["cuda"][: torch.cuda.device_count()]):
                 torch.cuda.set_rng_state(random, index)  # there may be fewer GPUs than when it was saved
         return state["progress"]
-    except (RuntimeError, KeyError, ValueError) as error:
+    except UserError:
+        raise
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:  # the file may hold anything
         raise UserError(f"{path} belongs to another model: {error}. Delete it to start this run anew") from error
 
 

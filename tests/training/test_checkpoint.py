@@ -23,6 +23,14 @@ def test_a_run_goes_on_with_the_random_numbers_that_followed(tmp_path):
     assert torch.equal(torch.rand(4), expected)
 
 
+@pytest.mark.parametrize("content", [nn.Linear(2, 1).state_dict(), [1], {"progress": {"step": 1}}])
+def test_a_file_that_is_no_checkpoint_is_refused_by_name(content, tmp_path):
+    file = tmp_path / "checkpoint.pt"
+    torch.save(content, file)
+    with pytest.raises(UserError, match=r"checkpoint\.pt belongs to another model.*Delete it"):
+        load_checkpoint(file, {"model": nn.Linear(2, 1)}, Lineage(tmp_path, [{"attempt": 1}]))
+
+
 def test_weights_of_other_data_another_network_or_another_run_are_refused(tmp_path):
     network, other = nn.Linear(2, 1), nn.Linear(2, 1)
     save(tmp_path / "run", network)
