@@ -95,7 +95,7 @@ def load_weights(directory: Path, network: nn.Module, data: str | None = None) -
     remedy = f"delete {directory}, and the same command trains that run again"
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        weights, kept = state["model"], state.get("lineage") or {}
+        weights, kept = state["model"], dict(state.get("lineage") or {})
     except FileNotFoundError:
         raise UserError(f"{directory} has finished, but its weights, {path.name}, are gone: {remedy}") from None
     except Exception as error:  # unpickling what is damaged may raise anything
@@ -106,7 +106,7 @@ def load_weights(directory: Path, network: nn.Module, data: str | None = None) -
         raise UserError(f"{path} was trained on other data than this run's: {remedy}")
     try:
         network.load_state_dict(weights)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise UserError(f"{path} is of another network, as with other classes or another detector: {error}") from error
 
 

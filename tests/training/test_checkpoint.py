@@ -31,6 +31,21 @@ def test_a_file_that_is_no_checkpoint_is_refused_by_name(content, tmp_path):
         load_checkpoint(file, {"model": nn.Linear(2, 1)}, Lineage(tmp_path, [{"attempt": 1}]))
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([1], r"checkpoint\.pt cannot be read .*: delete"),
+        ({"model": {}, "lineage": 1}, r"checkpoint\.pt cannot be read .*: delete"),
+        ({"model": [1]}, r"checkpoint\.pt is of another network"),
+        ({"model": {}}, r"checkpoint\.pt is of another network"),
+    ],
+)
+def test_a_file_that_holds_no_weights_is_refused_by_name(content, message, tmp_path):
+    torch.save(content, tmp_path / "checkpoint.pt")
+    with pytest.raises(UserError, match=message):
+        load_weights(tmp_path, nn.Linear(2, 1))
+
+
 def test_weights_of_other_data_another_network_or_another_run_are_refused(tmp_path):
     network, other = nn.Linear(2, 1), nn.Linear(2, 1)
     save(tmp_path / "run", network)
