@@ -16,7 +16,7 @@ from analysis.reading.settings import LOSS_TITLES
 from tests.analysis.logged import changed, config_of, run_of
 
 pytestmark = pytest.mark.slow
-STEPS = 100
+STEPS = 50
 PAPER = {
     "batch": {1: 29.0, 2: 29.2, 4: 29.5, 8: 30.0},
     "plain": 29.5,
