@@ -12,43 +12,55 @@ from src import losses
 from src.utils import paths
 
 FOLDER = paths.ROOT / "src" / "losses"
-# Run where neither the checkout nor the current folder can be imported from. Prints the modules imported by the package
-# beyond those that torch and torchvision import, and the loss and update of the three-line example.
-EXAMPLE = """
-import json, sys
+# Run where neither the checkout nor the current folder can be imported from. Imports torch and torchvision once, and
+# forks for each package: its process prints the modules imported by the package beyond those of torch and torchvision,
+# and the loss and update of the three-line example.
+EXAMPLES = """
+import json, os, sys
 import torch, torchvision
 before = set(sys.modules)
-package = __import__(sys.argv[1])
-logits, targets = torch.tensor([0.0, 1.0, -1.0], requires_grad=True), torch.tensor([1, 0, -1])
-loss = package.ap_loss(logits, targets)
-loss.backward()
-focal = package.focal_loss(logits, targets)
-imported = sorted({name.partition(".")[0] for name in set(sys.modules) - before})
-print(json.dumps([imported, loss.item(), logits.grad.tolist(), package.__file__, sorted(package.__all__)]))
+for folder, name in json.loads(sys.argv[1]):
+    if os.fork():
+        if os.wait()[1]:
+            sys.exit(f"the example has failed with {name}")
+        continue
+    sys.path.insert(0, folder)
+    package = __import__(name)
+    logits, targets = torch.tensor([0.0, 1.0, -1.0], requires_grad=True), torch.tensor([1, 0, -1])
+    loss = package.ap_loss(logits, targets)
+    loss.backward()
+    focal = package.focal_loss(logits, targets)
+    imported = sorted({name.partition(".")[0] for name in set(sys.modules) - before})
+    print(json.dumps([imported, loss.item(), logits.grad.tolist(), package.__file__, sorted(package.__all__)]))
+    sys.exit()
 """
 
 
-def run_example(package, folder):
-    """Run the example with a package of this name in this folder, in a fresh process and without this checkout."""
-    code = f"import sys; sys.path.insert(0, {str(folder)!r})\n{EXAMPLE}"
+def run_examples(packages):
+    """Run the example with packages of these names in these folders, each in a process without this checkout.
+
+    Returns:
+        By package, what each imports beyond torch and torchvision.
+    """
+    words = json.dumps([[str(folder), package] for package, folder in packages.items()])
     process = subprocess.run(
-        [sys.executable, "-I", "-c", code, package], cwd=folder, capture_output=True, text=True, timeout=300
+        [sys.executable, "-I", "-c", EXAMPLES, words], cwd="/", capture_output=True, text=True, timeout=300
     )
     assert process.returncode == 0, process.stderr
-    imported, loss, update, file, names = json.loads(process.stdout)
-    assert file == str(folder / package / "__init__.py")
-    assert names == sorted(losses.__all__)
-    # f(1) = 1 with δ = 1, so that L = 1 / (1 + 1).
-    assert loss == 0.5 and update == [-0.5, 0.5, 0]
-    return imported
-
-
-def beyond_torch(imported, package):
-    return [name for name in imported if name not in {package, "torch", "torchvision", *sys.stdlib_module_names}]
+    others = {}
+    for line, (package, folder) in zip(process.stdout.splitlines(), packages.items(), strict=True):
+        imported, loss, update, file, names = json.loads(line)
+        assert file == str(folder / package / "__init__.py")
+        assert names == sorted(losses.__all__)
+        # f(1) = 1 with δ = 1, so that L = 1 / (1 + 1).
+        assert loss == 0.5 and update == [-0.5, 0.5, 0]
+        of_torch = {package, "torch", "torchvision", *sys.stdlib_module_names}
+        others[package] = [name for name in imported if name not in of_torch]
+    return others
 
 
 @pytest.mark.slow
-def test_the_wheel_works_outside_the_checkout_with_torch_and_torchvision_alone(tmp_path):
+def test_the_wheel_and_a_copy_under_another_name_work_outside_the_checkout_with_torch_and_torchvision_alone(tmp_path):
     checkout = tmp_path / "checkout"
     copy = checkout / "src" / "losses"
     shutil.copytree(FOLDER, copy, ignore=shutil.ignore_patterns("__pycache__"))
@@ -67,16 +79,12 @@ def test_the_wheel_works_outside_the_checkout_with_torch_and_torchvision_alone(t
         archive.extractall(site)
     modules = {file.name for file in FOLDER.glob("*.py")}
     assert {file.name for file in (site / "aploss").iterdir()} == modules | {"py.typed"}
-    assert beyond_torch(run_example("aploss", site), "aploss") == []
     (metadata,) = site.glob("aploss-*.dist-info/METADATA")
     requirements = [line for line in metadata.read_text().splitlines() if line.startswith("Requires-Dist")]
     assert requirements == ["Requires-Dist: torch>=2.11", "Requires-Dist: torchvision>=0.26"]
-
-
-@pytest.mark.slow
-def test_the_folder_can_be_copied_under_another_name(tmp_path):
-    shutil.copytree(FOLDER, tmp_path / "borrowed", ignore=shutil.ignore_patterns("__pycache__"))
-    assert beyond_torch(run_example("borrowed", tmp_path), "borrowed") == []
+    borrowed = tmp_path / "another" / "borrowed"
+    shutil.copytree(FOLDER, borrowed, ignore=shutil.ignore_patterns("__pycache__"))
+    assert run_examples({"aploss": site, "borrowed": borrowed.parent}) == {"aploss": [], "borrowed": []}
 
 
 def test_the_package_carries_the_projects_licence():
