@@ -26,7 +26,8 @@ class World:
     groups = {2: [0, 2], 3: [0, 1, 2]}
 
     def __init__(self, folder: Path):
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["torch.distributed", "torchvision", "src.losses"])  # imported once for all
         self.connections, self.processes = [], []
         for rank in range(3):
             here, there = context.Pipe()
