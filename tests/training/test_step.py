@@ -173,7 +173,7 @@ def test_a_detector_with_the_loss_inside_compiles_once_for_all_numbers_of_positi
     torch.compiler.reset()
     counters.clear()
     torch.manual_seed(0)
-    model = RetinaNet(3, "resnet18", channels=8).to(memory_format=torch.channels_last)
+    model = RetinaNet(3, "resnet10_half", channels=8).to(memory_format=torch.channels_last)
     anchors = sum(len(level) for level in make_anchors(anchor_grids(32, 32)))
 
     def loss_of(images, targets):
