@@ -31,17 +31,17 @@ def test_readme_example_trains_torchvisions_retinanet():
         norm_layer=torch.nn.BatchNorm2d,
         trainable_layers=5,
     )
-    model = RetinaNet(backbone, num_classes=3, min_size=96, max_size=96)
+    model = RetinaNet(backbone, num_classes=3, min_size=32, max_size=32)
     images = [torch.rand(3, 96, 96) for _ in range(2)]
     targets = [
         {"boxes": torch.tensor([[8.0, 8, 60, 60]]), "labels": torch.tensor([1])},
         {"boxes": torch.tensor([[20.0, 30, 90, 80], [0, 0, 30, 40]]), "labels": torch.tensor([2, 0])},
     ]
     example = compile(readme_example(), str(README), "exec")
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.03, momentum=0.9)
     names = {"model": model, "images": images, "targets": targets}
     history = []
-    for _ in range(16):  # the user's loop
+    for _ in range(11):  # the user's loop
         optimizer.zero_grad()
         exec(example, names)
         history.append(names["losses"]["classification"].item())
