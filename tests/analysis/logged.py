@@ -4,8 +4,6 @@ import atexit
 import functools
 import json
 import shutil
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -19,9 +17,8 @@ from src.config.identity import identity, run_id
 from src.config.registry import METHODS
 from src.config.validate import resolve
 from src.launch.compose import Job
-from src.utils import paths
 from tests.support.configurations import make_config
-from tests.support.programs import own_environment
+from tests.support.programs import run_python
 
 SCRIPT = """
 import json, sys
@@ -149,8 +146,7 @@ def log_runs(outputs: Path, runs: list[tuple[dict[str, Any], Rows]]) -> None:
         folder = outputs / config["run_id"]
         folder.mkdir(parents=True, exist_ok=True)
         jobs.append({"folder": str(folder), "config": config, "rows": rows})
-    command = [sys.executable, "-c", SCRIPT]
-    subprocess.run(command, input=json.dumps(jobs), cwd=paths.ROOT, env=own_environment(), text=True, check=True)
+    run_python(["-c", SCRIPT], input=json.dumps(jobs), check=True)
 
 
 def named(run_id: str, *overrides: str, **changes: Any) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The figures that need no detector: the step functions, and Proposition 1."""
 
-import subprocess
 import sys
 
 import pandas as pd
@@ -19,7 +18,7 @@ from analysis.reading.runs import Runs, make_run
 from analysis.reading.settings import LOSS_TITLES, METHOD_TITLES
 from src.losses import step_function
 from src.utils import paths
-from tests.support.programs import own_environment
+from tests.support.programs import run_python
 
 LINEAR = OmegaConf.to_container(OmegaConf.load(paths.ROOT / "conf/linear.yaml"))
 
@@ -154,8 +153,7 @@ def test_the_figure_shows_the_problems_of_the_sweep():
 @pytest.mark.slow
 def test_a_real_run_is_read_and_drawn(tmp_path):
     overrides = ["problem.name=local_optimum", f"outputs={tmp_path}"]
-    command = [sys.executable, "-m", "src.linear", *overrides]
-    subprocess.run(command, cwd=paths.ROOT, env=own_environment(), check=True, capture_output=True)
+    run_python(["-m", "src.linear", *overrides], check=True)
     runs = read_local(tmp_path)
     ((_, row),) = proposition1.descents(runs).iterrows()
     assert row["problem"] == "local_optimum" and row["steps_to_zero"] == 6 and row["tuning"] == "learning rate 1"
