@@ -46,7 +46,7 @@ def run_part(part: Part, options: argparse.Namespace, limit: float, log: Log) ->
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", f"benchmarks.gpu.{part.name}", "--device", options.device]
     command += ["--quick"] * options.quick + ["--folder", str(folder), "--json", str(result_file)]
-    seconds, failure = run_with_limit(command, limit, log)
+    seconds, failure = run_with_limit(command, limit, log, part.on_cpu if options.device == "cpu" else None)
     return Outcome.of_process(part.name, seconds, failure, result_file)
 
 

@@ -7,8 +7,6 @@ that fails does not hide the others.
 import functools
 import itertools
 import multiprocessing
-import os
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 
@@ -40,20 +38,17 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "auc": auc_loss,
 }
 STEPS = ("piecewise", "heaviside")
-INTERPRET = "TRITON_INTERPRET"
 
 
 def measure(options: PartOptions) -> PartResult:
     """Run all checks and measurements, in the order of their value."""
     report = Report(torch.device(options.device), options.quick)
-    if options.device == "cpu" and not os.environ.get(INTERPRET):  # which Triton has read when torch imported it
-        command = [sys.executable, "-m", "benchmarks.gpu.kernels", *sys.argv[1:]]
-        os.execve(sys.executable, command, os.environ | {INTERPRET: "1"})
     if options.device == "cpu":
         launch.SHAPES |= {
             "rank": (128, 4),
             "lay_grid": (1024, 4),
             "solve": (128, 4),
+            "count": (1024, 4),
         }  # fewer steps to interpret
     with kernels(True):
         if options.device == "cuda":

@@ -1,7 +1,7 @@
 """The parts of the GPU benchmark, in the order in which they run."""
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -13,12 +13,14 @@ class Part:
         purpose: for people.
         seconds: time limit. Together they are at most 10 minutes.
         packages: that it needs besides torch and torchvision, by the names that pip installs and that Python imports.
+        on_cpu: environment variables that it needs on a CPU.
     """
 
     name: str
     purpose: str
     seconds: float
     packages: dict[str, str]
+    on_cpu: dict[str, str] = field(default_factory=dict)
 
 
 RUN_PACKAGES = {
@@ -39,7 +41,13 @@ PARTS = [
     Part("training", "short trainings: each precision, determinism, no waits", 90, RUN_PACKAGES),
     Part("two_processes", "losses of two processes against those of one", 75, {}),
     Part("costs", "time and memory of the losses", 140, {}),
-    Part("kernels", "the Triton kernels: right, without a wait, and how fast", 120, {"triton": "triton"}),
+    Part(
+        "kernels",
+        "the Triton kernels: right, without a wait, and how fast",
+        120,
+        {"triton": "triton"},
+        on_cpu={"TRITON_INTERPRET": "1"},  # which Triton reads when torch imports it
+    ),
     Part("throughput", "images a second beside torchvision's RetinaNet", 90, {}),
 ]
 QUICK_SECONDS = 300.0  # of each part: --quick is for machines of any speed

@@ -34,17 +34,21 @@ class Log:
         return next((line.strip() for line in reversed(lines) if line.strip()), "no output")
 
 
-def run_with_limit(command: list[str], limit: float, log: Log) -> tuple[float, str | None]:
+def run_with_limit(
+    command: list[str], limit: float, log: Log, variables: dict[str, str] | None = None
+) -> tuple[float, str | None]:
     """Run a command whose output goes to the log; return its seconds, and why it failed or None.
 
     Args:
         limit: in seconds, after which the command and all processes that it has started are stopped.
+        variables: of the environment, beside those of this process.
     """
     start, log_size = time.monotonic(), log.path.stat().st_size
     with log.path.open("ab") as output:
         process = subprocess.Popen(
             command,
             cwd=paths.ROOT,
+            env=os.environ | (variables or {}),
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

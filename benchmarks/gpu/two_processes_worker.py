@@ -12,6 +12,7 @@ from torch import Tensor
 
 from benchmarks.gpu.correctness import loss_and_update, relative_error
 from benchmarks.gpu.problems import ranking_problems
+from benchmarks.gpu.two_processes import TOLERANCES
 from src.losses import (
     STEPS,
     ap_approximate_gradient_loss,
@@ -21,7 +22,6 @@ from src.losses import (
     focal_loss,
 )
 
-TOLERANCES = {"float64": 1e-12, "float32": 1e-6}  # those of tests/losses/test_process_group.py
 LOSSES: dict[str, Callable[..., Tensor]] = {
     **{f"ap_loss step={step}": functools.partial(ap_loss, step=step) for step in STEPS},
     "auc_loss": auc_loss,

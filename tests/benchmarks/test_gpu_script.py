@@ -114,7 +114,8 @@ def test_time_limits_stay_below_ten_minutes():
 
 @pytest.mark.slow
 def test_parts_without_packages_need_torch_and_torchvision_alone():
-    modules = ", ".join(f"benchmarks.gpu.{part.name}" for part in PARTS if not part.packages)
+    names = [*(part.name for part in PARTS if not part.packages), "two_processes_worker"]
+    modules = ", ".join(f"benchmarks.gpu.{name}" for name in names)
     code = f"import sys; sys.modules |= dict.fromkeys({OTHER_PACKAGES}); import {modules}"
     process = subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
