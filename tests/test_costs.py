@@ -1,3 +1,5 @@
+import contextlib
+import io
 import os
 import re
 
@@ -34,9 +36,9 @@ def tables(output):
 
 @pytest.fixture(scope="module")
 def output():
-    process = call(*SIZE, "--loop")
-    assert process.returncode == 0, process.stderr
-    return process.stdout
+    with contextlib.redirect_stdout(io.StringIO()) as written:
+        main([*SIZE, "--loop"])
+    return written.getvalue()
 
 
 @pytest.mark.slow
