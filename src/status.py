@@ -4,7 +4,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from src.launch.cli import exit_on_wrong_configuration, given_outputs
+from src.launch.cli import exit_on_wrong_configuration, given_value
 from src.launch.program import PROGRAMS, program_of_sweep
 from src.launch.status_text import describe_run, describe_sweeps
 from src.launch.sweep_records import SweepRecord
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
     # An id, or, as shell completion gives it, the folder.
     ids = [word if not Path(word).is_dir() else Path(word).resolve().name for word in options.what if "=" not in word]
     overrides = [word for word in options.what if "=" in word]
-    outputs = given_outputs(overrides) or options.outputs
+    outputs = Path(given_value(overrides, "outputs") or options.outputs)
     if outputs != Path("outputs") and not outputs.is_dir():
         parser.error(f"--outputs {outputs}: no such folder")
     if ids or not overrides:
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
         if not ids:
             print(describe_sweeps(sweeps, outputs, others_too=True))
     if overrides:
-        sweep = next((word.removeprefix("sweeps=") for word in overrides if word.startswith("sweeps=")), None)
+        sweep = given_value(overrides, "sweeps")
         record = expand_sweep(options.program or program_of_sweep(sweep), overrides, outputs)
         print(describe_sweeps([(sweep or "as given", _with_outputs(record, outputs))], outputs))
 

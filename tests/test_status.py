@@ -7,7 +7,7 @@ import time
 import pytest
 
 from src.launch.sweep_records import save_record
-from src.launch.sweep_runs import expand_sweep
+from src.launch.sweep_runs import expand_sweep, labelled_sweeps
 from src.runs.run_lock import acquire
 from src.status import main
 from src.utils import paths
@@ -76,6 +76,17 @@ def test_every_table_and_figure_is_listed_with_its_command(with_records, capsys)
     for file in paths.SWEEPS.glob("*.yaml"):
         assert f"\n{file.stem} " in output and f" -m sweeps={file.stem}" in output
     assert "python -m src.linear -m sweeps=proposition1" in output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("word", ["sweeps='table2'", 'sweeps="table2"'])
+def test_a_sweep_may_be_named_in_quotes(word, tmp_path, capsys):
+    main([f"--outputs={tmp_path}", word])
+    assert capsys.readouterr().out.splitlines()[1].split()[:2] == ["table2", "4"]
+    record = expand_sweep("src.run", [word], tmp_path)
+    save_record(dataclasses.replace(record, launched=True), tmp_path)
+    (found,) = [record for name, record in labelled_sweeps(tmp_path) if name == "table2"]
+    assert found.arguments == [word]
 
 
 @pytest.mark.slow

@@ -77,7 +77,7 @@ def command(run: Callable[[DictConfig], Any], program: Program) -> Callable[[], 
             paths.check_checkout()
             check_arguments(sys.argv[1:])
             # Before Hydra creates the run's folder in it.
-            share_with_group(given_outputs(sys.argv[1:]) or Path("outputs"))
+            share_with_group(Path(given_value(sys.argv[1:], "outputs") or "outputs"))
             try:
                 hydra_main()
             except KeyboardInterrupt:  # the second one, or one outside a run
@@ -87,10 +87,13 @@ def command(run: Callable[[DictConfig], Any], program: Program) -> Callable[[], 
     return main
 
 
-def given_outputs(words: Iterable[str]) -> Path | None:
-    """Return the folder that a command line gives as `outputs=DIR`, of several the last; None if it gives none."""
-    given = [word for word in words if word.startswith("outputs=")]
-    return Path(str(OverridesParser.create().parse_overrides(given[-1:])[0].value())) if given else None
+def given_value(words: Iterable[str], key: str) -> str | None:
+    """Return the text that a command line gives for a key, without quotes, of several the last; None if none."""
+    given = [word for word in words if word.startswith(f"{key}=")]
+    if not given:
+        return None
+    (parsed,) = OverridesParser.create().parse_overrides(given[-1:])
+    return given[-1].partition("=")[2] if parsed.is_sweep_override() else str(parsed.value())
 
 
 def _say_where_processes_are_from(processes: int) -> None:

@@ -11,6 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from hydra.types import RunMode
 
+from src.launch.cli import given_value
 from src.launch.compose import Job, sweep_jobs
 from src.launch.hydra_setup import register
 from src.launch.presets import check_arguments
@@ -53,7 +54,7 @@ def labelled_sweeps(outputs: Path) -> list[tuple[str, SweepRecord]]:
     sweeps = []
     for name in sorted((file.stem for file in paths.SWEEPS.glob("*.yaml")), key=_natural_order):
         argument = f"sweeps={name}"
-        records = [record for record in launched if argument in record.arguments]
+        records = [record for record in launched if given_value(record.arguments, "sweeps") == name]
         launched = [record for record in launched if record not in records]
         if not records:
             with _warning(argument):

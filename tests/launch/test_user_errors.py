@@ -8,7 +8,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import OverrideParseException
 
-from src.launch.cli import explain_configuration, given_outputs
+from src.launch.cli import explain_configuration, given_value
 from src.utils import paths
 from src.utils.quoting import override
 
@@ -54,5 +54,5 @@ def test_a_word_without_a_value_comes_with_how_options_are_given(word):
 
 def test_outputs_that_hydra_cannot_read_are_named_with_their_quotes():
     with pytest.raises(OverrideParseException) as caught:
-        given_outputs(["seed=1", "outputs=runs (1)"])
+        given_value(["seed=1", "outputs=runs (1)"], "outputs")
     assert explain_configuration(caught.value).endswith("quote it: 'outputs=\"runs (1)\"'")
