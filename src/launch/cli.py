@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
@@ -75,6 +76,7 @@ def command(run: Callable[[DictConfig], Any], program: Program) -> Callable[[], 
     def main() -> None:
         with exit_on_wrong_configuration():
             paths.check_checkout()
+            sys.argv[1:] = options_first(sys.argv[1:])
             check_arguments(sys.argv[1:])
             # Before Hydra creates the run's folder in it.
             share_with_group(Path(given_value(sys.argv[1:], "outputs") or "outputs"))
@@ -85,6 +87,15 @@ def command(run: Callable[[DictConfig], Any], program: Program) -> Callable[[], 
                 raise SystemExit(130) from None
 
     return main
+
+
+def options_first(words: list[str]) -> list[str]:
+    """Return the words of a command line with its overrides last: Hydra refuses them on both sides of an option."""
+    overrides = get_args_parser().parse_intermixed_args(words).overrides
+    options = list(words)
+    for word in overrides:
+        options.remove(word)
+    return [*options, *overrides]
 
 
 def given_value(words: Iterable[str], key: str) -> str | None:

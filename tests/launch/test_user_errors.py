@@ -8,7 +8,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import OverrideParseException
 
-from src.launch.cli import explain_configuration, given_value
+from src.launch.cli import explain_configuration, given_value, options_first
 from src.utils import paths
 from src.utils.quoting import override
 
@@ -27,6 +27,21 @@ def test_a_sweep_of_impossible_runs_alone_is_not_recorded(tmp_path):
     done = run("src.run", "-m", "loss=ap,focal", "batch_size=-1", f"outputs={tmp_path}")
     assert done.returncode == 1 and "batch_size=-1 must be greater than 0" in done.stdout + done.stderr
     assert not list(tmp_path.glob(".sweeps/*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["loss=ap", "-m", "delta=1,2"], ["-m", "loss=ap", "delta=1,2"]),
+        (["-m", "loss=ap"], ["-m", "loss=ap"]),
+        (
+            ["loss=ap", "--cfg", "job", "~x", "--config-dir", "a=b"],
+            ["--cfg", "job", "--config-dir", "a=b", "loss=ap", "~x"],
+        ),
+    ],
+)
+def test_overrides_may_be_on_both_sides_of_an_option(words, expected):
+    assert options_first(words) == expected
 
 
 @pytest.mark.parametrize("program", ["src.linear", "src.status"])
