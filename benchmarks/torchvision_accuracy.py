@@ -4,7 +4,7 @@
 
 It is `torchvision.models.detection.RetinaNet` with its own focal loss, matching and post-processing, on the backbone,
 pyramid, images, batches, optimizer and learning rates of `python -m src.run` with the same overrides, and with as wide
-heads; it is tested once, after the last step, by the same evaluator. Nothing is saved.
+heads; it is tested once, after the last step, by the same evaluator. It trains on the CPU, and saves nothing.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.retinanet import RetinaNet as TorchvisionRetinaNet
@@ -30,12 +30,26 @@ from src.training.optimizer import build_optimizer
 from src.utils.distributed import World
 from src.utils.progress import progress_bar
 
+FIXED = {  # options of a run that have one value here
+    "loss.name": "focal",
+    "model.name": "retinanet",
+    "precision": "fp32",
+    "compile": False,
+    "schedule.clip_gradient": None,
+    "proposals": "all",
+    "snapshot": None,
+    "attack.name": "none",
+}
+
 
 def main(words: Sequence[str] | None = None) -> None:
     """Train and test as a command line asks for, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     _, overrides = parser.parse_known_args(words)
     config = compose_config(["loss=focal", *overrides])
+    for key, only in FIXED.items():
+        if (given := OmegaConf.select(config, key)) != only:
+            parser.error(f"{key}={given}: it trains with {'null' if only is None else only} alone")
     data = build_data(config, normalisation_of(config.model.backbone), World())
     torch.manual_seed(config.seed)
     network = Network(config, len(data.classes))

@@ -44,3 +44,9 @@ def test_torchvisions_detector_is_trained_and_tested_as_a_run_is(tiny_data, caps
     rate, (ap, ap50, voc, *minutes) = row
     assert rate == "0.005" and 0 <= float(ap) <= float(ap50) <= 100 and 0 <= float(voc) <= 100
     assert all(float(value) >= 0 for value in minutes)
+
+
+def test_options_that_torchvisions_detector_cannot_follow_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        torchvision_accuracy.main(["schedule.clip_gradient=10"])
+    assert "schedule.clip_gradient=10.0: it trains with null alone" in capsys.readouterr().err
