@@ -5,7 +5,7 @@
 
 All train on the same images of the built-in set, which come from one loader with its processes: of each batch every
 detector makes a step, in an order that rotates. The detectors have the same backbone, the same pyramid and heads of 256
-channels without norms, and the same 6 anchors a cell, all start from random weights, and step with SGD. torchvision's
+channels without norms, and the same 6 anchors per cell, all start from random weights, and step with SGD. torchvision's
 is `torchvision.models.detection.RetinaNet` as it comes, with its focal loss, matching and image transform; it gets
 images that are normalised already, and is told so. Options of `python -m src.run` can be added, such as dataset.root.
 """

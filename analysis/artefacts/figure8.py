@@ -174,6 +174,6 @@ def _draw_imbalance(data: pd.DataFrame, ax: Axes) -> None:
     ticks = data.drop_duplicates("share").sort_values("share")
     ax.set_xticks(ticks.share.tolist(), ticks.proposals.tolist(), rotation=45)
     ax.minorticks_off()
-    label(ax, "proposals an image", "final AP-loss")
+    label(ax, "proposals per image", "final AP-loss")
     ax.set_ylim(0, 1.02)
     ax.legend(fontsize=7, frameon=False)

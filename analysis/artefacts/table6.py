@@ -10,7 +10,7 @@ COLUMNS = (
 )
 CAPTION = (
     "COCO's twelve metrics in percent: AP over all IoU thresholds, at 0.5 and at 0.75, and of objects by size; AR with "
-    "1, 10 and 100 detections an image, and by size. Of ours each loss has a row, for each setting. The paper's rows "
+    "1, 10 and 100 detections per image, and by size. Of ours each loss has a row, for each setting. The paper's rows "
     "are RetinaNet with ResNet-101 and AP-loss, tested with a shorter side of 500 and of 800, and detectors of others; "
     "they stand only beside runs on COCO."
 )

@@ -1,8 +1,8 @@
 """Images a second in training: this project's RetinaNet with AP-loss beside torchvision's RetinaNet with focal loss.
 
 Both start from random weights, get the same images and boxes, and step with SGD. They differ not only in the loss: this
-project has 6 anchors a cell and torchvision 9; this project has group norms in pyramid and heads, torchvision has none
-there; and this project's images are channels-last. Both normalise the images, torchvision within its model.
+project has 6 anchors per cell and torchvision 9; this project has group norms in pyramid and heads, torchvision none;
+and this project's images are channels-last. Both normalise the images, torchvision within its model.
 """
 
 import contextlib
