@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("what", nargs="*", help="run ids, or arguments of `python -m src.run -m` (default: everything)")
     parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="folder of all runs (default: outputs)")
-    parser.add_argument("--program", choices=PROGRAMS, help="the program that the arguments are for (default: src.run)")
+    parser.add_argument("--program", choices=PROGRAMS, help="of the arguments (default: the sweep's, or src.run)")
     options = parser.parse_intermixed_args(arguments)
     with exit_on_user_error():
         paths.check_checkout()
