@@ -28,7 +28,11 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 def main(words: Sequence[str] | None = None) -> None:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.busy_neighbour",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--logits", type=int, default=1_310_720, help="number of scores (default: %(default)s)")
     parser.add_argument("--positives", type=int, default=400, help="how many are positive (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=15, help="calls whose median counts (default: %(default)s)")

@@ -64,7 +64,7 @@ def _cpu_seconds() -> float:
 
 def main() -> None:
     """Print how long a look at all runs takes, and check that each damaged file is named."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.read_states", description=__doc__)
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--special", type=int, default=50, help="so many are damaged, and so many another user's")
     options = parser.parse_args()

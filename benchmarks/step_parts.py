@@ -1,7 +1,7 @@
 """Where the time of a training step goes on a CPU: processor time of each part, and its share.
 
     python -m benchmarks.step_parts recipe=mini
-    python -m benchmarks.step_parts --steps 2 recipe=voc dataset=shapes dataset.train=trainval dataset.test=test \
+    python -m benchmarks.step_parts --steps 2 recipe=voc dataset=shapes dataset.train=trainval dataset.test=test \\
         model.weights=null batch_size=2
 
 Takes the options of `python -m src.run`. Images are loaded in the process that trains, and all runs on one thread. So
@@ -72,7 +72,11 @@ class Clock:
 
 def main(words: Sequence[str] | None = None) -> None:
     """Measure the steps that a command line describes, and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.step_parts",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--steps", type=int, default=10, help="that are measured (default: %(default)s)")
     options, overrides = parser.parse_known_args(words)
     torch.set_num_threads(1)

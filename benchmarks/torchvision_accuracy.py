@@ -44,7 +44,11 @@ FIXED = {  # options of a run that have one value here
 
 def main(words: Sequence[str] | None = None) -> None:
     """Train and test as a command line asks for, and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.torchvision_accuracy",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     _, overrides = parser.parse_known_args(words)
     config = compose_config(["loss=focal", *overrides])
     for key, only in FIXED.items():

@@ -47,7 +47,9 @@ def main(words: Sequence[str] | None = None) -> None:
 
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
     """Return the options of a command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--backbone", default="resnet50", choices=["resnet18", "resnet50", "resnet101"])
     parser.add_argument("--side", type=int, default=512, help="of the images, in pixels (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=2, help="images a step (default: %(default)s)")
