@@ -171,7 +171,8 @@ def test_ssd_has_its_own_values_and_the_paper_s_where_it_gives_one():
     assert config.dataset.test_shorter_side is None and config.dataset.train_size == 512
     assert config.loss.gamma == 1.0 and config.loss.alpha == 0.25 and config.schedule.warmup_divisor == 1000
     retinanet = resolve(make_config("recipe=voc", "loss=focal", "dataset.root=DIR"))
-    assert retinanet.dataset.test_shorter_side == 600 and retinanet.loss.gamma == 2.0
+    coco = resolve(make_config("recipe=coco", "dataset.root=DIR"))
+    assert retinanet.dataset.test_shorter_side == coco.dataset.test_shorter_side == 600 and retinanet.loss.gamma == 2.0
     assert {**config.schedule, "warmup_divisor": 3} == retinanet.schedule
     caps = {name: parameter.default for name, parameter in inspect.signature(detect_by_class).parameters.items()}
     authors = resolve(make_config("recipe=voc_ssd", "dataset.root=DIR"))

@@ -160,7 +160,8 @@ def test_by_size_the_papers_rows_stand_beside_coco_alone():
     row = mini.tables[0].rows[3]
     assert [cell.estimate.mean for cell in row if isinstance(cell, Measured)] == [30, 10, 60]
     assert coco.missing[0].command == (
-        "python -m src.run -m sweeps=table6 recipe=coco dataset.root=coco model.backbone=resnet101 seed=0"
+        "python -m src.run -m sweeps=table6 recipe=coco dataset.root=coco model.backbone=resnet101 "
+        "dataset.test_shorter_side=500 dataset.test_longer_side=833 seed=0"
     )
     (found,) = table6.build(Runs([run("coco", "ap", values, **COCO)])).sections
     assert len(found.tables[0].rows) == 32 and found.tables[0].rows[3][3].estimate.mean == 30
