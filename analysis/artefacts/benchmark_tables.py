@@ -12,6 +12,7 @@ from analysis.reading.runs import Run, Runs
 from analysis.reading.settings import Setting, is_whole_training, settings
 
 ONE_STAGE, MULTI_SCALE = "one-stage", "multi-scale"  # groups of the paper's rows
+BACKBONES = {"efficientnet_lite0": "EfficientNet-Lite0", "mobilenet_v3_large": "MobileNetV3-Large"}
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def kind_of(setting: Setting) -> str:
 def _backbone(setting: Setting) -> str:
     """Return the backbone's name; a dash for a detector of a user's own that has no choice of backbones."""
     backbone = "VGG-16" if setting.detector == "ssd" else str(setting.config.get("model.backbone", "–"))
-    return backbone.replace("resnet", "ResNet-").replace("_half", ", half")
+    return BACKBONES.get(backbone) or backbone.replace("resnet", "ResNet-").replace("_half", ", half")
 
 
 def _names(paper: pd.DataFrame) -> list[list[Cell]]:

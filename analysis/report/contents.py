@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from analysis.artefacts.artefact import Artefact, Claim, Published, Table
+from analysis.artefacts.artefact import Artefact, Claim, Measured, Published, Table
 from analysis.reading.runs import Runs
 
 NOT_SHOWN = "Not shown, as there is nothing to compare"
@@ -24,8 +24,9 @@ def number_columns(table: Table) -> list[bool]:
 
 
 def paper_columns(table: Table) -> list[bool]:
-    """Return for each column of a table whether it has numbers of the paper's."""
-    return [any(isinstance(row[index], Published) for row in table.rows) for index in range(len(table.columns))]
+    """Return for each column of a table whether its numbers are the paper's alone."""
+    kinds = [{type(row[index]) for row in table.rows} for index in range(len(table.columns))]
+    return [Published in kind and Measured not in kind for kind in kinds]
 
 
 def starts_group(table: Table) -> list[bool]:

@@ -106,6 +106,7 @@ def _cell(cell: Cell, css_class: str) -> str:
             content = link(f"#{source_anchor(cell)}", text)
         case Published():
             content = link(f"#{paper_anchor(cell.where)}", text)
+            css_class = css_class if "paper" in css_class.split() else f"{css_class} paper"
         case Absent():
             content, css_class = escape(text), f"{css_class} absent"
         case str():

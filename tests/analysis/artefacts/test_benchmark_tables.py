@@ -169,6 +169,14 @@ def test_by_size_the_papers_rows_stand_beside_coco_alone():
     assert [section.run_ids for section in table6.build(Runs([small])).sections] == [["small"], []]
 
 
+@pytest.mark.parametrize(
+    ("backbone", "name"), [("resnet10_half", "ResNet-10, half"), ("efficientnet_lite0", "EfficientNet-Lite0")]
+)
+def test_backbones_have_the_names_of_their_papers(backbone, name):
+    (section, _) = table6.build(Runs([run("one", "ap", {"AP": 30.0}, **{"model.backbone": backbone})])).sections
+    assert section.tables[0].rows[0][2] == name
+
+
 def test_without_runs_the_papers_rows_stand_alone_with_the_command():
     for module in (table4, table5, table6):
         (section,) = module.build(Runs([])).sections

@@ -4,9 +4,11 @@ from html.parser import HTMLParser
 
 import pytest
 
+from analysis.artefacts.artefact import Absent, Published, Table
+from analysis.report.html_elements import artefact_table
 from analysis.report.html_page import to_html
 from analysis.report.png_pdf_svg import drawing_of
-from tests.analysis.report.samples import ODD, ODD_COMMAND, ODD_NAME, RUNS, odd_contents
+from tests.analysis.report.samples import ODD, ODD_COMMAND, ODD_NAME, RUNS, TWO_SEEDS, odd_contents
 
 VOID = {"meta", "link", "br", "img"}
 
@@ -55,3 +57,13 @@ def test_odd_texts_are_shown_as_they_are():
     assert f"Not shown, as there is nothing to compare: {ODD}." in texts["p.note"]
     assert ODD in texts["caption"] and texts["figcaption"] == [ODD_NAME]
     assert ODD in texts["p.note"] and ODD in texts["p.numbers"] and ODD in texts["h3"]
+
+
+def test_of_a_column_with_our_numbers_too_only_the_papers_look_like_the_papers():
+    paper = Published(53.1, "Table 4")
+    columns = [("", "Method"), ("", "AP"), ("", "aeroplane")]
+    table = Table("detectors", "a title", columns, [["ours", TWO_SEEDS, Absent()], ["theirs", paper, paper]])
+    reader = Reader()
+    reader.feed(artefact_table(table))
+    assert reader.texts["td.number"] == ["29.0 ± 0.5"]
+    assert reader.texts["td.number paper"] == ["53.1", "53.1"] and reader.texts["th.number"] == ["AP"]
