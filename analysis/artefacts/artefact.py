@@ -83,7 +83,7 @@ class Section:
     missing: list[Missing] = field(default_factory=list)
     run_ids: list[str] = field(default_factory=list)  # of all runs that it shows
     notes: list[str] = field(default_factory=list)
-    compares: bool = True  # whether at least two of its losses, batch sizes or perturbations have runs
+    compares: bool = True  # whether at least two of what it sets side by side have runs
 
     @property
     def is_lone(self) -> bool:
@@ -93,7 +93,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Artefact:
-    """A table or figure of the paper, with a section for each setting; the setting with most runs comes first."""
+    """A table or figure of the paper, with a section for each setting; those with most seeds come first."""
 
     name: str  # "table1"
     title: str  # "Table 1: …"

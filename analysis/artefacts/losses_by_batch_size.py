@@ -57,14 +57,18 @@ def losses_by_batch_size(setting: Setting, sweep: str, quantity: Quantity, title
         return Section(setting.overrides, missing=missing)
     draw = partial(_draw, data, quantity.axis, titles)
     panel = Panel(quantity.name, setting.data, draw, data, _alt(data, quantity, titles))
-    notes, sizes = [where_run(shown, others)], {size for (_, size), runs in groups.items() if runs}
-    return Section(setting.overrides, [], [panel], missing, run_ids_of([shown]), notes, compares=len(sizes) > 1)
+    losses, sizes = map(set, zip(*(key for key, runs in groups.items() if runs), strict=True))
+    compares = len(losses) > 1 and len(sizes) > 1
+    return Section(setting.overrides, [], [panel], missing, run_ids_of([shown]), [where_run(shown, others)], compares)
 
 
 def _draw(data: pd.DataFrame, axis: str, titles: Mapping[str, str], ax: Axes) -> None:
     draw_over_seeds(ax, data, "loss", "batch_size", titles)
     if (data["mean"] >= 0).all():  # a difference may be negative
         ax.set_ylim(bottom=0)
+    low, high = ax.get_ylim()
+    ax.set_ylim(top=high + 0.3 * (high - low))  # room for the legend, whose lines must not be taken for the data's
+    ax.legend(loc="upper left", ncols=2)
     ax.set_xticks(BATCH_SIZES)
     label(ax, "batch size", axis)
 

@@ -164,7 +164,7 @@ class Setting:
 
 
 def settings(runs: Iterable[Run]) -> list[Setting]:
-    """Return the settings that these runs have, that with most runs first.
+    """Return the settings that these runs have, that with most seeds first, and of several that with most runs.
 
     Runs that trained no detector are left out. So are groups of runs that exist only because others need them, as
     snapshots and RPNs do: each is needed, directly or not, by a run that belongs elsewhere. A run whose loss ranks
@@ -179,7 +179,7 @@ def settings(runs: Iterable[Run]) -> list[Setting]:
         members.sort(key=lambda run: order[id(run)])
         difference = _difference(group, [other for other in groups if other.words == group.words])
         result.append(Setting(group.words, group.own[0].run.config, members, difference, group.own[0].processes))
-    return sorted(result, key=lambda setting: (-len(setting.runs), setting.overrides))
+    return sorted(result, key=lambda setting: (-len(setting.seeds), -len(setting.runs), setting.overrides))
 
 
 def _difference(group: Group, alike: list[Group]) -> str:

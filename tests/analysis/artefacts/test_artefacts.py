@@ -150,6 +150,19 @@ def test_settings_that_compare_nothing_are_named_where_others_compare_something(
         assert artefact.not_shown == ()
 
 
+def test_memory_and_time_by_batch_size_compare_several_losses_at_several_batch_sizes():
+    def trained(epochs, loss, size):
+        words = f"schedule.epochs={epochs}", f"loss={loss}", f"batch_size={size}"
+        return run_of(config_of(*words), rows_of(30.0))
+
+    both = [trained(9, loss, size) for loss in ("ap", "focal") for size in (4, 8)]
+    one_loss, one_size = [trained(2, "ap", size) for size in (4, 8)], [trained(3, loss, 8) for loss in ("ap", "focal")]
+    for figure in (figure9, figure11):
+        (artefact,) = build([figure.__name__.rpartition(".")[2]], Runs([*both, *one_loss, *one_size]))
+        assert [section.setting for section in artefact.sections] == ["recipe=mini schedule.epochs=9"]
+        assert artefact.not_shown == ("recipe=mini schedule.epochs=2", "recipe=mini schedule.epochs=3")
+
+
 def test_figure_6_has_both_panels(runs):
     artefact = figure6.build(runs)
     assert [s.panels[0].title for s in artefact.sections] == ["(a) RetinaNet, shapes", "(b) SSD, voc"]

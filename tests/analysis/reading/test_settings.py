@@ -158,6 +158,13 @@ def test_runs_of_other_settings_are_kept_apart():
     }
 
 
+def test_settings_of_more_seeds_come_before_those_of_more_runs():
+    losses = [run(f"loss={loss}", "schedule.epochs=1") for loss in ("ap", "auc", "focal", "ohem")]
+    one_seed, two_seeds = [run("schedule.epochs=2")], [run(), run("seed=1")]
+    order = ["recipe=mini", "recipe=mini schedule.epochs=1", "recipe=mini schedule.epochs=2"]
+    assert [setting.overrides for setting in settings([*one_seed, *losses, *two_seeds])] == order
+
+
 def test_runs_that_exist_only_because_others_need_them_are_no_setting_of_their_own():
     def made(run_id, *words, **needs):
         return run_of(config_of(*words) | {"run_id": run_id, "needs": needs}, rows_of(30.0))
@@ -172,10 +179,10 @@ def test_runs_that_exist_only_because_others_need_them_are_no_setting_of_their_o
     (setting,) = settings(runs)
     assert setting.runs == [run for run in runs if run not in (snapshot, rpn)] and setting.seeds == [0]
     # One that also has a run which no other needs, or of which no needing run counts, is one.
-    assert [one.overrides for one in settings([*runs, made("own", "schedule.epochs=2", "seed=1")])] == [
+    assert {one.overrides for one in settings([*runs, made("own", "schedule.epochs=2", "seed=1")])} == {
         "recipe=mini",
         "recipe=mini schedule.epochs=2",
-    ]
+    }
     assert len(settings([trained, snapshot, rpn])) == 2  # the snapshot's own need of the RPN is one, too
     needers = {row["run"]: row["needed by"] for row in describe_runs(Runs(runs), {})}
     assert needers["rpn"] == "2 runs (proposals)" and needers["trained"] == "2 runs (attack)"
