@@ -68,7 +68,7 @@ def _draw(data: pd.DataFrame, axis: str, titles: Mapping[str, str], ax: Axes) ->
         ax.set_ylim(bottom=0)
     low, high = ax.get_ylim()
     ax.set_ylim(top=high + 0.3 * (high - low))  # room for the legend, whose lines must not be taken for the data's
-    ax.legend(loc="upper left", ncols=2)
+    ax.legend(loc="upper left", ncols=2, handlelength=2, columnspacing=0.8, borderaxespad=0.2)
     ax.set_xticks(BATCH_SIZES)
     label(ax, "batch size", axis)
 
