@@ -30,7 +30,7 @@ def build(runs: Runs) -> Artefact:
     frame = descents(runs)
     existing = set(zip(frame.problem, frame.method, strict=True))
     absent = [
-        f"{problem}, {METHOD_TITLES[method]}"
+        f"{problem.replace('_', ' ')}, {METHOD_TITLES[method]}"
         for problem in ("local_optimum", "random")
         for method in PAPER_METHODS
         if (problem, method) not in existing
@@ -117,7 +117,7 @@ def _row(frame: pd.DataFrame, problem: str, method: str, tuning: str) -> list[Ce
         return Measured(Estimate(value, float("nan"), len(runs)), ids, digits=0, plain=True)
 
     median = count(steps.median()) if len(steps) else Absent("–")
-    return [problem, METHOD_TITLES[method], tuning, count(len(runs)), count(len(steps)), median]
+    return [problem.replace("_", " "), METHOD_TITLES[method], tuning, count(len(runs)), count(len(steps)), median]
 
 
 def _with_tuning(frame: pd.DataFrame, problem: str, method: str, tuning: str) -> pd.DataFrame:

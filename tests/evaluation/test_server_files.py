@@ -141,6 +141,18 @@ def test_vocs_list_without_all_xml_files_is_read_as_images_alone(tmp_path):
         read_server_split("voc", str(root), split="test", classes=["cat"])
 
 
+def test_a_supercategory_of_the_same_name_gives_no_class_its_id(tmp_path):
+    data = two_images()
+    for category in data["categories"]:
+        category["supercategory"] = category["name"]
+    parent = {"id": 0, "name": data["categories"][0]["name"], "supercategory": "none"}
+    for categories in ([parent, *data["categories"]], [*data["categories"], parent]):
+        write(tmp_path, "val2017", data | {"categories": categories})
+        names = [category["name"] for category in data["categories"]]
+        read = read_server_split("coco", str(tmp_path), split="val2017", classes=names)
+        assert read.category_ids == [category["id"] for category in data["categories"]]
+
+
 def test_cocos_list_of_images_without_annotations_is_read(tmp_path):
     data = two_images()
     write(tmp_path, "val2017", data)

@@ -67,6 +67,10 @@ class CocoSplit:
 
     def class_names(self) -> list[str]:
         """Return the category names, in the order of their category ids."""
+        return list(self.category_ids())
+
+    def category_ids(self) -> dict[str, int | str]:
+        """Return the category id of each class by its name, in the order of the ids; of several sets, the first's."""
         used = {
             file.categories[row].category_id for file in self.files.values() for row in set(file.objects.categories)
         }
@@ -92,7 +96,8 @@ class CocoSplit:
                 first_names(parents),
             )
         forms = {name: canonical_id(value) for name, value in first_id.items()}  # "10" comes after "9"
-        return sorted(forms, key=lambda name: (isinstance(forms[name], str), forms[name]))
+        order = sorted(forms, key=lambda name: (isinstance(forms[name], str), forms[name]))
+        return {name: first_id[name] for name in order}
 
     def records(self, classes: Sequence[str]) -> list[ImageRecord]:
         """Return a record of each image, as `read_coco` does."""
@@ -132,7 +137,8 @@ def read_images(root: Path, split: str, classes: Sequence[str]) -> tuple[list[Im
     if len(parsed.files) > 1:
         raise DataError(f"dataset.test={split} names several sets, whose images may share ids; name one")
     (file,) = parsed.files.values()
-    id_of = {category.name: category.category_id for category in file.categories}
+    # A class may be a supercategory without annotations in this file, but one with another's name gives way to it.
+    id_of = {category.name: category.category_id for category in file.categories} | parsed.category_ids()
     if lacking := [name for name in classes if name not in id_of]:
         raise DataError(f"{file.path} has no category {first_names(lacking)}, which the detector was trained for")
     return parsed.records(classes), [id_of[name] for name in classes]

@@ -130,15 +130,15 @@ def test_the_table_counts_and_what_is_missing_is_named(runs):
     (section,) = proposition1.build(runs).sections
     (table,) = section.tables
     rows = {tuple(row[:3]): row[3:] for row in table.rows}
-    problems, solved, median = rows["local_optimum", "error-driven update", "learning rate 1"]
+    problems, solved, median = rows["local optimum", "error-driven update", "learning rate 1"]
     assert [cell.estimate.mean for cell in (problems, solved, median)] == [1, 1, 2]
-    problems, solved, median = rows["local_optimum", "approximate gradient", "δ = 1, learning rate 1"]
+    problems, solved, median = rows["local optimum", "approximate gradient", "δ = 1, learning rate 1"]
     assert [problems.estimate.mean, solved.estimate.mean, median] == [1, 0, Absent("–")]
     several = Runs([*runs.all, descent("local_optimum", "approximate_gradient", [0.1, 0.05], delta=4)])
     alt = proposition1.build(several).sections[0].panels[0].alt
     assert alt.endswith("At the end: error-driven update 0.000, approximate gradient 0.100 or 0.050.")
     (missing,) = section.missing
-    assert missing.what == "local_optimum, structured hinge; random, structured hinge"
+    assert missing.what == "local optimum, structured hinge; random, structured hinge"
     assert missing.command == proposition1.COMMAND and len(section.run_ids) == 7
     (section,) = proposition1.build(Runs([])).sections
     assert not section.tables and not section.panels and "error-driven" in section.missing[0].what
