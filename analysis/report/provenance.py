@@ -9,6 +9,7 @@ from typing import Any
 
 from analysis.artefacts.artefact import Artefact, Measured
 from analysis.artefacts.number_format import row_name
+from analysis.reading.grouping import facts_of
 from analysis.reading.needed import needed_by
 from analysis.reading.runs import Run, Runs
 from analysis.reading.settings import STANDARD, ablation_values
@@ -103,7 +104,7 @@ def _describe(run: Run, runs: Runs, command: str) -> dict[str, str]:
         "counts": "yes" if runs.counts(run) else "no",
         "recipe": str(config.get("recipe", config.get("problem.name", ""))),
         "loss": str(config.get("loss.name", config.get("method.name", ""))),
-        "options": ", ".join(f"{key}={value}" for key, value in changed_options(config).items()),
+        "options": ", ".join(f"{key}={value}" for key, value in changed_options(run).items()),
         "seed": str(config.get("seed", config.get("problem.seed", ""))),
         "commit": _commits(config),
         "host": str(config.get("environment.host", "")),
@@ -126,12 +127,19 @@ def _commits(config: dict[str, Any]) -> str:
     return ", ".join(dict.fromkeys(commits))
 
 
-def changed_options(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of a run that differ from the paper's standard ones; of a linear problem, all its method's."""
+def changed_options(run: Run) -> dict[str, Any]:
+    """Return the options of a run that differ from the recipe's and the paper's; of a linear problem, all its method's.
+
+    The recipe itself and where the data lie are left out.
+    """
+    config = run.config
     if not {"loss.name", "batch_size"} <= config.keys():
         return {key: value for key, value in config.items() if key.startswith("method.") and key != "method.name"}
     model = config.get("model.name", "retinanet")
     options = {"model": model} if model != "retinanet" else {}
+    facts = facts_of(run)
+    given = (word.partition("=") for word in (facts.words if facts else ()))
+    options |= {key: value for key, _, value in given if key not in ("recipe", "dataset.root")}
     return options | {
         key: value for key, value in ablation_values(config).items() if key != "loss" and value != STANDARD[key]
     }

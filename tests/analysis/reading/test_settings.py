@@ -184,7 +184,13 @@ def test_runs_that_exist_only_because_others_need_them_are_no_setting_of_their_o
         "recipe=mini schedule.epochs=2",
     }
     assert len(settings([trained, snapshot, rpn])) == 2  # the snapshot's own need of the RPN is one, too
-    needers = {row["run"]: row["needed by"] for row in describe_runs(Runs(runs), {})}
+    rows = {row["run"]: row for row in describe_runs(Runs(runs), {})}
+    assert [rows[name]["options"] for name in ("trained", "attack", "snapshot")] == [
+        "",
+        "attack=black_patch",
+        "schedule.epochs=2",
+    ]
+    needers = {name: row["needed by"] for name, row in rows.items()}
     assert needers["rpn"] == "2 runs (proposals)" and needers["trained"] == "2 runs (attack)"
     assert needers["warm"] == ""
 
