@@ -169,6 +169,8 @@ def test_a_single_file_is_dealt_to_sets(tmp_path, json_name, images, caplog):
     data["images"] = [{"id": n, "file_name": f"{n:03d}.jpg", "width": 50, "height": 40} for n in range(40)]
     data["annotations"] = [{"id": n, "image_id": n, "category_id": 4, "bbox": [n, 0, 9, 9]} for n in range(40)]
     put(tmp_path, json_name, data, images)
+    hidden = (tmp_path / json_name).with_name(f"._{json_name.rpartition('/')[2]}")
+    hidden.write_bytes(b"\0\x05\x16\x07 of macOS")
     train, test, _ = read_data("coco", str(tmp_path), train="trainval", test="test")
     assert "dealt to train, val and test" in caplog.text
     assert len(train) > len(test) > 0 and len(train) + len(test) == 40

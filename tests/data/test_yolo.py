@@ -173,7 +173,10 @@ def test_darknets_layout(tmp_path):
 def test_images_without_sets_are_dealt(tmp_path, folder, caplog):
     for number in range(30):
         add(tmp_path, f"{folder}{number:03d}.jpg")
-    (tmp_path / "classes.txt").write_text("ant\nbee\n")
+    (tmp_path / "obj.names").write_text("ant\nbee\n")
+    for hidden in ("._obj.names", "._data.yaml", "__MACOSX/images/._000.jpg"):
+        (tmp_path / hidden).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / hidden).write_bytes(b"\0\x05\x16\x07 of macOS \x80")
     train, test, classes = read_data("yolo", str(tmp_path), train="trainval", test="test")
     assert classes == ["ant", "bee"] and "dealt to train, val and test" in caplog.text
     assert len(train) > len(test) > 0 and len(train) + len(test) == len(read_yolo(tmp_path, "all")) == 30
@@ -233,7 +236,8 @@ def test_missing_labels_are_background_and_counted(tmp_path, caplog):
     add(tmp_path, "images/train/d.jpg", labels="")
     (tmp_path / "labels" / "train" / "z.txt").write_text(LABELS)
     (tmp_path / "labels" / "train" / "classes.txt").write_text("ant\nbee\n")
-    (tmp_path / "images" / "train" / "._a.jpg").write_bytes(b"of macOS")
+    for hidden in ("images/train/._a.jpg", "labels/train/._a.txt"):
+        (tmp_path / hidden).write_bytes(b"of macOS")
     (tmp_path / "images" / "train" / "circle").symlink_to(tmp_path / "images" / "train")
     assert [len(record.boxes) for record in read_yolo(tmp_path, "train")] == [2, 2, 0, 0]
     assert len(caplog.records) == 1

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
 
-from src.data.listings import IMAGE_SUFFIXES, Listings
+from src.data.listings import IMAGE_SUFFIXES, Listings, is_hidden
 from src.data.messages import Notes, first_names, shown
 from src.data.records import DataError
 
@@ -25,7 +25,8 @@ def find_json_files(root: Path) -> dict[str, list[Path]]:
     """
     paths: dict[str, list[Path]] = {}
     for path in [*sorted((root / "annotations").glob("*.json")), *sorted(root.glob("*.json"))]:
-        paths.setdefault(set_name_of(path), []).append(path)
+        if not is_hidden(path.name):
+            paths.setdefault(set_name_of(path), []).append(path)
     with os.scandir(root) as entries:
         folders = sorted(entry.name for entry in entries if entry.is_dir() and entry.name != "annotations")
     for folder in folders:

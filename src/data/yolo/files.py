@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from src.data.listings import is_hidden
 from src.data.messages import first_names, shown
 from src.data.records import DataError
 from src.data.splits import SYNONYMS, find_set
@@ -91,7 +92,7 @@ def _read_yaml(root: Path) -> tuple[Path | None, dict[str, Any]]:
     """Return the path and content of a folder's data.yaml: the YAML file with names of classes, whatever its name."""
     contents: dict[Path, dict[str, Any]] = {}
     fault: DataError | None = None
-    for path in sorted([*root.glob("*.yaml"), *root.glob("*.yml")]):
+    for path in sorted(path for suffix in ("yaml", "yml") for path in root.glob(f"[!.]*.{suffix}")):
         try:
             content = yaml.load(read_text(path), _Loader)  # noqa: S506  # a loader that builds nothing but text
         # Not YAMLError alone: lists can be nested too deeply, and escapes be of no character.
@@ -144,7 +145,7 @@ def _check_names(path: Path, names: dict[int, Any]) -> None:
 def _names_from_lists(root: Path) -> dict[int, str] | None:
     """Return the names in the folder's `classes.txt` or `obj.names`, a line each; None where there is none."""
     paths = [
-        *root.glob("*.names"),
+        *root.glob("[!.]*.names"),
         *(path for depth in ("", "*/", "*/*/") for path in root.glob(f"{depth}classes.txt")),
     ]
     names_of = {path: names for path in sorted(paths) if (names := _listed_names(path))}
@@ -223,7 +224,7 @@ def _folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        names = sorted(entry.name for entry in entries if entry.is_dir() and not is_hidden(entry.name))
     return [folder / name for name in names]
 
 

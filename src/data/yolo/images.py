@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.data.listings import IMAGE_SUFFIXES, Listings
+from src.data.listings import IMAGE_SUFFIXES, Listings, is_hidden
 from src.data.messages import Notes, first_names
 from src.data.records import DataError
 from src.data.text import read_lines
@@ -66,6 +66,7 @@ def find_images(folder: YoloFolder, set_name: str, notes: Notes) -> list[YoloIma
             for label_folder in sorted({path.parent for path in image_of})
             for name in sorted(listings.names(label_folder))
             if name.lower().endswith(".txt") and name != "classes.txt" and label_folder / name not in image_of
+            if not is_hidden(name)
         ]
         notes.setdefault("{count} label files have no image: {names}", []).extend(strays)
     return found
