@@ -41,7 +41,8 @@ def ohem_loss(
     """
     check_ratio(negatives_per_positive)
     check_kinds(logits, targets)
-    if logits.dim() != 3 or logits.shape[:2] != targets.shape[:2] or logits.shape[2] != targets.shape[2] + 1:
+    is_batch = logits.dim() == targets.dim() == 3
+    if not is_batch or logits.shape[:2] != targets.shape[:2] or logits.shape[2] != targets.shape[2] + 1:
         raise ValueError(
             f"logits and targets differ in shape: {tuple(logits.shape)} and {tuple(targets.shape)} instead of "
             "[B, A, K + 1] and [B, A, K]"

@@ -63,6 +63,8 @@ def test_errors_say_what_is_wrong():
     logits = torch.zeros(1, 4, 3)
     with pytest.raises(ValueError, match=r"\(1, 4, 3\) and \(1, 4, 3\) instead of \[B, A, K \+ 1\] and \[B, A, K\]"):
         ohem_loss(logits, torch.zeros(1, 4, 3))
+    with pytest.raises(ValueError, match=r"\(1, 4, 3\) and \(1, 4\) instead of \[B, A, K \+ 1\] and \[B, A, K\]"):
+        ohem_loss(logits, torch.zeros(1, 4, dtype=torch.int64))  # the index of each anchor's class
     with pytest.raises(ValueError, match="more than one class"):
         ohem_loss(logits, torch.ones(1, 4, 2))
     with pytest.raises(ValueError, match="targets must be 1"):
