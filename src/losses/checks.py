@@ -45,8 +45,9 @@ def check_kinds(logits: Tensor, targets: Tensor) -> None:
     for name, value in (("logits", logits), ("targets", targets)):
         if not isinstance(value, Tensor):
             raise TypeError(f"{name} must be a tensor, not {type(value).__name__}")
-        if value.layout != torch.strided:
-            raise TypeError(f"{name} must be a dense tensor, not {value.layout}")
+        if value.layout != torch.strided or value.is_nested:
+            kind = "a nested one" if value.is_nested else value.layout
+            raise TypeError(f"{name} must be a dense tensor, not {kind}")
     if logits.dtype not in _LOGITS:
         names = ", ".join(str(dtype).removeprefix("torch.") for dtype in _LOGITS)
         raise TypeError(f"logits must be a floating tensor, not {logits.dtype}: one of {names}")

@@ -73,6 +73,8 @@ def test_what_is_no_tensor_of_numbers_is_refused_by_name(function):
             function(wrong, targets)
     with pytest.raises(TypeError, match="logits must be a dense tensor, not torch.sparse_coo"):
         function(logits.to_sparse(), targets)
+    with pytest.raises(TypeError, match="logits must be a dense tensor, not a nested one"):
+        function(torch.nested.nested_tensor([*logits]), torch.nested.nested_tensor([*targets]))
     for shape in ((1, 1, 1), (4, 2), (2, 4, 2)):  # which would broadcast
         with pytest.raises(ValueError, match="logits and targets differ in shape"):
             function(logits, torch.zeros(shape))
