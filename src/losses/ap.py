@@ -10,6 +10,7 @@ from .checks import check_interpolated
 from .compiling import evaluate, operator
 from .outcome import Outcome
 from .ranking import error_driven_outcome
+from .step_functions import check_step
 
 
 def ap_loss(
@@ -48,7 +49,8 @@ def ap_loss(
         entries.
 
     Raises:
-        TypeError: logits are not float16, bfloat16, float32 or float64, or targets are not numbers.
+        TypeError: logits are not float16, bfloat16, float32 or float64, targets are not numbers, or delta is not a
+            number.
         ValueError: shapes or devices differ, delta ≤ 0 or too small for the digits of the positives' logits, no such
             step, interpolated is neither true nor false, or targets other than 1, 0 and −1. Triton kernels, which
             compute the loss on most CUDA devices, raise nothing for wrong values of targets or logits: loss and update
@@ -62,6 +64,7 @@ def _outcome(
     logits: Tensor, targets: Tensor, *, step: str, delta: float, interpolated: bool, process_group: ProcessGroup | None
 ) -> Outcome:
     check_interpolated(interpolated)
+    check_step(step, delta)
     if gpu.suits(logits, step, delta, process_group):
         return gpu.outcome("ap", logits, targets, step=step, delta=delta, interpolated=interpolated)
 

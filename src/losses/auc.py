@@ -9,6 +9,7 @@ from .batch import make_batch
 from .compiling import evaluate, operator
 from .outcome import Outcome
 from .ranking import error_driven_outcome
+from .step_functions import check_step
 
 
 def auc_loss(
@@ -30,6 +31,7 @@ def auc_loss(
 def _outcome(
     logits: Tensor, targets: Tensor, *, step: str, delta: float, process_group: ProcessGroup | None
 ) -> Outcome:
+    check_step(step, delta)
     if gpu.suits(logits, step, delta, process_group):
         return gpu.outcome("auc", logits, targets, step=step, delta=delta)
 

@@ -101,6 +101,7 @@ def make_batch(
         TypeError, ValueError: as :func:`ap_loss` does.
     """
     check_step(step, delta)
+    delta = float(delta)  # NumPy's float32 would compute in float32
     targets = check_inputs(logits, targets)
     collectives = Collectives(process_group, logits.device)
     parts = split(logits, targets, collectives)

@@ -103,8 +103,18 @@ def are_finite(logits: Tensor) -> bool:
     return all(map(math.isfinite, extremes))
 
 
+def check_number(name: str, value: object) -> None:
+    """Raise a TypeError unless an option is one number; NumPy's and torch's are taken too, but none with a gradient."""
+    if torch.compiler.is_compiling():
+        return  # numbers may be the compiler's symbols
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) or getattr(value, "ndim", None) == 0
+    if not is_number or getattr(value, "requires_grad", False):
+        raise TypeError(f"{name} must be a number, not {value!r}")
+
+
 def check_epsilon(epsilon: float) -> None:
-    """Raise a ValueError unless ε, which is added to AP before the logarithm, is at least 0 and finite."""
+    """Raise a TypeError or ValueError unless ε, which is added to AP before the logarithm, is at least 0 and finite."""
+    check_number("epsilon", epsilon)
     if not epsilon >= 0:
         raise ValueError(f"epsilon must be at least 0, not {epsilon}")
     if epsilon == float("inf"):
@@ -118,7 +128,9 @@ def check_interpolated(interpolated: bool) -> None:
 
 
 def check_focusing(alpha: float, gamma: float) -> None:
-    """Raise a ValueError unless α and γ of focal loss are in their ranges."""
+    """Raise a TypeError or a ValueError unless α and γ of focal loss are numbers in their ranges."""
+    check_number("alpha", alpha)
+    check_number("gamma", gamma)
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha must be from 0 to 1, not {alpha}")
     if not 0 <= gamma < float("inf"):
@@ -126,7 +138,8 @@ def check_focusing(alpha: float, gamma: float) -> None:
 
 
 def check_ratio(negatives_per_positive: int) -> None:
-    """Raise a ValueError unless the number of negative anchors per positive one is a non-negative integer."""
+    """Raise a TypeError or a ValueError unless the number of negative anchors per positive one is a whole number."""
+    check_number("negatives_per_positive", negatives_per_positive)
     if isinstance(negatives_per_positive, float) or negatives_per_positive < 0:
         raise ValueError(f"negatives_per_positive must be an integer of at least 0, not {negatives_per_positive}")
 

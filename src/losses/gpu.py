@@ -77,7 +77,7 @@ def outcome(
         is_auc=name == "auc",
         is_interpolated=interpolated,
         is_unsigned=is_unsigned(targets),
-        delta=delta,
+        delta=float(delta),
     )
     targets = targets.view(torch.uint8 if targets.dtype == torch.bool else signed_dtype(targets))
     with _on(device):

@@ -14,7 +14,7 @@ from .structured_hinge import ap_structured_hinge_loss
 
 
 class APLoss(nn.Module):
-    """:func:`ap_loss` as a module, with the same options; a wrong one raises a ValueError at once."""
+    """:func:`ap_loss` as a module, with the same options; a wrong one raises an error at once."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class APLoss(nn.Module):
 
 
 class AUCLoss(nn.Module):
-    """:func:`auc_loss` as a module, with the same options; a wrong one raises a ValueError at once."""
+    """:func:`auc_loss` as a module, with the same options; a wrong one raises an error at once."""
 
     def __init__(self, delta: float = 1.0, step: str = "piecewise", process_group: ProcessGroup | None = None):
         super().__init__()
@@ -62,7 +62,7 @@ class AUCLoss(nn.Module):
 
 
 class APApproximateGradientLoss(nn.Module):
-    """The loss of :func:`ap_approximate_gradient_loss` as a module; a wrong option raises a ValueError at once."""
+    """The loss of :func:`ap_approximate_gradient_loss` as a module; a wrong option raises an error at once."""
 
     def __init__(self, delta: float = 1.0, epsilon: float = 1e-6, process_group: ProcessGroup | None = None):
         super().__init__()
@@ -98,7 +98,7 @@ class APStructuredHingeLoss(nn.Module):
 
 
 class FocalLoss(nn.Module):
-    """:func:`focal_loss` as a module, with the same options; a wrong one raises a ValueError at once."""
+    """:func:`focal_loss` as a module, with the same options; a wrong one raises an error at once."""
 
     def __init__(self, alpha: float = 0.25, gamma: float = 2.0, process_group: ProcessGroup | None = None):
         super().__init__()
@@ -115,7 +115,7 @@ class FocalLoss(nn.Module):
 
 
 class OHEMLoss(nn.Module):
-    """:func:`ohem_loss` as a module, with the same options; a wrong one raises a ValueError at once."""
+    """:func:`ohem_loss` as a module, with the same options; a wrong one raises an error at once."""
 
     def __init__(self, negatives_per_positive: int = 3, process_group: ProcessGroup | None = None):
         super().__init__()

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from .checks import check_number
+
 STEPS = ("piecewise", "heaviside", "sigmoid")
 # Outside this range float64 overflows or loses digits.
 _DELTAS = (1e-100, 1e100)
@@ -31,12 +33,14 @@ def step_function(x: Tensor, step: str = "piecewise", delta: float = 1.0) -> Ten
 
 
 def check_step(step: str, delta: float) -> None:
-    """Raise a ValueError if there is no such step function, or δ is not a positive number, or is too extreme."""
+    """Raise an error if there is no such step function, or δ is not a positive number, or is too extreme."""
     if step not in STEPS:
         raise ValueError(f"step must be one of {', '.join(STEPS)}, not {step!r}")
+    check_number("delta", delta)
     if not delta > 0 or delta == float("inf"):
         raise ValueError(f"delta must be greater than 0 and finite, not {delta}")
-    if not _DELTAS[0] <= delta <= _DELTAS[1]:
+    # As a number of Python's: NumPy's float32 would warn that 1e100 overflows.
+    if not _DELTAS[0] <= float(delta) <= _DELTAS[1]:
         raise ValueError(f"delta must be from {_DELTAS[0]:g} to {_DELTAS[1]:g}, not {delta}")
 
 

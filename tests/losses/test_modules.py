@@ -2,9 +2,11 @@
 
 import copy
 import inspect
+import itertools
 import pickle
 import re
 
+import numpy
 import pytest
 import torch
 
@@ -92,3 +94,26 @@ def test_wrong_options_are_refused_at_construction_as_by_the_function(module, op
     ):
         with pytest.raises(ValueError, match=re.escape(message)):
             call()
+
+
+@pytest.mark.parametrize(("module", "function", "options"), CASES, ids=MODULES)
+def test_an_option_that_is_no_number_is_refused_by_name(module, function, options):
+    """A text, a weight per class, or a parameter to learn, which would get no gradient."""
+    logits, targets = problem(function)
+    wrong = ["0.5", None, True, torch.ones(2), torch.tensor(0.5, requires_grad=True), numpy.ones(2)]
+    numbers = {*options} - {"interpolated", "step"}
+    for name, value in itertools.product(numbers, wrong):
+        message = f"{name} must be a number, not {re.escape(repr(value))}"
+        with pytest.raises(TypeError, match=message):
+            getattr(losses, module)(**{name: value})
+        with pytest.raises(TypeError, match=message):
+            getattr(losses, function)(logits, targets, **{name: value})
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("function", ["ap_loss", "auc_loss", "ap_approximate_gradient_loss"])
+def test_numpys_and_torchs_numbers_give_the_same_bits_as_pythons(function):
+    logits, targets, *_ = random_problem(0)
+    for delta in (numpy.float16(0.3), numpy.float32(0.3), torch.tensor(0.3), numpy.int64(1)):
+        found = loss_and_update(getattr(losses, function), logits, targets, delta=delta)
+        assert same(found, loss_and_update(getattr(losses, function), logits, targets, delta=float(delta)))
