@@ -110,7 +110,10 @@ def _is_coco(path: Path) -> bool:
     """Return whether a JSON file is COCO's, by its name or by the first of its keys."""
     if path.name == "_annotations.coco.json" or re.fullmatch(r"instances_.+\.json", path.name):
         return True
-    return re.search(rb'"(images|annotations|categories)"\s*:\s*\[', read_bytes(path, HEAD)) is not None
+    head = read_bytes(path, HEAD)
+    keys = set(re.findall(rb'"(images|annotations|categories)"\s*:\s*\[', head))
+    # Label Studio puts a notes.json with nothing but categories beside YOLO's labels.
+    return bool(keys) and (keys != {b"categories"} or len(head) == HEAD)
 
 
 def _names_classes(path: Path) -> bool:

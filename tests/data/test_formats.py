@@ -139,6 +139,17 @@ def test_other_json_files_are_cocos_if_they_have_its_lists(tmp_path, name):
         detect_format(tmp_path)
 
 
+def test_a_file_of_categories_alone_is_not_cocos(tmp_path):
+    put(tmp_path, "images/a.jpg", "labels/a.txt", "classes.txt")
+    categories = [{"id": 0, "name": "cat"}]
+    put(tmp_path, "notes.json", content=json.dumps({"categories": categories, "info": {}}))  # Label Studio
+    assert detect_format(tmp_path) == "yolo"
+    (tmp_path / "labels" / "a.txt").unlink()
+    (tmp_path / "classes.txt").unlink()
+    put(tmp_path, "notes.json", content=json.dumps({"categories": categories * 5000, "images": []}))
+    assert detect_format(tmp_path) == "coco"
+
+
 def test_files_of_coco_need_not_be_read_to_be_found(tmp_path):
     put(tmp_path, "annotations/instances_val.json", content=json.dumps({})[:1])
     assert detect_format(tmp_path) == "coco"
