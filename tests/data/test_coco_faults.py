@@ -207,6 +207,18 @@ def test_ids_that_differ_in_type_alone_are_told_apart(tmp_path):
         read_changed(tmp_path, lambda data: (change(data), data["annotations"][0].update(image_id="07")))
 
 
+def test_a_rounded_id_is_none_of_the_ids_that_it_may_have_been(tmp_path):
+    def change(data, first=2**53, second=2**53 + 2):
+        data["images"][0]["id"], data["images"][1]["id"] = first, second
+        for entry in data["annotations"]:
+            entry["image_id"] = float(first if entry["image_id"] == 7 else second)
+
+    seven, three = read_changed(tmp_path, change)
+    assert (seven.image_id, len(seven.boxes), three.image_id, len(three.boxes)) == (2**53, 1, 2**53 + 2, 2)
+    with pytest.raises(DataError, match=r"annotation 1 is of image 9007199254740992\.0, which is not in 'images'"):
+        read_changed(tmp_path, lambda data: change(data, second=2**53 + 1))
+
+
 @pytest.mark.parametrize("value", [-1, 0, None, "", "large", float("nan")])
 def test_an_area_that_is_none_is_the_boxs(tmp_path, value):
     seven, three = read_changed(tmp_path, every_annotation(area=value))

@@ -229,13 +229,17 @@ def _lookup(ids: Sequence[int | str]) -> Callable[[Any], int | None]:
     """Return a function that finds the row of an id: an equal one, else the only one equal in form; None for none."""
     row_of = {key: row for row, key in enumerate(ids)}
     rows_of_form: dict[int | str | None, list[int]] = {}
+    rows_of_float: dict[float, list[int]] = {}  # from 2^53 on several ids are rounded to one float
     for row, key in enumerate(ids):
-        rows_of_form.setdefault(canonical_id(key), []).append(row)
+        form = canonical_id(key)
+        rows_of_form.setdefault(form, []).append(row)
+        if isinstance(form, int) and form.bit_length() <= 64:
+            rows_of_float.setdefault(float(form), []).append(row)
 
     def find(key: Any) -> int | None:
         if isinstance(key, int | str) and not isinstance(key, bool) and key in row_of:
             return row_of[key]
-        rows = rows_of_form.get(canonical_id(key), [])
+        rows = rows_of_float.get(key, []) if isinstance(key, float) else rows_of_form.get(canonical_id(key), [])
         return rows[0] if len(rows) == 1 else None
 
     return find
