@@ -39,6 +39,7 @@ def test_labels_follow_the_given_classes(tmp_path):
         ("names: [Ameise, Käfer]\n".encode("utf-16"), ["Ameise", "Käfer"]),
         ("\ufeffnames: ['a: b', 'c # d']\r\n".encode(), ["a: b", "c # d"]),
         ("download: |\n  import os\nnames: [ant, bee]\nval: \ntest: # none\n", ["ant", "bee"]),
+        ("names: [ant, bee]\nnc: null\npath: ~\n", ["ant", "bee"]),
     ],
 )
 def test_names_are_those_of_the_yaml_file(tmp_path, yaml, expected):
@@ -118,6 +119,17 @@ def test_val_and_valid_are_one_and_trainval_is_both(tmp_path):
     (tmp_path / "data.yaml").write_text(f"{YAML}train: ../train/images\nval: ../valid/images\ntest: ../test/images\n")
     for split, ids in {"val": "b", "valid": "b", "trainval": "ab", "test": "c", "train+test": "ac"}.items():
         assert "".join(record.image_id for record in read_yolo(tmp_path, split)) == ids
+
+
+@pytest.mark.parametrize("value", ["", "null", "~"])
+def test_a_set_of_null_is_none(tmp_path, value, caplog):
+    two_sets(tmp_path)
+    (tmp_path / "images" / "val").rename(tmp_path / "images" / "c")
+    (tmp_path / "labels" / "val").rename(tmp_path / "labels" / "c")
+    (tmp_path / "data.yaml").write_text(f"{YAML}train: images/train\nval: {value}\ntest: images/c\n")
+    train, test, _ = read_data("yolo", str(tmp_path), train="trainval", test="test")
+    assert [record.image_id for record in train + test] == ["a", "b", "c"]
+    assert "has no set val: trainval is train alone" in caplog.text
 
 
 def test_missing_sets_are_named_with_the_override(tmp_path):

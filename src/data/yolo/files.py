@@ -19,6 +19,7 @@ from src.utils.text import is_text
 logger = logging.getLogger(__name__)
 
 ALL = "all"  # the set of a folder whose images are in no sets
+_NULL = ("", "~", "null", "Null", "NULL")  # a key with one of these might as well be missing
 _WHOLE = re.compile("[0-9]{1,9}")
 _SET_NAMES = [name for group in SYNONYMS.values() for name in group]
 
@@ -102,7 +103,7 @@ def _read_yaml(root: Path) -> tuple[Path | None, dict[str, Any]]:
                 raise fault from error
             continue
         if isinstance(content, dict) and not content.keys().isdisjoint({"names", "nc", "train"}):
-            contents[path] = content
+            contents[path] = {key: value for key, value in content.items() if value not in _NULL}
     with_names = [path for path in contents if "names" in contents[path]]
     chosen = [path for path in with_names if path.stem.lower() == "data"] or with_names or list(contents)
     if len(chosen) > 1:
