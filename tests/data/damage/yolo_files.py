@@ -107,7 +107,7 @@ def names_in_a_list(folder: Folder, dice: Dice) -> Outcome:
     path = folder.root / "data.yaml"
     folder.spoil(path)
     path.unlink()
-    text = "".join(f"{name}\n" for name in folder.classes).replace("\n", dice.pick(("\n", "\r\n", "\n\n", " \n")))
+    text = "".join(f"{name}\n" for name in folder.classes).replace("\n", dice.pick(("\n", "\r\n", " \n")))
     name = dice.pick(("classes.txt", "obj.names", "labels/classes.txt"))
     write_file(folder.root / name, text.encode(dice.pick(("utf-8", "utf-8-sig", "utf-16"))))
     return reads()
