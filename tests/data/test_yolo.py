@@ -121,6 +121,16 @@ def test_val_and_valid_are_one_and_trainval_is_both(tmp_path):
         assert "".join(record.image_id for record in read_yolo(tmp_path, split)) == ids
 
 
+@pytest.mark.parametrize("value", ["images/test", "./images/test/", "[../images/test]"])
+def test_a_folder_that_the_yaml_file_gives_another_set_is_no_set_of_its_own(tmp_path, value):
+    two_sets(tmp_path, f"{YAML}train: images/train\nval: {value}\n")
+    for kind in ("images", "labels"):
+        (tmp_path / kind / "val").rename(tmp_path / kind / "test")
+    assert [record.image_id for record in read_yolo(tmp_path, "val")] == ["c"]
+    with pytest.raises(DataError, match=r"no set 'test'; its sets are train, val\. Choose with .* dataset\.test=val"):
+        read_yolo(tmp_path, "test")
+
+
 @pytest.mark.parametrize("value", ["", "null", "~"])
 def test_a_set_of_null_is_none(tmp_path, value, caplog):
     two_sets(tmp_path)

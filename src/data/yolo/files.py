@@ -83,7 +83,11 @@ def read_folder(root: Path) -> YoloFolder:
             sets[name] = usual[other]
         elif entries:
             absent[name] = str(value)
-    sets |= {name: places for name, places in usual.items() if find_set(name, sets) is None}
+    # Not a folder test that data.yaml gives as val: it would be trained on and tested on.
+    given = {place for places in sets.values() for place in places}
+    sets |= {
+        name: places for name, places in usual.items() if find_set(name, sets) is None and given.isdisjoint(places)
+    }
     if not sets:
         sets = {ALL: [_place_of_all(root)]}
     return YoloFolder(root, names, _keypoint_numbers(content), sets=sets, absent=absent, base=base)
