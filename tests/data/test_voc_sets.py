@@ -194,6 +194,21 @@ def test_without_lists_images_are_dealt_by_hash(tmp_path, caplog):
         ids(tmp_path, "validation")
 
 
+def test_images_that_cvat_lists_as_default_are_dealt(tmp_path, caplog):
+    stems = [f"{number:03d}" for number in range(30)]
+    for stem in stems:
+        add_image(tmp_path, stem, object_xml())
+    dealt = {split: ids(tmp_path, split) for split in ("trainval", "test")}
+    add_list(tmp_path, "default", *stems)
+    add_list(tmp_path, "cat_default", *(f"{stem} 1" for stem in stems))
+    caplog.clear()
+    assert {split: ids(tmp_path, split) for split in dealt} == dealt and "dealt to train, val and test" in caplog.text
+    assert ids(tmp_path, "default") == stems
+    add_list(tmp_path, "train", *stems)
+    with pytest.raises(DataError, match=r"has no list test\.txt"):
+        ids(tmp_path, "test")
+
+
 def test_a_dealt_set_without_images_is_an_error(tmp_path):
     add_image(tmp_path, "a", object_xml())
     empty = "train" if crc32(b"a") % 10 < 3 else "test"

@@ -113,6 +113,8 @@ def _stems(listing: Listing, set_name: str, needs_xml: bool) -> tuple[list[str],
             warn_of_train_alone(str(paths[0].parent), "train")
         stems = [stem for path in paths for stem in _listed(listing, path, needs_xml)]
         return _sorted(stems, listing), " and ".join(map(str, paths)), "list"
+    if all(name == "default" or name.endswith("_default") for name in lists):
+        lists = {}  # CVAT writes these, of all images and by class, where images are in no sets
     if set_name == "all":
         return _annotated(listing), f"{folder} (all)", "all"
     list_folder = next((path.parent for path in lists.values()), folder / "ImageSets" / "Main")
@@ -127,7 +129,7 @@ def _stems(listing: Listing, set_name: str, needs_xml: bool) -> tuple[list[str],
     elif not lists:
         if set_name in HASH_DIGITS:
             stems = [stem for stem in _annotated(listing) if dealt_to(listing.images[stem], [set_name])]
-            return stems, f"{folder} (which has no lists in ImageSets/Main), dealt to {set_name},", "hash"
+            return stems, f"{folder} (which has no lists of sets in ImageSets/Main), dealt to {set_name},", "hash"
         set_names = set(HASH_DIGITS)
     # Shortest first, so that train and val come before VOC's sixty lists of single classes.
     known = first_names(sorted(set_names, key=lambda name: (len(name), name)), 12)
@@ -161,7 +163,7 @@ def _warn_without_list(listing: Listing, kind: str) -> None:
     folder, images = listing.folder, listing.images
     if kind == "hash":
         logger.warning(
-            "%s has no lists in ImageSets/Main: its images are dealt to train, val and test "
+            "%s has no lists of sets in ImageSets/Main: its images are dealt to train, val and test "
             "(7 : 1 : 2) by a hash of their names",
             folder,
         )
