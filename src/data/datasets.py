@@ -113,7 +113,8 @@ def read_data(
 def _warn_of_similar(classes: list[str], root: str) -> None:
     for names in similar_names(classes):
         logger.warning(
-            "%s: the classes %s differ only in upper case or spaces; they are learned as different classes",
+            "%s: the classes %s differ only in upper case, spaces or invisible characters; they are learned as "
+            "different classes",
             root,
             " and ".join(map(repr, names)),
         )

@@ -34,8 +34,12 @@ def summary(notes: Notes) -> str:
 
 
 def look_alike(name: str) -> str:
-    """Return a form that is equal for names that differ only in case, spaces or how Unicode composes their letters."""
-    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+    """Return a form that is equal for names that differ only in case, spaces, composed letters or invisible characters.
+
+    Text that is copied from web pages, or from files with a byte order mark, may hold some of the last.
+    """
+    visible = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
+    return " ".join(unicodedata.normalize("NFKC", visible).casefold().split())
 
 
 def similar_names(names: Iterable[str]) -> list[list[str]]:

@@ -126,6 +126,10 @@ def test_classes_that_look_alike_are_named(tmp_path, caplog):
     add_image(tmp_path, "a", object_xml("Cat"), object_xml("cat"), object_xml("dog"))
     *_, classes = read_data("voc", str(tmp_path), train="all", test="all")
     assert classes == ["Cat", "cat", "dog"] and "the classes 'Cat' and 'cat' differ only in" in caplog.text
+    add_image(tmp_path, "a", object_xml("\ufeffcat"), object_xml("cat"), object_xml("d\u200bog"), object_xml("dog"))
+    read_data("voc", str(tmp_path), train="all", test="all")
+    assert r"the classes 'cat' and '\ufeffcat' differ only in" in caplog.text
+    assert r"the classes 'dog' and 'd\u200bog' differ only in" in caplog.text
 
 
 @pytest.mark.parametrize(
