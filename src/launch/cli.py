@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from src.config.command import command_line
+from src.config.value_ranges import check_ranges
 from src.launch.hydra_setup import register
 from src.launch.presets import check_arguments, similar_key
 from src.launch.program import Program
@@ -77,9 +78,12 @@ def command(run: Callable[[DictConfig], Any], program: Program) -> Callable[[], 
         with exit_on_wrong_configuration():
             paths.check_checkout()
             sys.argv[1:] = options_first(sys.argv[1:])
+            _refuse_other_configuration(sys.argv[1:], program)
             check_arguments(sys.argv[1:])
             # Before Hydra creates the run's folder in it.
-            share_with_group(Path(given_value(sys.argv[1:], "outputs") or "outputs"))
+            outputs = given_value(sys.argv[1:], "outputs")
+            check_ranges({} if outputs is None else {"outputs": outputs})
+            share_with_group(Path(outputs or "outputs"))
             try:
                 hydra_main()
             except KeyboardInterrupt:  # the second one, or one outside a run
@@ -96,6 +100,13 @@ def options_first(words: list[str]) -> list[str]:
     for word in overrides:
         options.remove(word)
     return [*options, *overrides]
+
+
+def _refuse_other_configuration(words: list[str], program: Program) -> None:
+    """Raise a UserError if Hydra's option --config-name names a configuration other than the program's."""
+    name = get_args_parser().parse_args(words).config_name
+    if name not in (None, program.config_name):
+        raise UserError(f"--config-name {name}: python -m {program.module} takes only {program.config_name}")
 
 
 def given_value(words: Iterable[str], key: str) -> str | None:

@@ -23,6 +23,15 @@ def test_a_sweep_of_another_program_is_an_error_before_it_starts(tmp_path):
     assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("words", [("-m", "outputs="), ("outputs='~/runs'",)])
+def test_outputs_that_are_refused_leave_no_folder(words, tmp_path):
+    for folder in ("conf", "sweeps", "slurm", "src"):
+        (tmp_path / folder).symlink_to(paths.ROOT / folder)
+    done = run("src.run", *words, cwd=tmp_path)
+    assert done.returncode == 1 and "must be the name of a folder" in done.stderr
+    assert len([*tmp_path.iterdir()]) == 4
+
+
 def test_a_sweep_of_impossible_runs_alone_is_not_recorded(tmp_path):
     done = run("src.run", "-m", "loss=ap,focal", "batch_size=-1", f"outputs={tmp_path}")
     assert done.returncode == 1 and "batch_size=-1 must be greater than 0" in done.stdout + done.stderr
@@ -50,6 +59,13 @@ def test_without_conf_the_error_asks_for_a_checkout(program, tmp_path):
     done = run(program, cwd=tmp_path)
     assert done.returncode == 1 and f"error: {tmp_path / 'conf'} does not exist" in done.stderr
     assert "pip install -e ." in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [(), ("-m",)])
+def test_another_programs_configuration_is_refused(words, tmp_path):
+    done = run("src.run", *words, "-cn", "linear", f"outputs={tmp_path}")
+    assert done.stderr == "error: --config-name linear: python -m src.run takes only config\n"
+    assert done.returncode == 1 and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("value", ["~/data", "data (1)", "数", "a=b", "[it's]"])
