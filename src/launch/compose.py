@@ -20,6 +20,7 @@ from omegaconf.grammar_parser import parse
 
 from src.launch.program import Program, program_of_config
 from src.utils import paths
+from src.utils.errors import UserError
 from src.utils.progress import progress_bar
 
 # OmegaConf parses a reference such as ${processes:} each time it is read, which takes longer than everything else.
@@ -81,6 +82,9 @@ def _combinations(loader: ConfigLoader, sweeper: DictConfig, arguments: list[str
     combinations = []
     for entry in sweeper.get("runs") or [{}]:
         overrides = parser.parse_overrides([*common, *_as_arguments(entry), *arguments])
+        for override in overrides:
+            if override.is_sweep_override() and override.is_discrete_sweep() and not [*override.sweep_iterator()]:
+                raise UserError(f"{override.input_line}: this gives no value, so there is no run")
         (batch,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
         combinations += [[_as_typed(word) for word in words] for words in batch]
     return combinations

@@ -17,6 +17,7 @@ from src.launch.program import PROGRAMS, program_of_sweep
 from src.launch.sweep_records import recorded_sweeps, save_record
 from src.launch.sweep_runs import expand_sweep
 from src.utils import paths
+from src.utils.errors import UserError
 from tests.support.configurations import compose_config, compose_sweep, make_config
 from tests.support.exhaustive import EXHAUSTIVE
 from tests.support.programs import run_python
@@ -115,6 +116,12 @@ def test_tables_and_figures_share_runs():
 
     assert ids("table2") == ids("figure6") == ids("figure7") < ids("table3")
     assert ids("figure10") < ids("table1") and ids("table2") < ids("figure11") == ids("figure9")
+
+
+@pytest.mark.parametrize("word", ["seed=range(2,0)", "loss=glob(foc)"])
+def test_values_of_which_there_are_none_are_no_sweep_without_runs(word):
+    with pytest.raises(UserError, match=f"^{re.escape(word)}: this gives no value"):
+        compose_sweep(word, "delta=1,2")
 
 
 def test_true_and_false_are_written_as_people_type_them():
