@@ -70,11 +70,11 @@ class UnionSweeper(Sweeper):
                 save_record(record, Path(self._config.hydra.sweep.dir))
             added = sum(not job.is_asked_for for job in jobs)
             different = len(jobs) - added
-            duplicates = f"{combinations} combinations are {different} different runs"
+            duplicates = f"{combinations} combinations are {counted(different, 'different run')}"
             for job in jobs:
                 read_run(job.directory)  # now, so that a dead process elsewhere is waited for only once
             also = f", and {counted(added, 'run')} that these need" if added else ""
-            print((duplicates if combinations > different else f"{different} runs") + also)
+            print((duplicates if combinations > different else counted(different, "run")) + also)
             if isinstance(self._launcher, SlurmLauncher):
                 self._launcher.submit(jobs)
                 return []
