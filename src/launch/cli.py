@@ -144,6 +144,8 @@ def explain_configuration(error: BaseException) -> str | None:
     causes = [error, *([error.__cause__] if isinstance(error.__cause__, OmegaConfBaseException) else [])]
     lines = [line.strip() for cause in causes for line in str(cause).partition("Config search path:")[0].splitlines()]
     text = " ".join(line for line in lines if line and not line.startswith(("object_type=", "reference_type=")))
+    if of_resolver := re.fullmatch(r"UserError raised while resolving interpolation: (.*?)( full_key: \S+)?", text):
+        return of_resolver[1]
     if text.startswith("Sweeping over Hydra's configuration"):
         return f"{text}; a value that has commas needs quotes within quotes: 'hydra.launcher.partition=\"a,b\"'"
     # Hydra's advice would add a key that nothing reads.

@@ -7,10 +7,13 @@ import sys
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import OverrideParseException
+from omegaconf import OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 
 from src.launch.cli import explain_configuration, given_value, options_first
 from src.utils import paths
 from src.utils.quoting import override
+from tests.support.configurations import make_config
 
 
 def run(*command, cwd=paths.ROOT):
@@ -87,3 +90,11 @@ def test_outputs_that_hydra_cannot_read_are_named_with_their_quotes():
     with pytest.raises(OverrideParseException) as caught:
         given_value(["seed=1", "outputs=runs (1)"], "outputs")
     assert explain_configuration(caught.value).endswith("quote it: 'outputs=\"runs (1)\"'")
+
+
+def test_an_error_of_a_resolver_is_printed_as_it_is():
+    config = make_config("snapshot=other")
+    with pytest.raises(InterpolationResolutionError) as caught:
+        OmegaConf.create({"id": "${run_id:}"}, parent=config).id  # noqa: B018
+    message = explain_configuration(caught.value)
+    assert message.startswith('snapshot="other": other is neither') and "full_key" not in message
