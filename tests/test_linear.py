@@ -6,6 +6,7 @@ from hydra.errors import ConfigCompositionException
 
 from src.config.linear import linear_run_id, resolve_linear
 from src.data.linear_problems import local_optimum, random_problem
+from src.launch.cli import explain_configuration
 from src.linear import run
 from src.losses import ap_approximate_gradient_loss, ap_loss
 from src.training.linear_model import build_loss, descend
@@ -143,6 +144,20 @@ def test_impossible_numbers_are_errors_that_name_the_key(override, message):
 def test_an_unknown_key_or_choice_is_named(override):
     with pytest.raises(ConfigCompositionException, match=override):
         make_linear_config(override)
+
+
+@pytest.mark.parametrize(
+    ("override", "hint"),
+    [
+        ("delta=0.5", "'delta'. Key 'delta' not in 'LinearConfig' full_key: delta; do you mean method.delta?"),
+        ("loss=focal", "No match in the defaults list; --cfg job shows"),
+    ],
+)
+def test_a_key_of_the_other_program_comes_with_no_advice_to_use_it(override, hint):
+    with pytest.raises(ConfigCompositionException) as caught:
+        make_linear_config(override)
+    message = explain_configuration(caught.value)
+    assert hint in message and "To append" not in message
 
 
 def test_divergence_names_the_learning_rate():

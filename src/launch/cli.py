@@ -149,9 +149,9 @@ def explain_configuration(error: BaseException) -> str | None:
     if text.startswith("Sweeping over Hydra's configuration"):
         return f"{text}; a value that has commas needs quotes within quotes: 'hydra.launcher.partition=\"a,b\"'"
     # Hydra's advice would add a key that nothing reads.
-    without_advice = re.sub(r" ?To append to your config use \S+", "", text)
-    unknown = re.search(r"Could not override '([\w.]+)'", text) if without_advice != text else None
-    return f"{without_advice}{similar_key(unknown[1])}" if unknown else without_advice
+    without_advice = re.sub(r" ?To append to your (config|default list) use \S+", "", text).rstrip(".")
+    unknown = re.search(r"Could not override '([\w./]+)'", text) if "To append" in text else None
+    return f"{without_advice}{similar_key(unknown[1], is_missing=True)}" if unknown else without_advice
 
 
 @contextmanager

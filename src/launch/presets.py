@@ -65,10 +65,16 @@ def check_arguments(arguments: Iterable[str]) -> None:
             raise UserError(f"{argument}: {files[name]} {problem}")
 
 
-def similar_key(name: str) -> str:
-    """Return a hint at the choice that has a key that does not exist, or at the keys that may have been meant."""
+def similar_key(name: str, *, is_missing: bool = False) -> str:
+    """Return a hint at the choice that has a key that does not exist, or at the keys that may have been meant.
+
+    Args:
+        is_missing: whether the program has no such key; another program may have it.
+    """
     if name.startswith("hydra.launcher."):
         return f"; --cfg hydra lists those that exist, and {OPTIONS_OF_SBATCH}"
+    if name.startswith("hydra."):
+        return "; --cfg hydra lists those that exist"
     keys: dict[str, list[str]] = {}
     files, having = 0, []
     for file in sorted(paths.CONF.rglob("*.yaml")):
@@ -84,7 +90,7 @@ def similar_key(name: str) -> str:
     if 0 < len(having) < files:
         return f"; only {', '.join(having)} {'has' if len(having) == 1 else 'have'} it"
     meant = get_close_matches(name.rpartition(".")[2], keys, 2, 0.75)
-    found = dict.fromkeys(key for word in meant for key in keys[word])
+    found = dict.fromkeys(key for word in meant for key in keys[word] if not is_missing or key != name)
     return f"; do you mean {' or '.join(found)}?" if found else "; --cfg job shows those that there are"
 
 

@@ -65,6 +65,11 @@ def test_a_key_that_the_launcher_lacks_comes_with_how_to_give_it_to_sbatch(key):
     assert "+hydra.launcher.additional_parameters.OPTION=VALUE" in similar_key(f"hydra.launcher.{key}")
 
 
+def test_a_key_that_hydra_lacks_comes_with_how_to_list_its_keys():
+    for key in ("hydra.sweep.dri", "hydra.seed"):
+        assert similar_key(key) == "; --cfg hydra lists those that exist"
+
+
 def test_a_key_that_is_added_to_the_launcher_is_refused(tmp_path):
     parameters = dataclasses.asdict(SlurmLauncherConfig())
     SlurmLauncher(**parameters)._check_parameters(tmp_path)
