@@ -1,5 +1,6 @@
 """Files for evaluation servers, written from finished runs by `python -m src.submit`."""
 
+import json
 import shutil
 
 import pytest
@@ -58,3 +59,11 @@ def test_only_options_of_the_test_can_be_changed():
 def test_a_run_that_is_missing_is_named(tmp_path):
     with pytest.raises(UserError, match="nowhere is missing"):
         read_finished_run(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("content", ["", "problem: {name: random}\n"])
+def test_a_run_that_is_of_no_detector_is_named_with_its_file(content, tmp_path):
+    (tmp_path / "config.yaml").write_text(content)
+    (tmp_path / "summary.json").write_text(json.dumps({"metrics": {}, "data": {"classes": ["cat"]}}))
+    with pytest.raises(UserError, match=f"{tmp_path}/config.yaml .* not that of a detector"):
+        read_finished_run(tmp_path)

@@ -72,6 +72,8 @@ def read_finished_run(directory: Path, changes: Sequence[str] = ()) -> FinishedR
     file = directory / "config.yaml"
     try:
         stored = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(file)))
+        if "model" not in stored:
+            raise KeyError("model", "it is not that of a detector")
         config, classes = DictConfig(with_later_keys(stored)), list(found.summary["data"]["classes"])
     except (OSError, ValueError, KeyError, OmegaConfBaseException) as error:
         raise UserError(f"{file} or the data in summary.json cannot be read: {error!r}") from error
