@@ -71,7 +71,7 @@ def read_local(outputs: Path, known: dict[str, Run] | None = None) -> Runs:
     runs, lines = _check_folders(outputs, runs)
     unreadable += lines
     by_id: dict[str, Run] = {}
-    for run in sorted(runs, key=lambda run: (run.finished, run.started)):
+    for run in sorted(runs, key=lambda run: (run.finished, run.started, Path(run.source).name == run.run_id)):
         if run.run_id in by_id:
             unreadable.append(f"{by_id[run.run_id].source} is another copy of run {run.run_id}; left out")
         by_id[run.run_id] = run

@@ -116,6 +116,20 @@ def test_what_is_no_file_is_named_and_the_others_are_read(outputs, tmp_path, who
     assert len(runs.unreadable) == 2 and all(any(str(x) in line for line in runs.unreadable) for x in (folder, link))
 
 
+def test_of_a_run_and_its_copy_the_folder_that_has_its_name_is_read(outputs, tmp_path, whole):
+    copy = shutil.copytree(outputs, tmp_path / "outputs", symlinks=True)
+    (folder,) = {file.parents[2] for file in copy.glob("*/wandb/offline-run-*/*.wandb")}
+    own = folder.rename(copy / whole.run_id)
+    for name in ("0 copy", f"{whole.run_id} copy"):
+        shutil.copytree(own, copy / name, symlinks=True)
+    runs = read_local(copy)
+    assert [run.source for run in runs.all] == [str(own)]
+    assert [line.partition(" is another copy")[0] for line in sorted(runs.unreadable)] == [
+        str(copy / "0 copy"),
+        str(copy / f"{whole.run_id} copy"),
+    ]
+
+
 def test_a_damaged_run_is_in_no_table(damage):
     runs, _ = damage(lambda log: log[: len(log) // 2] + b"x" + log[len(log) // 2 + 1 :])
     assert not [
