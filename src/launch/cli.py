@@ -28,7 +28,7 @@ from src.utils import paths
 from src.utils.distributed_env import source_of_processes
 from src.utils.errors import UserError, explain
 from src.utils.files import share_with_group
-from src.utils.quoting import override
+from src.utils.quoting import hydra_quoted, override, shell_quoted
 from src.utils.signals import Interrupted
 
 logger = logging.getLogger(__name__)
@@ -140,7 +140,11 @@ def explain_configuration(error: BaseException) -> str | None:
         key, equals, value = error.override.partition("=")
         if not (key and equals):
             return f"{error.override}: options are KEY=VALUE, without spaces around = or after a comma"
-        return f"{error.override}: Hydra cannot read this value; if it is a text, quote it: {override(key, value)}"
+        advice = f"if it is a text, quote it: {override(key, value)}"
+        if listed := re.fullmatch(r"\[([^'\"]*)\]", value):
+            items = ",".join(hydra_quoted(item.strip()) for item in listed[1].split(","))
+            advice = f"if it is a list, quote the texts in it: {shell_quoted(f'{key}=[{items}]')}; {advice}"
+        return f"{error.override}: Hydra cannot read this value; {advice}"
     causes = [error, *([error.__cause__] if isinstance(error.__cause__, OmegaConfBaseException) else [])]
     lines = [line.strip() for cause in causes for line in str(cause).partition("Config search path:")[0].splitlines()]
     text = " ".join(line for line in lines if line and not line.startswith(("object_type=", "reference_type=")))

@@ -79,6 +79,14 @@ def test_a_value_that_hydra_cannot_read_is_named_with_its_quotes(value):
     assert message.startswith(f"dataset.root={value}: ") and message.endswith(override("dataset.root", value))
 
 
+def test_the_texts_of_a_list_that_hydra_cannot_read_are_named_with_their_quotes():
+    with pytest.raises(OverrideParseException) as caught:
+        OverridesParser.create().parse_overrides(["dataset.classes=[café, dog]"])
+    assert """quote the texts in it: 'dataset.classes=["café",dog]';""" in explain_configuration(caught.value)
+    (given,) = OverridesParser.create().parse_overrides(['dataset.classes=["café",dog]'])
+    assert [str(text) for text in given.value()] == ["café", "dog"]
+
+
 @pytest.mark.parametrize("word", ["seed", "1", "a b"])
 def test_a_word_without_a_value_comes_with_how_options_are_given(word):
     with pytest.raises(OverrideParseException) as caught:
