@@ -74,6 +74,8 @@ def test_images_outside_the_folders_of_the_splits_are_counted(tmp_path, caplog):
     flat(tmp_path, ("train", "train"), (".", "."))
     assert ids(tmp_path, "train", flat=True) == ["train/0"]
     assert "1 images stand outside the folders of the splits and are left out: 1.jpg" in caplog.text
+    with pytest.raises(DataError, match="no annotated image in a folder tset; the sets are train, and all"):
+        ids(tmp_path, "tset", flat=True)
 
 
 def test_a_flat_folder_may_have_lists(tmp_path):

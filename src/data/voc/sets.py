@@ -120,7 +120,7 @@ def _stems(listing: Listing, set_name: str, needs_xml: bool) -> tuple[list[str],
     list_folder = next((path.parent for path in lists.values()), folder / "ImageSets" / "Main")
     set_names, problem = set(lists), f"{list_folder} has no list {set_name}.txt"
     if not lists and (splits := {split for stem in listing.images if (split := listing.split_of(stem))}):
-        wanted = {"train", "val"} if set_name == "trainval" else {SET_OF.get(set_name.casefold())}
+        wanted = {"train", "val"} if set_name == "trainval" else {SET_OF.get(set_name.casefold(), "no set")}
         if set_name == "trainval" and "val" not in splits:
             warn_of_train_alone(str(folder), "train")
         if stems := [stem for stem in _annotated(listing) if listing.split_of(stem) in wanted]:
