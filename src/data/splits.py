@@ -77,8 +77,6 @@ def find_set(item: str, names: Collection[str]) -> str | None:
 
 def advice(names: Collection[str]) -> str:
     """Return which sets exist, and the overrides that choose them."""
-    if not names:
-        return "it has no sets at all; correct dataset.root"
     listed = f"its sets are {', '.join(sorted(names))}"
     train = find_set("train", names) or sorted(names)[0]
     test = next((name for name in (find_set("test", names), find_set("val", names), *sorted(names)) if name), train)

@@ -80,10 +80,12 @@ def test_a_missing_set_is_named_with_the_override(tmp_path):
     (tmp_path / "valid").rename(tmp_path / "my (1)")
     with pytest.raises(DataError, match=r"""dataset\.train=train 'dataset\.test="my \(1\)"', for example"""):
         read_coco(tmp_path, "test")
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    with pytest.raises(DataError, match="it has no sets at all; correct dataset.root"):
-        read_coco(empty, "train")
+
+
+def test_json_files_in_other_places_are_an_error_that_names_the_usual_ones(tmp_path):
+    put(tmp_path, "Annotations/train.json", two_images(), "train")
+    with pytest.raises(DataError, match="no JSON files where COCO's are looked for: annotations/train.json"):
+        read_data("auto", str(tmp_path), train="train", test="train")
 
 
 def test_a_supercategory_with_annotations_is_a_class(tmp_path):

@@ -149,6 +149,11 @@ def parse_coco(root: Path, split: str) -> CocoSplit:
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; dataset.root must name the folder of the data set")
     paths = find_json_files(root)
+    if not paths:
+        raise DataError(
+            f"{root} has no JSON files where COCO's are looked for: annotations/train.json, train.json, or "
+            "train/annotations.json, in lower case; move them to one of these places, or correct dataset.root"
+        )
     items = split.split("+")
     whole = [name for name in paths if name in WHOLE_SETS]
     dealt = None
