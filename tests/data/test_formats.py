@@ -138,6 +138,8 @@ def test_classes_that_look_alike_are_named(tmp_path, caplog):
 def test_other_json_files_are_cocos_if_they_have_its_lists(tmp_path, name):
     put(tmp_path, name, content=json.dumps({"info": {}, "images": [], "annotations": []}))
     assert detect_format(tmp_path) == "coco"
+    (tmp_path / name).write_text((tmp_path / name).read_text(), encoding="utf-16")
+    assert detect_format(tmp_path) == "coco"
     put(tmp_path, name, content=json.dumps({"version": "4.5", "shapes": [], "imagePath": "a.jpg"}))
     with pytest.raises(DataError, match="is in no format"):
         detect_format(tmp_path)
