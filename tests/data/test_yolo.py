@@ -113,6 +113,16 @@ def test_layouts(tmp_path, images, entries):
     assert records[0].boxes.tolist() == BOXES
 
 
+def test_a_link_below_the_root_is_preferred_to_what_data_yaml_names_elsewhere(tmp_path, caplog):
+    two_sets(tmp_path / "old")
+    new = two_sets(tmp_path / "new", f"path: ../old\ntrain: images/train\n{YAML}")
+    shutil.rmtree(new / "images")
+    (new / "images").symlink_to(tmp_path / "old" / "images")
+    (new / "labels/train/a.txt").write_text("0 0.5 0.5 0.2 0.25\n")
+    assert [record.labels.tolist() for record in read_yolo(new, "train")] == [[0], [1, 0]]
+    assert "outside of dataset.root" not in caplog.text
+
+
 def test_val_and_valid_are_one_and_trainval_is_both(tmp_path):
     for image in ("train/images/a.jpg", "valid/images/b.jpg", "test/images/c.jpg"):
         add(tmp_path, image)

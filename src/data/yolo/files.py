@@ -206,7 +206,8 @@ def _place(root: Path, base: Path, entry: str) -> Path | None:
 
 
 def _is_below(path: Path, root: Path) -> bool:
-    return path.resolve().is_relative_to(root.resolve())
+    """Return whether a path leads to a place below a folder, wherever links in it lead."""
+    return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(root))
 
 
 def _usual_sets(root: Path) -> dict[str, list[Path]]:
