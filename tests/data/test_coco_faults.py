@@ -219,7 +219,7 @@ def test_a_rounded_id_is_none_of_the_ids_that_it_may_have_been(tmp_path):
         read_changed(tmp_path, lambda data: change(data, second=2**53 + 1))
 
 
-@pytest.mark.parametrize("value", [-1, 0, None, "", "large", float("nan")])
+@pytest.mark.parametrize("value", [-1, 0, None, "", "large", float("nan"), 1e11])
 def test_an_area_that_is_none_is_the_boxs(tmp_path, value):
     seven, three = read_changed(tmp_path, every_annotation(area=value))
     assert seven.area.tolist() == [100] and three.area.tolist() == [202.5, 3000]
@@ -227,7 +227,7 @@ def test_an_area_that_is_none_is_the_boxs(tmp_path, value):
 
 def test_areas_that_are_not_used_are_counted(tmp_path, caplog):
     read_changed(tmp_path, annotation(area=-1))
-    assert "took the box's area where the area is not a positive number, in 1 annotations, 2" in caplog.text
+    assert "took the box's area where the file gives an impossible one, in 1 annotations, 2" in caplog.text
 
 
 def test_a_missing_box_is_the_extent_of_the_polygons(tmp_path, caplog):

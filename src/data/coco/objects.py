@@ -13,6 +13,8 @@ from src.data.records import DataError
 
 BOX_FROM_POLYGONS = "bbox of segmentation"  # the key of an annotation whose box is the extent of its polygons
 
+_MOST_AREA = 1e10  # square pixels; COCO's metrics silently ignore larger objects
+
 _FLAGS = {"none": False, "": False, "0": False, "0.0": False, "false": False}
 _FLAGS |= {"1": True, "1.0": True, "true": True}
 
@@ -80,7 +82,7 @@ def parse_objects(
     _refuse(path, faults)
     notes["left out {count} annotations that are in the file twice, {names}"] = repeated
     notes["took the extent of the segmentation where there is no bbox, in {count} annotations, {names}"] = from_polygons
-    notes["took the box's area where the area is not a positive number, in {count} annotations, {names}"] = other_area
+    notes["took the box's area where the file gives an impossible one, in {count} annotations, {names}"] = other_area
     images, categories = np.array(rows, np.int64).reshape(-1, 2).T
     crowd, ignored = np.array(flags, bool).reshape(-1, 2).T
     return CocoObjects(
@@ -136,9 +138,9 @@ def _flag(annotation: dict[str, Any], key: str) -> bool:
 
 
 def _area(value: Any) -> float:
-    """Return an area; NaN if it is not a positive number. Many programs write 0 or −1 for none."""
+    """Return an area; NaN if it is not positive, as many programs write 0 or −1 for none, or larger than any image."""
     try:
         area = as_number(value)
     except ValueError:
         return np.nan
-    return area if area > 0 else np.nan
+    return area if 0 < area <= _MOST_AREA else np.nan

@@ -87,7 +87,7 @@ def no_area(folder: Folder, dice: Dice) -> Outcome:
     with folder.edited_annotation(picture, dice.pick(picture.things)) as entry:
         entry["area"] = dice.pick(NO_AREAS)
         number = str(entry["id"])
-    return reads("took the box's area where the area is not a positive number, in 1 annotations", number)
+    return reads("took the box's area where the file gives an impossible one, in 1 annotations", number)
 
 
 @kind(*COCO)
