@@ -232,6 +232,12 @@ def test_an_empty_line_in_a_list_of_classes_is_named_as_it_may_shift_their_index
     assert yolo_classes(tmp_path, "all") == ["ant", "bee"]
 
 
+def test_only_ends_of_lines_separate_the_names_of_a_list_of_classes(tmp_path):
+    add(tmp_path, "images/a.jpg")
+    (tmp_path / "classes.txt").write_bytes("ant\u2028worker\r\nbee\x85\rcow\n".encode())
+    assert yolo_classes(tmp_path, "all") == ["ant\u2028worker", "bee", "cow"]
+
+
 def test_without_names_the_classes_must_be_given(tmp_path):
     add(tmp_path, "train/a.jpg")
     assert read_yolo(tmp_path, "train", ["ant", "bee"])[0].labels.tolist() == [1, 0]
