@@ -1,7 +1,7 @@
 """Reading one image as it should look: upright, in RGB, with 8 bits per channel."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from src.data.messages import first_names
 from src.data.records import DataError, ImageRecord
 
 # Pillow warns of images over 89 million pixels, which aerial photographs have, and refuses those of twice as many.
@@ -57,6 +58,27 @@ def read_header(path: Path) -> ImageHeader:
     """
     with _open(path) as file:
         return _header(file)
+
+
+def read_sizes(paths: Sequence[Path]) -> list[tuple[int, int]]:
+    """Return the width and height of upright images, without decoding them.
+
+    Raises:
+        DataError: images cannot be read; the message names the first of them, and counts the others.
+    """
+    sizes: list[tuple[int, int]] = []
+    problems: dict[Path, DataError] = {}
+    for path in paths:
+        try:
+            sizes.append(read_header(path).upright)
+        except DataError as error:
+            problems[path] = error
+    if problems:
+        first, *others = problems
+        names = first_names([path.name for path in others])
+        also = f". Nor can {len(others)} more of the {len(paths)} images: {names}" if others else ""
+        raise DataError(f"{problems[first]}{also}")
+    return sizes
 
 
 def read_image(record: ImageRecord) -> tv_tensors.Image:

@@ -299,7 +299,10 @@ def test_a_file_name_that_is_not_utf_8_is_named(tmp_path):
 def test_an_image_that_cannot_be_read_is_named(tmp_path):
     two_sets(tmp_path)
     (tmp_path / "images" / "train" / "a.jpg").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"a\.jpg cannot be read as an image"):
+    with pytest.raises(DataError, match=r"a\.jpg cannot be read as an image.* off the split's list$"):
+        read_yolo(tmp_path, "train")
+    (tmp_path / "images" / "train" / "b.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match=r"a\.jpg cannot be .*\. Nor can 1 more of the 2 images: b\.jpg$"):
         read_yolo(tmp_path, "train")
     for path in (tmp_path / "images" / "val").iterdir():
         path.unlink()

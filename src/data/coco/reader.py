@@ -13,7 +13,7 @@ from src.data.coco.boxes import clip_boxes
 from src.data.coco.files import WHOLE_SETS, find_images, find_json_files, set_name_of
 from src.data.coco.json_file import CocoCategory, CocoFile, read_json, repeated_names
 from src.data.fields import canonical_id
-from src.data.images import read_header
+from src.data.images import read_header, read_sizes
 from src.data.messages import Notes, add_notes, first_names, summary
 from src.data.records import DataError, ImageRecord
 from src.data.splits import dealt_to, is_dealt, joins_train_and_val, resolve_split, warn_of_dealing
@@ -191,7 +191,8 @@ def _records(root: Path, set_name: str, file: CocoFile, *, classes: Sequence[str
     of_file: Notes = {}
     file_names = [image.file_name for image in images]
     paths = find_images(root, file.path, set_name=set_name, file_names=file_names, notes=of_file)
-    sizes = [image.size or read_header(path).upright for image, path in zip(images, paths, strict=True)]
+    read = iter(read_sizes([path for image, path in zip(images, paths, strict=True) if image.size is None]))
+    sizes = [image.size or next(read) for image in images]
     of_file[
         "read the sizes of {count} images from the images, as width and height are no positive numbers: {names}"
     ] = [image.file_name for image in images if image.size is None]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from src.data.box_checks import are_corners, has_area
-from src.data.images import read_header
+from src.data.images import read_sizes
 from src.data.messages import Notes, summary
 from src.data.records import Box, DataError, ImageRecord, make_record
 from src.data.splits import advice, dealt_to, find_set, is_dealt, joins_train_and_val, resolve_split, warn_of_dealing
@@ -81,8 +81,9 @@ class YoloSplit:
         names = dict(enumerate(classes)) if self.folder.names is None else self.folder.names
         notes: Notes = {text: list(found) for text, found in self.notes.items()}
         records = []
-        for image, image_id, labels in zip(self.images, self._image_ids(), self.labels, strict=True):
-            width, height = read_header(image.path).upright
+        sizes = read_sizes([image.path for image in self.images])
+        of_images = zip(self.images, self._image_ids(), sizes, self.labels, strict=True)
+        for image, image_id, (width, height), labels in of_images:
             boxes, box_labels = [], []
             for item in labels.objects:
                 name = names.get(item.index)
