@@ -235,6 +235,8 @@ def test_an_empty_line_in_a_list_of_classes_is_named_as_it_may_shift_their_index
 def test_only_ends_of_lines_separate_the_names_of_a_list_of_classes(tmp_path):
     add(tmp_path, "images/a.jpg")
     (tmp_path / "classes.txt").write_bytes("ant\u2028worker\r\nbee\x85\rcow\n".encode())
+    (tmp_path / "labels").mkdir(exist_ok=True)
+    (tmp_path / "labels" / "classes.txt").write_text("\n")  # an empty list counts for none
     assert yolo_classes(tmp_path, "all") == ["ant\u2028worker", "bee", "cow"]
 
 

@@ -166,8 +166,9 @@ def _names_from_lists(root: Path) -> dict[int, str] | None:
 
 def _listed_names(path: Path) -> list[str]:
     """Return the names of a list of classes, where the number of its line is the index of a name."""
+    text = read_text(path).rstrip()
     # Not splitlines(), which would take a name apart at some other characters.
-    names = [line.strip() for line in re.split(r"\r\n|[\r\n]", read_text(path).rstrip())]
+    names = [line.strip() for line in re.split(r"\r\n|[\r\n]", text)] if text else []
     if "" in names:
         raise DataError(
             f"{path}: line {names.index('') + 1} is empty, so that the indexes of the names after it are in doubt; "
