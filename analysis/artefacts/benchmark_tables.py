@@ -61,7 +61,7 @@ def _section(benchmark: Benchmark, setting: Setting) -> Section:
     names += _names(paper)
     rows = [[*name, *(column[number] for column in columns)] for number, name in enumerate(names)]
     headings = [("", name) for name in ("Method", "Kind", "Backbone", *metrics)]
-    title = f"Tested on {setting.config.get('dataset.test', 'the paper’s test split')} of {setting.data}"
+    title = f"Tested on {setting.config.get('dataset.test', 'the paper’s test split')} of {setting.data_title}"
     table = Table("detectors", title, headings, rows, [benchmark.note] if of_paper and benchmark.note else [])
     missing = missing_losses(setting, benchmark.name, groups)
     run_ids = run_ids_of(groups.values())

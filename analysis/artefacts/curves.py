@@ -67,6 +67,13 @@ def draw_over_seeds(ax: Axes, data: pd.DataFrame, group: str, x: str, titles: Ma
     ax.legend(fontsize=7, frameon=False)
 
 
+def legend_above(ax: Axes) -> None:
+    """Make room for the legend above the lines, as its own must not be taken for some of the data's."""
+    low, high = ax.get_ylim()
+    ax.set_ylim(top=high + 0.3 * (high - low))
+    ax.legend(loc="upper left", ncols=2, handlelength=2, columnspacing=0.8, borderaxespad=0.2)
+
+
 def steps_of_epoch(run: Run) -> float:
     """Return the number of steps of an epoch; of a run that ended within an epoch, of those before."""
     epochs = run.series("epoch")

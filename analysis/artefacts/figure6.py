@@ -5,14 +5,14 @@ from functools import partial
 import pandas as pd
 
 from analysis.artefacts.artefact import Artefact, Panel, Section
-from analysis.artefacts.curves import draw_over_seeds, listed, over_seeds, steps_of_epoch
+from analysis.artefacts.curves import draw_over_seeds, legend_above, listed, over_seeds, steps_of_epoch
 from analysis.artefacts.style import Axes, label
 from analysis.artefacts.table_cells import compares, missing_losses, run_ids_of, sections_by_setting
 from analysis.reading.runs import Runs
 from analysis.reading.settings import LOSS_TITLES, Setting
 
 TITLE = "Fig. 6: AP over training"
-NAMES = {"retinanet": "(a) RetinaNet", "ssd": "(b) SSD"}
+PARTS = {"retinanet": "(a)", "ssd": "(b)"}
 CAPTION = (
     "AP on the test split at the evaluations during training. Lines are means over seeds. Where there are several, "
     "their 95% interval by Student's t is shaded; with two seeds it is wide."
@@ -36,14 +36,16 @@ def _section(setting: Setting) -> Section:
     ]
     data = over_seeds(pd.DataFrame(rows, columns=["loss", "seed", "epoch", "AP"]), "loss", "epoch", "AP")
     missing = missing_losses(setting, "figure6", groups)
-    name = f"{NAMES.get(setting.detector, setting.detector)}, {setting.data}"
+    name = f"{PARTS.get(setting.detector, '')} {setting.detector_title}, {setting.data_title}".strip()
     panels = [Panel("training", name, partial(_draw, data), data, _alt(data))] if len(data) else []
     run_ids = run_ids_of(groups.values())
-    return Section(setting.overrides, [], panels, missing, run_ids, compares=compares(groups.values()))
+    has_lines = compares(groups.values()) and data["epoch"].nunique() > 1
+    return Section(setting.overrides, [], panels, missing, run_ids, compares=has_lines)
 
 
 def _draw(data: pd.DataFrame, ax: Axes) -> None:
     draw_over_seeds(ax, data, "loss", "epoch", LOSS_TITLES)
+    legend_above(ax)
     label(ax, "epoch", "AP (%)")
     ax.set_xlim(left=0)
 

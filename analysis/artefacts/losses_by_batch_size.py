@@ -8,7 +8,15 @@ from functools import partial
 import pandas as pd
 
 from analysis.artefacts.artefact import Panel, Section
-from analysis.artefacts.curves import best_machine, draw_over_seeds, listed, machine, over_seeds, where_run
+from analysis.artefacts.curves import (
+    best_machine,
+    draw_over_seeds,
+    legend_above,
+    listed,
+    machine,
+    over_seeds,
+    where_run,
+)
 from analysis.artefacts.style import Axes, label
 from analysis.artefacts.table_cells import missing_runs, run_ids_of
 from analysis.reading.runs import Run
@@ -56,7 +64,7 @@ def losses_by_batch_size(setting: Setting, sweep: str, quantity: Quantity, title
     if not shown:
         return Section(setting.overrides, missing=missing)
     draw = partial(_draw, data, quantity.axis, titles)
-    panel = Panel(quantity.name, setting.data, draw, data, _alt(data, quantity, titles))
+    panel = Panel(quantity.name, setting.data_title, draw, data, _alt(data, quantity, titles))
     losses, sizes = map(set, zip(*(key for key, runs in groups.items() if runs), strict=True))
     compares = len(losses) > 1 and len(sizes) > 1
     return Section(setting.overrides, [], [panel], missing, run_ids_of([shown]), [where_run(shown, others)], compares)
@@ -66,9 +74,7 @@ def _draw(data: pd.DataFrame, axis: str, titles: Mapping[str, str], ax: Axes) ->
     draw_over_seeds(ax, data, "loss", "batch_size", titles)
     if (data["mean"] >= 0).all():  # a difference may be negative
         ax.set_ylim(bottom=0)
-    low, high = ax.get_ylim()
-    ax.set_ylim(top=high + 0.3 * (high - low))  # room for the legend, whose lines must not be taken for the data's
-    ax.legend(loc="upper left", ncols=2, handlelength=2, columnspacing=0.8, borderaxespad=0.2)
+    legend_above(ax)
     ax.set_xticks(BATCH_SIZES)
     label(ax, "batch size", axis)
 

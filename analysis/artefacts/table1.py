@@ -1,5 +1,8 @@
 """Table 1: batch size, δ of the piecewise step function, and interpolation, each varied around the paper's values."""
 
+from collections.abc import Mapping
+from functools import partial
+
 import pandas as pd
 
 from analysis.artefacts.artefact import Artefact, Section, Table
@@ -13,7 +16,7 @@ from analysis.artefacts.table_cells import (
 )
 from analysis.paper.published import published_table
 from analysis.reading.runs import Run, Runs
-from analysis.reading.settings import STANDARD, Setting
+from analysis.reading.settings import STANDARD, Setting, settings
 
 TITLE = "Table 1: ablations of AP-loss"
 BLOCKS = {"batch_size": "Batch size", "delta": "δ", "interpolated": "Interpolated"}
@@ -26,20 +29,30 @@ CAPTION = (
 
 
 def build(runs: Runs) -> Artefact:
-    """Build Table 1 for each setting that has a run of it."""
-    return Artefact("table1", TITLE, CAPTION, sections_by_setting(runs, _section))
-
-
-def _section(setting: Setting) -> Section:
+    """Build Table 1 for each setting that has a run of it; a block with one row of runs only if no setting has more."""
     paper = dict(list(published_table("table1").set_index("value").groupby("block", sort=False)))
-    groups = {
-        block: {value: setting.select(**{block: _parse(value)}) for value in numbers.index}
-        for block, numbers in paper.items()
-    }
+    groups = [_groups(setting, paper) for setting in settings(runs.counting)]
+    compared = {block for by_block in groups for block in paper if compares(by_block[block].values())}
+    return Artefact("table1", TITLE, CAPTION, sections_by_setting(runs, partial(_section, paper, compared)))
+
+
+def _section(paper: Mapping[str, pd.DataFrame], compared: set[str], setting: Setting) -> Section:
+    """Return a setting's section, without the blocks that only others compare, unless it has no other block."""
+    groups = _groups(setting, paper)
+    of_others = {block for block in compared if not compares(groups[block].values())}
+    groups = {block: by_value for block, by_value in groups.items() if block not in of_others} or groups
     named = {f"{BLOCKS[b]} {value}": runs for b, by_value in groups.items() for value, runs in by_value.items()}
     tables = [_table(block, groups[block], paper[block]) for block in groups]
     missing, run_ids = missing_runs(setting, "table1", named), run_ids_of(named.values())
     return Section(setting.overrides, tables, [], missing, run_ids, compares=compares(named.values()))
+
+
+def _groups(setting: Setting, paper: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, list[Run]]]:
+    """Return the runs of each row of each block."""
+    return {
+        block: {value: setting.select(**{block: _parse(value)}) for value in numbers.index}
+        for block, numbers in paper.items()
+    }
 
 
 def _parse(value: str) -> bool | float:

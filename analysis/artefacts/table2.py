@@ -10,7 +10,7 @@ from analysis.artefacts.table_cells import (
 )
 from analysis.paper.published import published_table
 from analysis.reading.runs import Runs
-from analysis.reading.settings import LOSS_TITLES, Setting, is_whole_training, settings
+from analysis.reading.settings import DATA_TITLES, DETECTOR_TITLES, LOSS_TITLES, Setting, is_whole_training, settings
 
 TITLE = "Table 2: training losses"
 CAPTION = (
@@ -24,7 +24,6 @@ PAPER_SETTINGS = {
     ("retinanet", "coco"): ("recipe=coco", "dataset.root=coco"),
     ("ssd", "voc"): ("recipe=voc", "dataset.root=VOCdevkit", "model=ssd"),
 }
-NAMES = {"retinanet": "RetinaNet", "ssd": "SSD", "voc": "PASCAL VOC", "coco": "COCO"}
 
 
 def build(runs: Runs) -> Artefact:
@@ -48,10 +47,8 @@ def _section(setting: Setting) -> Section:
     rows = ours_and_paper_rows(
         named, paper.rename(index=LOSS_TITLES), "Table 2", lambda title: (LOSS_TITLES["ap"], title)
     )
-    paper_name = f"{NAMES[detector]} + {NAMES[data]}"
-    is_paper_pair = (setting.detector, setting.data) == (detector, data)
-    title = paper_name if is_paper_pair else f"{NAMES.get(setting.detector, setting.detector)} + {setting.data}"
-    notes = [f"The paper's numbers are those of {paper_name}."]
+    title = f"{setting.detector_title} + {setting.data_title}"
+    notes = [f"The paper's numbers are those of {DETECTOR_TITLES[detector]} + {DATA_TITLES[data]}."]
     notes = [] if setting.is_made_by(PAPER_SETTINGS[detector, data]) else notes
     missing = missing_losses(setting, "table2", groups)
     columns = ours_and_paper_columns("Training loss", "AP-loss is ahead by")

@@ -19,6 +19,8 @@ from src.config.registry import LOSS_OPTIONS, LOSSES, METHODS, used_options
 from src.utils.quoting import shell_quoted
 
 LOSS_TITLES = {name: loss.title for name, loss in LOSSES.items() if loss.trains}
+DETECTOR_TITLES = {"retinanet": "RetinaNet", "ssd": "SSD"}
+DATA_TITLES = {"voc": "PASCAL VOC", "coco": "COCO", "bccd": "BCCD"}
 METHOD_TITLES = {name: method.title for name, method in METHODS.items()}
 # Those of the paper: only they are in sweeps/ and in its claims, not a user's own.
 PAPER_LOSSES = ("ohem", "focal", "auc", "ap")
@@ -158,9 +160,19 @@ class Setting:
         return self.config.get("model.name", "retinanet")
 
     @property
+    def detector_title(self) -> str:
+        """The detector as papers write it; of a user's own, its name."""
+        return DETECTOR_TITLES.get(self.detector, self.detector)
+
+    @property
     def data(self) -> str:
         """The name of its data set."""
         return self.config.get("dataset.name", "")
+
+    @property
+    def data_title(self) -> str:
+        """The data set as papers write it; of a user's own, its name."""
+        return DATA_TITLES.get(self.data, self.data)
 
 
 def settings(runs: Iterable[Run]) -> list[Setting]:

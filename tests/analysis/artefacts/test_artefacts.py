@@ -132,7 +132,7 @@ def test_table_3_with_an_option_of_an_attack():
 
 def test_settings_that_compare_nothing_are_named_where_others_compare_something():
     def trained(*words):
-        return run_of(config_of(*words), [(20, {"AP": 50.0, "AP50": 60.0, "AP75": 55.0})])
+        return run_of(config_of(*words), rows_of(30.0))
 
     ap, focal = trained("loss=ap"), trained("loss=focal")
     short, wide = trained("loss=ap", "schedule.epochs=9"), trained("loss=ap", "delta=2", "schedule.epochs=9")
@@ -150,6 +150,34 @@ def test_settings_that_compare_nothing_are_named_where_others_compare_something(
         assert artefact.not_shown == ()
 
 
+def test_parts_of_table_1_that_compare_nothing_are_left_out_where_others_compare_something():
+    def trained(*words):
+        return run_of(config_of(*words), rows_of(30.0))
+
+    sizes, deltas = [trained(), trained("batch_size=4")], [trained("schedule.epochs=9", f"delta={d}") for d in (1, 2)]
+    (artefact,) = build(["table1"], Runs([*sizes, *deltas]))
+    by_size, by_delta = artefact.sections
+    # Nobody compares interpolations, so that both say what is missing.
+    assert [table.name for table in by_size.tables] == ["batch_size", "interpolated"]
+    assert [table.name for table in by_delta.tables] == ["delta", "interpolated"]
+    assert [missing.what for missing in by_size.missing] == ["Batch size 1, Batch size 2, Interpolated No"]
+    (artefact,) = build(["table1"], Runs(sizes))
+    assert [table.name for table in artefact.sections[0].tables] == ["batch_size", "delta", "interpolated"]
+
+
+def test_figure_6_compares_losses_over_several_evaluations():
+    def trained(epochs, loss):
+        rows = rows_of(30.0)  # of two epochs
+        config = config_of(f"schedule.epochs={epochs}", f"loss={loss}")
+        return run_of(config, rows if epochs == 2 else rows[: len(rows) // 2])
+
+    over_training, once = ([trained(epochs, loss) for loss in ("ap", "focal")] for epochs in (2, 1))
+    (artefact,) = build(["figure6"], Runs([*once, *over_training]))
+    assert artefact.not_shown == ("recipe=mini schedule.epochs=1",)
+    (artefact,) = build(["figure6"], Runs(once))
+    assert [len(section.panels) for section in artefact.sections if section.run_ids] == [1]
+
+
 def test_memory_and_time_by_batch_size_compare_several_losses_at_several_batch_sizes():
     def trained(epochs, loss, size):
         words = f"schedule.epochs={epochs}", f"loss={loss}", f"batch_size={size}"
@@ -165,7 +193,7 @@ def test_memory_and_time_by_batch_size_compare_several_losses_at_several_batch_s
 
 def test_figure_6_has_both_panels(runs):
     artefact = figure6.build(runs)
-    assert [s.panels[0].title for s in artefact.sections] == ["(a) RetinaNet, shapes", "(b) SSD, voc"]
+    assert [s.panels[0].title for s in artefact.sections] == ["(a) RetinaNet, shapes", "(b) SSD, PASCAL VOC"]
     ax = drawn(artefact.sections[0])["training"]
     assert labels(ax)[-1] == "AP-loss (2 seeds)" and len(ax.lines) == 4
     (ap,) = [line for line in ax.lines if line.get_label().startswith("AP-loss")]
