@@ -64,7 +64,6 @@ def draw_over_seeds(ax: Axes, data: pd.DataFrame, group: str, x: str, titles: Ma
         low, high = float(data["mean"].min()), float(data["mean"].max())
         room = 0.12 * (high - low) or 0.1 * abs(high) or 1.0
         ax.set_ylim(low - room, high + room)
-    ax.legend(fontsize=7, frameon=False)
 
 
 def legend_above(ax: Axes) -> None:

@@ -49,6 +49,7 @@ def _panel(key: str, runs: list[Run]) -> Panel:
 
 def _draw(data: pd.DataFrame, ax: Axes) -> None:
     draw_over_seeds(ax, data, "time", "step", TIMES, marker="")
+    ax.legend()
     ax.set_ylim(bottom=0)
     ax.set_xlim(left=0)
     label(ax, "step", "seconds")

@@ -57,4 +57,4 @@ def _draw(data: pd.DataFrame, ax: Axes) -> None:
             ax.plot(curve.x, curve.f, color=VERMILION, linewidth=1.2, linestyle="--", label=f"sigmoid, δ = {delta:g}")
     label(ax, "x", "f(x)")
     ax.set_xlim(-REACH, REACH)
-    ax.legend(fontsize=7, frameon=False, loc="upper left", handlelength=1.6)
+    ax.legend(loc="upper left", handlelength=1.6)

@@ -115,6 +115,7 @@ def _training(groups: dict[str, list[Run]]) -> Panel:
 
 def _draw_training(data: pd.DataFrame, ax: Axes) -> None:
     draw_over_seeds(ax, data, "method", "epoch", METHOD_TITLES, marker="")
+    ax.legend()
     label(ax, "epoch", "AP-loss")
     ax.set_ylim(0, 1.02)
     ax.set_xlim(left=0)
@@ -176,4 +177,4 @@ def _draw_imbalance(data: pd.DataFrame, ax: Axes) -> None:
     ax.minorticks_off()
     label(ax, "proposals per image", "final AP-loss")
     ax.set_ylim(0, 1.02)
-    ax.legend(fontsize=7, frameon=False)
+    ax.legend()

@@ -149,7 +149,7 @@ def _draw_local_optimum(data: pd.DataFrame, ax: Axes) -> None:
     _step_axis(ax)
     ax.set_ylim(bottom=-0.02)
     label(ax, "step", "AP-loss")
-    ax.legend(fontsize=7, frameon=False)
+    ax.legend()
 
 
 def _random(frame: pd.DataFrame) -> Panel:
@@ -179,7 +179,7 @@ def _draw_random(data: pd.DataFrame, ax: Axes) -> None:
     _step_axis(ax)
     ax.set_ylim(-0.03, 1.03)
     label(ax, "step", "share with AP-loss 0")
-    ax.legend(fontsize=7, frameon=False, loc="upper left", handlelength=1.0, handletextpad=0.4, borderaxespad=0.2)
+    ax.legend(loc="upper left", handlelength=1.0, handletextpad=0.4, borderaxespad=0.2)
 
 
 def _step_axis(ax: Axes) -> None:
