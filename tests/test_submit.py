@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from omegaconf import OmegaConf
 
 from src.config.validate import resolve
 from src.submit import main, submit
@@ -61,9 +62,27 @@ def test_a_run_that_is_missing_is_named(tmp_path):
         read_finished_run(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("content", ["", "problem: {name: random}\n"])
-def test_a_run_that_is_of_no_detector_is_named_with_its_file(content, tmp_path):
-    (tmp_path / "config.yaml").write_text(content)
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "no configuration of a detector's run"),
+        ("problem: {name: random}\n", "no configuration of a detector's run"),
+        ("model: [ssd\n", "cannot be read: while parsing a flow sequence"),
+        ("\0", "cannot be read: unacceptable character"),
+        (None, "is gone"),
+    ],
+)
+def test_a_run_whose_configuration_is_of_no_detector_or_damaged_is_named_with_its_file(content, message, tmp_path):
+    if content is not None:
+        (tmp_path / "config.yaml").write_text(content)
     (tmp_path / "summary.json").write_text(json.dumps({"metrics": {}, "data": {"classes": ["cat"]}}))
-    with pytest.raises(UserError, match=f"{tmp_path}/config.yaml .* not that of a detector"):
+    with pytest.raises(UserError, match=f"{tmp_path}/config.yaml .*{message}"):
+        read_finished_run(tmp_path)
+
+
+@pytest.mark.parametrize("summary", [{}, {"data": None}, {"data": {}}])
+def test_a_summary_without_the_classes_is_named(summary, tmp_path):
+    OmegaConf.save(resolve(make_config()), tmp_path / "config.yaml")
+    (tmp_path / "summary.json").write_text(json.dumps({"metrics": {}} | summary))
+    with pytest.raises(UserError, match=f"{tmp_path}/summary.json does not name the classes"):
         read_finished_run(tmp_path)

@@ -165,22 +165,37 @@ NEEDS: dict[str, Callable[[Mapping[str, Any], list[str]], tuple[Plain, list[str]
 OF_ATTACKS = ("attack", "patch")
 
 
+def read_configuration(file: Path) -> Plain:
+    """Return the plain configuration in a run's config.yaml, with the keys that its version lacked.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UserError: it cannot be read, or is not that of a detector's run.
+    """
+    try:
+        stored: Any = OmegaConf.to_container(OmegaConf.load(file))
+    except FileNotFoundError:
+        raise
+    except (OSError, UnicodeError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
+    plain = with_later_keys(stored) if isinstance(stored, dict) else {}
+    if not plain.keys() >= {f.name for f in fields(Config)} - {*OF_COMMAND}:
+        raise UserError(f"{file} is no configuration of a detector's run")
+    return plain
+
+
 def _run_of_id(config: Mapping[str, Any]) -> tuple[Plain, list[str]]:
     """Return the configuration of the run whose id `snapshot` is, from its folder, and the overrides that make it."""
     file = Path(config["outputs"], config["snapshot"], "config.yaml")
     try:
-        stored: Any = OmegaConf.to_container(OmegaConf.load(file))
+        stored = read_configuration(file)
     except FileNotFoundError:
         raise UserError(
             f"snapshot={config['snapshot']}: there is no {file}. Start that run first, or name it by what it has "
             'otherwise than this one: snapshot="KEY:VALUE …"'
         ) from None
-    except (OSError, UnicodeError, yaml.YAMLError, OmegaConfBaseException) as error:
-        raise UserError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
-    plain = with_later_keys(_without_command(stored)) if isinstance(stored, dict) else {}
-    if not plain.keys() >= {f.name for f in fields(Config)} - {*OF_COMMAND}:
-        raise UserError(f"{file} is damaged: it is no configuration")
-    return plain | {key: config[key] for key in OF_COMMAND if key in config}, _words_of_command(stored)
+    of_command = {key: config[key] for key in OF_COMMAND if key in config}
+    return _without_command(stored) | of_command, _words_of_command(stored)
 
 
 def _typed_value(config: Mapping[str, Any], key: str, text: str, where: str) -> Any:

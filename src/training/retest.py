@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from src.config.command import refuse_rewritten
 from src.config.identity import to_plain
-from src.config.schema import Dataset, Test, model_schema, with_later_keys
+from src.config.needs import read_configuration
+from src.config.schema import Dataset, Test, model_schema
 from src.config.validate import resolve
 from src.data.loading import interrupted_with_loaders
 from src.data.records import ImageRecord
@@ -63,7 +63,8 @@ def read_finished_run(directory: Path, changes: Sequence[str] = ()) -> FinishedR
     """Read the configuration of a finished run, with changes such as "test.scales=[400,500]".
 
     Raises:
-        UserError: the run has not finished; or a change is not one of `CHANGEABLE`, or has an impossible value.
+        UserError: the run has not finished, or is not one of a detector; its files are damaged; or a change is not one
+            of `CHANGEABLE`, or has an impossible value.
     """
     found = read_run(directory)
     if found.summary is None:
@@ -71,12 +72,12 @@ def read_finished_run(directory: Path, changes: Sequence[str] = ()) -> FinishedR
         raise UserError(f"{directory} is {found.state}{reason}; finish the run first, with its own command")
     file = directory / "config.yaml"
     try:
-        stored = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(file)))
-        if "model" not in stored:
-            raise KeyError("model", "it is not that of a detector")
-        config, classes = DictConfig(with_later_keys(stored)), list(found.summary["data"]["classes"])
-    except (OSError, ValueError, KeyError, OmegaConfBaseException) as error:
-        raise UserError(f"{file} or the data in summary.json cannot be read: {error!r}") from error
+        config = DictConfig(read_configuration(file))
+        classes = list(found.summary["data"]["classes"])
+    except FileNotFoundError:
+        raise UserError(f"{file} is gone, which holds the options of the run") from None
+    except (KeyError, TypeError):
+        raise UserError(f"{directory / 'summary.json'} does not name the classes of the run's data") from None
     return FinishedRun(directory, change_test(config, changes), classes)
 
 

@@ -101,9 +101,9 @@ def test_the_overrides_that_make_a_snapshot_keep_its_texts():
     [
         (b"loss: \xff", "abcdefabcd/config.yaml cannot be read: 'utf-8' codec"),
         (b"loss: {", "abcdefabcd/config.yaml cannot be read: "),
-        (b"", "abcdefabcd/config.yaml is damaged: it is no configuration"),
-        (b"loss: {name: ap}", "abcdefabcd/config.yaml is damaged: it is no configuration"),
-        (b"[1, 2]", "abcdefabcd/config.yaml is damaged: it is no configuration"),
+        (b"", "abcdefabcd/config.yaml is no configuration of a detector's run"),
+        (b"loss: {name: ap}", "abcdefabcd/config.yaml is no configuration of a detector's run"),
+        (b"[1, 2]", "abcdefabcd/config.yaml is no configuration of a detector's run"),
     ],
 )
 def test_a_snapshot_whose_configuration_is_damaged_is_named(content, message, tmp_path):
