@@ -57,6 +57,12 @@ def test_only_options_of_the_test_can_be_changed():
             change_test(config, [word])
 
 
+def test_a_test_of_a_warm_started_run_does_not_look_for_its_snapshot(tmp_path):
+    config = resolve(make_config())
+    config.snapshot, config.outputs = "0123456789", str(tmp_path)  # where that run has been deleted
+    assert change_test(config, ["batch_size=2"]).snapshot == "0123456789"
+
+
 def test_a_run_that_is_missing_is_named(tmp_path):
     with pytest.raises(UserError, match="nowhere is missing"):
         read_finished_run(tmp_path / "nowhere")

@@ -3,7 +3,7 @@
 import copy
 import functools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -20,6 +20,13 @@ from src.utils.text import is_text
 
 # These do not affect results by themselves, but a command needs to say where the data are and what sets other keys.
 KEPT_IN_COMMANDS = {"recipe", "dataset.root", "dataset.format", "model.small"}
+# Keys with a name, what it is of, and the known names.
+CHOICES: tuple[tuple[str, str, Collection[str]], ...] = (
+    ("loss", "loss", LOSSES),
+    ("method", "method", METHODS),
+    ("model", "detector", DETECTORS),
+    ("attack", "attack", ATTACKS),
+)
 
 
 def resolve(config: Mapping[str, Any], overrides: Iterable[str] = (), typed: str = "") -> DictConfig:
@@ -56,21 +63,8 @@ def plain_config(config: DictConfig) -> dict[str, Any]:
 def check(plain: Mapping[str, Any], overrides: Iterable[str] = (), typed: str = "") -> dict[str, Any]:
     """Return a plain configuration with `command`; arguments and errors are those of :func:`resolve`."""
     overrides = list(overrides)
-    missing = [
-        key for key, value in flatten(plain).items() if MISSING in (value if isinstance(value, list) else [value])
-    ]
-    if missing:
-        raise UserError(_no_value(missing))
-    if plain["loss"]["name"] not in LOSSES:
-        raise UserError(f"loss.name={plain['loss']['name']}: no such loss; there are {', '.join(LOSSES)}")
-    if plain["method"]["name"] not in METHODS:
-        raise UserError(f"method.name={plain['method']['name']}: no such method; there are {', '.join(METHODS)}")
-    if plain["model"]["name"] not in DETECTORS:
-        raise UserError(f"model.name={plain['model']['name']}: no such detector; there are {', '.join(DETECTORS)}")
-    if plain["attack"]["name"] not in ATTACKS:
-        raise UserError(f"attack.name={plain['attack']['name']}: no such attack; there are {', '.join(ATTACKS)}")
     refuse_rewritten(plain, overrides)
-    _check_values(plain)
+    check_values(plain)
     _check_needed(plain, overrides, typed)
     command = {"canonical": _canonical_command(plain, overrides), "typed": typed}
     return {**plain, "command": plain.get("command", command)}
@@ -80,8 +74,19 @@ def _no_value(keys: Iterable[str]) -> str:
     return f"no value given for {', '.join(sorted(keys))}: add KEY=VALUE to the command line"
 
 
-def _check_values(config: Mapping[str, Any]) -> None:
+def check_values(config: Mapping[str, Any]) -> None:
+    """Raise a UserError that names a key without a value or with an impossible one; needed runs are not checked.
+
+    Args:
+        config: plain.
+    """
     values = flatten(config)
+    missing = [key for key, value in values.items() if MISSING in (value if isinstance(value, list) else [value])]
+    if missing:
+        raise UserError(_no_value(missing))
+    for key, kind, known in CHOICES:
+        if (name := config[key]["name"]) not in known:
+            raise UserError(f"{key}.name={name}: no such {kind}; there are {', '.join(known)}")
     _check_texts({key: value for key, value in values.items() if not key.startswith("command.")})
     unused = set(LOSS_OPTIONS) - set(used_options(config))
     check_ranges({key: value for key, value in values.items() if key.partition(".")[0] not in unused})

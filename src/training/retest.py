@@ -12,7 +12,7 @@ from src.config.command import refuse_rewritten
 from src.config.identity import to_plain
 from src.config.needs import read_configuration
 from src.config.schema import Dataset, Test, model_schema
-from src.config.validate import resolve
+from src.config.validate import check_values
 from src.data.loading import interrupted_with_loaders
 from src.data.records import ImageRecord
 from src.detectors.detections import Detections
@@ -82,7 +82,10 @@ def read_finished_run(directory: Path, changes: Sequence[str] = ()) -> FinishedR
 
 
 def change_test(config: DictConfig, changes: Sequence[str]) -> DictConfig:
-    """Return a resolved configuration with other values, "key=value", of keys in `CHANGEABLE`."""
+    """Return a resolved configuration with other values, "key=value", of keys in `CHANGEABLE`.
+
+    The runs that the run has needed are not looked for: its own weights are all that a test takes.
+    """
     words = [word.partition("=") for word in changes]
     for key, equals, _ in words:
         if not equals or key not in CHANGEABLE:
@@ -99,7 +102,8 @@ def change_test(config: DictConfig, changes: Sequence[str]) -> DictConfig:
             raise UserError(f"{change}: not a value that can be read: {' '.join(str(error).split())}") from error
     plain = {**to_plain(config), **to_plain(options), "processes": 1}
     refuse_rewritten(plain, changes)
-    return resolve(plain)
+    check_values(plain)
+    return DictConfig(plain)
 
 
 def detect_on(run: FinishedRun, records: list[ImageRecord]) -> list[Detections]:
