@@ -6,6 +6,7 @@ import shutil
 import pytest
 from omegaconf import OmegaConf
 
+from src.config.identity import run_id
 from src.config.validate import resolve
 from src.submit import main, submit
 from src.training.retest import change_test, read_finished_run
@@ -84,6 +85,20 @@ def test_a_run_whose_configuration_is_of_no_detector_or_damaged_is_named_with_it
     (tmp_path / "summary.json").write_text(json.dumps({"metrics": {}, "data": {"classes": ["cat"]}}))
     with pytest.raises(UserError, match=f"{tmp_path}/config.yaml .*{message}"):
         read_finished_run(tmp_path)
+
+
+@pytest.mark.parametrize("attack", ["black_patch", "patch_making"])
+def test_a_run_of_an_attack_has_no_weights_and_its_detector_s_run_is_named(attack, tmp_path):
+    config = resolve(make_config(f"attack={attack}", "seed=7"))
+    directory = tmp_path / run_id(config)
+    directory.mkdir()
+    OmegaConf.save(config, directory / "config.yaml")
+    (directory / "summary.json").write_text(json.dumps({"metrics": {}, "data": {"classes": ["cat"]}}))
+    message = f"{directory.name} is a run of attack={attack}, .* the attacked detector, {run_id(make_config('seed=7'))}"
+    with pytest.raises(UserError, match=message):
+        read_finished_run(directory)
+    with pytest.raises(UserError, match=message):
+        resolve(make_config(f"snapshot='{directory.name}'", f"outputs={tmp_path}"))
 
 
 @pytest.mark.parametrize("summary", [{}, {"data": None}, {"data": {}}])

@@ -133,17 +133,18 @@ def _check_needed(plain: Mapping[str, Any], overrides: list[str], typed: str) ->
     """Raise a UserError if a needed run is impossible, or not the one that was meant."""
     for needed in needed_runs(plain, overrides):
         if needed.key == "snapshot":
-            _check_snapshot(plain, run_id(needed.config))
+            _check_snapshot(plain, needed.config)
         check(needed.config, needed.overrides, typed)
 
 
-def _check_snapshot(plain: Mapping[str, Any], named: str) -> None:
-    """Raise a UserError unless `snapshot` names another run.
+def _check_snapshot(plain: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Raise a UserError unless `snapshot` names another run, which has weights.
 
     Args:
-        named: the id of the run whose configuration it is found to be.
+        config: the configuration that it is found to name.
     """
-    text = plain["snapshot"]
+    text, named = plain["snapshot"], run_id(config)
+    refuse_attack(config, f"snapshot={text}")
     if RUN_ID.fullmatch(text):
         if named != text:
             raise UserError(f"{plain['outputs']}/{text}/config.yaml is not of run {text}, but of {named}")
@@ -153,6 +154,21 @@ def _check_snapshot(plain: Mapping[str, Any], named: str) -> None:
             raise UserError(f'snapshot="{text}": {key} changes no number of a run; leave it out')
     if named == run_id({**plain, "attack": {"name": "none"}, "snapshot": None}):
         raise UserError(f'snapshot="{text}" is this run itself without a snapshot; name what is different')
+
+
+def refuse_attack(config: Mapping[str, Any], where: str) -> None:
+    """Raise a UserError that names the run of the attacked detector, if a configuration is that of an attack.
+
+    Args:
+        config: of a run whose weights are wanted.
+        where: what names that run.
+    """
+    if config["attack"]["name"] != "none":
+        detector = run_id({**config, "attack": {"name": "none"}})
+        raise UserError(
+            f"{where} is a run of attack={config['attack']['name']}, which trains no weights; give the run of the "
+            f"attacked detector, {detector}"
+        )
 
 
 def check_batch_norm(config: Mapping[str, Any], images: int) -> None:

@@ -12,7 +12,7 @@ from src.config.command import refuse_rewritten
 from src.config.identity import to_plain
 from src.config.needs import read_configuration
 from src.config.schema import Dataset, Test, model_schema
-from src.config.validate import check_values
+from src.config.validate import check_values, refuse_attack
 from src.data.loading import interrupted_with_loaders
 from src.data.records import ImageRecord
 from src.detectors.detections import Detections
@@ -63,7 +63,7 @@ def read_finished_run(directory: Path, changes: Sequence[str] = ()) -> FinishedR
     """Read the configuration of a finished run, with changes such as "test.scales=[400,500]".
 
     Raises:
-        UserError: the run has not finished, or is not one of a detector; its files are damaged; or a change is not one
+        UserError: the run has not finished, or has trained no detector; its files are damaged; or a change is not one
             of `CHANGEABLE`, or has an impossible value.
     """
     found = read_run(directory)
@@ -78,6 +78,7 @@ def read_finished_run(directory: Path, changes: Sequence[str] = ()) -> FinishedR
         raise UserError(f"{file} is gone, which holds the options of the run") from None
     except (KeyError, TypeError):
         raise UserError(f"{directory / 'summary.json'} does not name the classes of the run's data") from None
+    refuse_attack(config, str(directory))
     return FinishedRun(directory, change_test(config, changes), classes)
 
 
