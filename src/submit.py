@@ -31,15 +31,15 @@ def submit(directory: Path, changes: list[str], folder: Path | None) -> Path:
     # What needs torch is imported only here: it takes seconds, which --help can do without.
     from src.data.server_splits import read_server_split
     from src.evaluation.coco_metrics import COCO_METRICS, evaluate_detections
-    from src.evaluation.server_files import read_server_file, write_server_file
+    from src.evaluation.server_files import read_server_file, server_file, write_server_file
     from src.training.retest import detect_on, read_finished_run
 
     run = read_finished_run(directory, changes)
     dataset = run.config.dataset
     split = read_server_split(dataset.format, dataset.root, split=dataset.test, classes=run.classes)
-    detections = detect_on(run, split.records)
-    name = directory.resolve().name
-    path = write_server_file(folder or directory, split, detections, classes=run.classes, name=name)
+    folder, name = folder or directory, directory.resolve().name
+    server_file(folder, split, classes=run.classes, name=name)
+    path = write_server_file(folder, split, detect_on(run, split.records), classes=run.classes, name=name)
     written = read_server_file(path, split, run.classes)
     print(f"{path}: {sum(len(one.scores) for one in written)} detections on {len(split.records)} images")
     if split.annotated:

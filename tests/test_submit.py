@@ -35,6 +35,8 @@ def test_a_finished_run_writes_its_file_and_one_of_a_split_without_annotations(f
     (finished / "checkpoint.pt").write_bytes(b"damaged")
     with pytest.raises(SystemExit, match="checkpoint.pt cannot be read"):
         main([str(finished), "workers=0"])
+    with pytest.raises(SystemExit, match="nowhere is no folder"):  # before anything is tested
+        main([str(finished), "--folder", str(tmp_path / "nowhere"), "workers=0"])
     (finished / "summary.json").unlink()
     with pytest.raises(SystemExit, match="finish the run first"):
         main([str(finished)])

@@ -6,6 +6,7 @@ The same detections always give the same bytes, so that files can be compared: t
 import gzip
 import io
 import json
+import os
 import re
 import tarfile
 import zipfile
@@ -19,6 +20,7 @@ from src.data.records import DataError
 from src.data.server_splits import ServerSplit
 from src.detectors.detections import Detections, check_detections
 from src.evaluation.coco_metrics import COCO_MAX_DETECTIONS, best_detections
+from src.utils.errors import UserError
 from src.utils.files import write_atomically
 
 # Decimals of a coordinate, and of a score: as many as float32 has near 1, since with fewer, scores would tie.
@@ -48,15 +50,33 @@ def write_server_file(
         UserError: the file cannot be written.
         ValueError: as `check_detections`.
     """
+    path = server_file(folder, split, classes=classes, name=name)
     check_detections(split.records, detections, classes)
     if split.style == "coco":
-        stem = f"detections_{split.name}_{name}_results"
-        path, content = folder / f"{stem}.zip", _zip(f"{stem}.json", _coco_json(split, detections))
+        content = _zip(f"{path.stem}.json", _coco_json(split, detections))
     else:
-        texts = _voc_texts(split, detections, classes)
-        path, content = folder / f"comp4_{split.dataset}_{split.name}_{name}.tar.gz", _tar_gz(texts)
+        content = _tar_gz(_voc_texts(split, detections, classes))
     write_atomically(path, lambda temporary: temporary.write_bytes(content))
     return path
+
+
+def server_file(folder: Path, split: ServerSplit, *, classes: Sequence[str], name: str) -> Path:
+    """Return the path that `write_server_file` writes to; arguments and errors are the same.
+
+    To be called before the images are tested, which may take hours.
+    """
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        problem = "cannot be written to" if folder.is_dir() else "is no folder"
+        raise UserError(f"{folder} {problem}; give another one with --folder")
+    if split.style == "coco":
+        return folder / f"detections_{split.name}_{name}_results.zip"
+    for one in classes:
+        if re.search(r"[/\\\0]", one):
+            raise DataError(f"class {one!r} cannot be part of a file's name, as VOC's server wants it; rename it")
+    for record in split.records:
+        if re.search(r"\s", str(record.image_id)):
+            raise DataError(f"image {record.image_id!r}: VOC's files separate columns by spaces; rename it")
+    return folder / f"comp4_{split.dataset}_{split.name}_{name}.tar.gz"
 
 
 def read_server_file(path: Path, split: ServerSplit, classes: Sequence[str]) -> list[Detections]:
@@ -96,13 +116,8 @@ def _voc_member(split: ServerSplit, class_name: str) -> str:
 
 def _voc_texts(split: ServerSplit, detections: Sequence[Detections], classes: Sequence[str]) -> dict[str, str]:
     """Return the text of each class's file, empty for a class without detections, by its path in the archive."""
-    for name in classes:
-        if re.search(r"[/\\\0]", name):
-            raise DataError(f"class {name!r} cannot be part of a file's name, as VOC's server wants it; rename it")
     lines: list[list[str]] = [[] for _ in classes]
     for record, of_image in zip(split.records, detections, strict=True):
-        if re.search(r"\s", str(record.image_id)):
-            raise DataError(f"image {record.image_id!r}: VOC's files separate columns by spaces; rename it")
         # Corners are pixels that belong to the box, counted from 1: see ImageRecord.
         corners = of_image.boxes.double() + torch.tensor([1, 1, 0, 0])
         rows = zip(corners.tolist(), of_image.scores.tolist(), of_image.labels.tolist(), strict=True)

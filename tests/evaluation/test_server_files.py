@@ -12,7 +12,7 @@ from src.data.records import DataError, make_record
 from src.data.server_splits import ServerSplit, read_server_split
 from src.detectors.detections import Detections
 from src.evaluation.coco_metrics import evaluate_detections
-from src.evaluation.server_files import BOX_DIGITS, SCORE_DIGITS, read_server_file, write_server_file
+from src.evaluation.server_files import BOX_DIGITS, SCORE_DIGITS, read_server_file, server_file, write_server_file
 from src.utils.errors import UserError
 from tests.data.coco_folder import two_images, write
 from tests.data.voc_folder import add_image, add_list, object_xml
@@ -113,12 +113,14 @@ def test_a_name_that_vocs_files_cannot_have_is_refused(image, name, named, tmp_p
     with pytest.raises(DataError, match=named):
         write_server_file(tmp_path, split, [found], classes=[name], name="id")
     assert not list(tmp_path.iterdir())
+    with pytest.raises(DataError, match=named):
+        server_file(tmp_path, split, classes=[name], name="id")
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path):
     split = split_of("voc", ["a"])
     nothing = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0).long())
-    with pytest.raises(UserError, match="no such folder|cannot be written"):
+    with pytest.raises(UserError, match="missing is no folder; give another"):
         write_server_file(tmp_path / "missing", split, [nothing], classes=["cat"], name="id")
 
 
