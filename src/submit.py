@@ -42,14 +42,16 @@ def submit(directory: Path, changes: list[str], folder: Path | None) -> Path:
     path = write_server_file(folder, split, detect_on(run, split.records), classes=run.classes, name=name)
     written = read_server_file(path, split, run.classes)
     print(f"{path}: {sum(len(one.scores) for one in written)} detections on {len(split.records)} images")
-    if split.annotated:
+    if not split.annotated:
+        print(f"The images of {dataset.test} have no annotations here, so no AP is computed: the server does that")
+    elif not any(len(record.training_objects()[0]) for record in split.records):
+        print(f"Every object of {dataset.test} is difficult or a crowd, or there is none, so there is no AP")
+    else:
         metrics = evaluate_detections(
             split.records, written, run.classes, max_detections=run.config.model.max_detections
         )
         headline = [*COCO_METRICS[:3], "VOC07_AP50", "VOC12_AP50"]
         print("As read back from it: " + ", ".join(f"{key} {metrics[key]:.2f}" for key in headline))
-    else:
-        print(f"The images of {dataset.test} have no annotations here, so no AP is computed: the server does that")
     return path
 
 

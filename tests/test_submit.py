@@ -32,6 +32,13 @@ def test_a_finished_run_writes_its_file_and_one_of_a_split_without_annotations(f
     assert "no annotations" in printed and "AP5" not in printed
     assert (tmp_path / path.name).read_bytes() == bytes_before  # the same images, and detections
 
+    root = shutil.copytree(tiny_data, tmp_path / "difficult")
+    for file in (root / "Annotations").iterdir():
+        file.write_text(file.read_text().replace("<difficult>0", "<difficult>1"))
+    main([finished.name, *outputs, "workers=0", f"dataset.root={root}"])
+    printed = capsys.readouterr().out
+    assert "800 detections" in printed and "difficult or a crowd" in printed and "nan" not in printed
+
     (finished / "checkpoint.pt").write_bytes(b"damaged")
     with pytest.raises(SystemExit, match="checkpoint.pt cannot be read"):
         main([str(finished), "workers=0"])
