@@ -132,10 +132,11 @@ def read_weights(weights: str, published: WeightsEnum, name: str) -> Mapping[str
 
 
 def _read_file(weights: str, name: str) -> Mapping[str, Any]:
-    if not Path(weights).is_file():
+    file = Path(weights).expanduser()
+    if not file.is_file():
         raise UserError(f"model.weights={weights}: no such file; give imagenet, a state dict's path, or null")
     try:
-        return torch.load(weights, map_location="cpu", weights_only=True)
+        return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a file that is no state dict can raise almost anything
         raise UserError(misfit(weights, name, error)) from error
 

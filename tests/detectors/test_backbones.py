@@ -54,6 +54,13 @@ def test_pretrained_weights_are_loaded_and_frozen_where_the_paper_freezes_them(w
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in backbone.modules())
 
 
+def test_weights_are_found_in_the_home_folder(weights, monkeypatch):
+    monkeypatch.setenv("HOME", str(weights.parent))
+    backbone, _ = build_backbone("resnet18", f"~/{weights.name}")
+    state = torch.load(weights, weights_only=True)
+    torch.testing.assert_close(backbone.layer3[0].conv1.weight, state["layer3.0.conv1.weight"])
+
+
 @pytest.mark.slow
 def test_errors_of_weights_name_the_key(weights, tmp_path):
     with pytest.raises(ValueError, match="model.weights=nowhere.pth: no such file"):
