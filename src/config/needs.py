@@ -32,6 +32,7 @@ OF_COMMAND = (
     *("resubmit", "images_logged", "wandb"),
 )
 
+_BY_ID = "Name a run that differs in its choice by the run's id: snapshot=ID"
 
 # The keys of a run with proposals on which its RPN does not depend.
 _NOT_OF_RPN = (
@@ -204,10 +205,12 @@ def _typed_value(config: Mapping[str, Any], key: str, text: str, where: str) -> 
     schemas = option_schemas(group) if group in ("loss", "method", "model", "attack") else {}
     try:
         if not group and isinstance(config.get(key), Mapping):
-            raise UserError(
-                f"{where}: {key} is a group. Name a run that differs in its choice by the run's id: snapshot=ID"
-            )
-        typed = OmegaConf.structured(schemas[config[group]["name"]] if schemas else Config)
+            raise UserError(f"{where}: {key} is a group. {_BY_ID}")
+        own = schemas[config[group]["name"]] if schemas else Config
+        chosen = schemas.get(text, own) if option == "name" else own
+        if {f.name for f in fields(chosen)} != {f.name for f in fields(own)}:
+            raise UserError(f"{where}: {group}={text} has other options. {_BY_ID}")
+        typed = OmegaConf.structured(own)
         name = option if schemas else key
         OmegaConf.update(typed, name, yaml.safe_load(text))
         value = OmegaConf.select(typed, name)

@@ -74,6 +74,10 @@ def test_an_adversarial_patch_is_one_run_for_all_losses_unless_it_is_made_agains
     ("snapshot", "message"),
     [
         ("loss:focal", "loss is a group. Name a run .* by the run's id"),
+        ("loss.name:focal", "loss=focal has other options. Name a run .* by the run's id"),
+        ("model.name:ssd", "model=ssd has other options"),
+        ("attack.name:black_patch", "attack=black_patch has other options"),
+        ("method.name:nothing", "method.name=nothing: no such method"),
         ("schedule.epochs:many", "schedule.epochs: Value 'many' .* could not be converted"),
         ("schedule.epoch:1", "Key 'epoch' not in 'Schedule'"),
         ("schedule.epochs:0", "schedule.epochs=0 must be greater than 0"),
