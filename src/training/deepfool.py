@@ -1,7 +1,8 @@
 """Test a detector with DeepFool: how little a test image must change before an object is lost."""
 
+import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,9 @@ from src.training.tester import Tester
 from src.utils.errors import UserError
 from src.utils.files import write_json
 from src.utils.progress import progress_bar
+from src.utils.text import counted
+
+logger = logging.getLogger(__name__)
 
 Attack = Callable[[Sequence[ImageRecord]], Iterator[DeepFoolResult]]
 MOST_SHOWN = 4  # images in the gallery; each costs as much as an image of the test
@@ -52,11 +56,21 @@ def deepfool_and_log(tester: Tester, log: RunLog) -> dict[str, float]:
     metrics = {"minimal_perturbation": summary["l2"], "score_threshold": threshold, "f1": f1}
     metrics |= {f"deepfool/{key}": value for key, value in summary.items()}
     log.tracker.log(metrics)
+    if world.is_main and not summary["images_changed"]:
+        logger.warning("warning: there is no minimal perturbation: %s", _why_none(summary, threshold))
     shown = _attack_shown(tester, attack, attacked)
     if shown[0]:
         gallery = Gallery(*shown, threshold, f1, len(data.test))
         log_gallery(gallery, data.classes, log.tracker, log.directory)
     return metrics
+
+
+def _why_none(summary: Mapping[str, float], threshold: float) -> str:
+    """Return why no image is changed, and what to do, from the result of :func:`summarise`."""
+    images, objects = counted(int(summary["images"]), "image"), counted(int(summary["objects"]), "object")
+    if not summary["objects"]:
+        return f"no object in {images} is detected with a score of {threshold:.3g} or more; raise attack.images"
+    return f"none of {objects} detected in {images} is lost within the iterations; raise attack.iterations"
 
 
 def _attack(

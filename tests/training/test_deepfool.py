@@ -4,7 +4,7 @@ import torch
 
 from src.robustness.deepfool import DeepFoolResult, Perturbation
 from src.robustness.deepfool_images import summarise
-from src.training.deepfool import _from_plain, _to_plain
+from src.training.deepfool import _from_plain, _to_plain, _why_none
 from src.utils.files import write_json
 
 
@@ -21,3 +21,15 @@ def test_results_that_were_kept_come_to_the_same_summary(tmp_path):
     kept = [_from_plain(one) for one in json.loads((tmp_path / "kept.json").read_text())]
     assert repr(summarise(kept)) == repr(summarise(results))
     assert summarise(kept)["failures"] == 1 and summarise(kept)["images_changed"] == 2
+
+
+def test_a_mean_over_no_image_is_explained():
+    nan = float("nan")
+    failed = Perturbation((1,), 2.5, 50, None, nan, nan, nan)
+    undetected, fooled_by_none = DeepFoolResult((4, 4), [], None), DeepFoolResult((4, 4), [failed], failed)
+    assert _why_none(summarise([undetected] * 2), 0.25) == (
+        "no object in 2 images is detected with a score of 0.25 or more; raise attack.images"
+    )
+    assert _why_none(summarise([undetected, fooled_by_none]), 0.25) == (
+        "none of 1 object detected in 2 images is lost within the iterations; raise attack.iterations"
+    )
