@@ -151,7 +151,8 @@ def write_summary(
     metrics = summary["metrics"]
     shown = [key for key in (*COCO_METRICS[:3], "minimal_perturbation", "patch_loss") if key in metrics]
     headline = ", ".join(f"{key} {metrics[key]:.1f}" for key in shown)
-    done = f"{headline} on {config.dataset.test} of {config.dataset.name}" if metrics else "Trained without a test"
+    split = config.dataset.train if "patch_loss" in metrics else config.dataset.test
+    done = f"{headline} on {split} of {config.dataset.name}" if metrics else "Trained without a test"
     logger.info("%s (%s). Pictures, log, weights: %s", done, summary["name"], directory)
 
 

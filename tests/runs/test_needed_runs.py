@@ -1,6 +1,8 @@
 """Runs that need other runs: what these are, that each is made once and first, and what becomes of failures."""
 
 import json
+import logging
+import re
 import shutil
 import threading
 import time
@@ -168,10 +170,14 @@ def test_an_attack_finishes_the_training_that_it_needs_and_takes_its_weights(tin
 
 
 @pytest.mark.slow
-def test_the_usual_patch_is_made_with_another_seeds_detector_alone_and_attacks_this_one(tiny, tmp_path, undisturbed):
+def test_the_usual_patch_is_made_with_another_seeds_detector_alone_and_attacks_this_one(
+    tiny, tmp_path, undisturbed, caplog
+):
     outputs, other = tmp_path / "outputs", undisturbed("step=heaviside", "seed=1")
     shutil.copytree(other, outputs / other.name)
-    making = run_here(*tiny, "step=heaviside", "seed=1", "attack=patch_making", "attack.steps=2", *NOT_LOGGED)
+    with caplog.at_level(logging.INFO):
+        making = run_here(*tiny, "step=heaviside", "seed=1", "attack=patch_making", "attack.steps=2", *NOT_LOGGED)
+    assert re.search(r"patch_loss -?\d+\.\d on trainval of tiny", caplog.text)  # the images that it is made on
     assert summary_of(making)["needs"] == {"attack": other.name} and len(run_folders(outputs)) == 2
     (outputs / other.name / "checkpoint.pt").unlink()
     shutil.copytree(undisturbed(), outputs / undisturbed().name)
