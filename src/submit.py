@@ -15,6 +15,7 @@ import logging
 from pathlib import Path
 
 from src.launch.cli import exit_on_wrong_configuration
+from src.utils.errors import UserError
 
 
 def submit(directory: Path, changes: list[str], folder: Path | None) -> Path:
@@ -26,7 +27,8 @@ def submit(directory: Path, changes: list[str], folder: Path | None) -> Path:
         folder: to write into; None for the run's.
 
     Raises:
-        UserError: the run has not finished, its data cannot be read, or the file cannot be written.
+        UserError: the run has not finished or takes all classes as one, its data cannot be read, or the file cannot be
+            written.
     """
     # What needs torch is imported only here: it takes seconds, which --help can do without.
     from src.data.server_splits import read_server_split
@@ -36,6 +38,8 @@ def submit(directory: Path, changes: list[str], folder: Path | None) -> Path:
 
     run = read_finished_run(directory, changes)
     dataset = run.config.dataset
+    if dataset.classes_as_one:  # an RPN's run
+        raise UserError(f"{directory} has dataset.classes_as_one=true: its detections have no classes to submit")
     split = read_server_split(dataset.format, dataset.root, split=dataset.test, classes=run.classes)
     folder, name = folder or directory, directory.resolve().name
     server_file(folder, split, classes=run.classes, name=name)

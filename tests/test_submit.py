@@ -110,6 +110,13 @@ def test_a_run_of_an_attack_has_no_weights_and_its_detector_s_run_is_named(attac
         resolve(make_config(f"snapshot='{directory.name}'", f"outputs={tmp_path}"))
 
 
+def test_a_run_without_classes_has_nothing_for_a_server(tmp_path):
+    OmegaConf.save(resolve(make_config("dataset.classes_as_one=true")), tmp_path / "config.yaml")
+    (tmp_path / "summary.json").write_text(json.dumps({"metrics": {}, "data": {"classes": ["object"]}}))
+    with pytest.raises(UserError, match="classes_as_one=true: its detections have no classes"):
+        submit(tmp_path, [], None)
+
+
 @pytest.mark.parametrize("summary", [{}, {"data": None}, {"data": {}}])
 def test_a_summary_without_the_classes_is_named(summary, tmp_path):
     OmegaConf.save(resolve(make_config()), tmp_path / "config.yaml")
