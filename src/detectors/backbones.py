@@ -11,6 +11,7 @@ from torchvision.models import WeightsEnum, get_model, get_model_weights
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.ops import FrozenBatchNorm2d
 
+from src.data.messages import first_names
 from src.data.transforms import IMAGENET, Normalisation
 from src.detectors import efficientnet_lite
 from src.detectors.resnet10 import WIDTHS, HalfResNet10
@@ -64,11 +65,11 @@ def _build_efficientnet_lite(name: str, weights: str | None) -> tuple[nn.Module,
     network = efficientnet_lite.EfficientNetLite0(partial(kind, eps=efficientnet_lite.NORM_EPSILON))
     if weights is not None:
         file = efficientnet_lite.weights_of_package() if weights == "imagenet" else weights
-        state = _read_file(file, name)
+        state = _read_file(file)
         try:
             network.load_state_dict(efficientnet_lite.rename(state))
         except Exception as error:  # what a file holds instead of a state dict can raise almost anything
-            raise UserError(misfit(file, name, error)) from error
+            raise UserError(misfit(file, name, error, state)) from error
         _freeze(network.parts_to_freeze())
     return network, network.out_channels
 
@@ -99,27 +100,26 @@ def _of_torchvision(name: str, weights: str | None, frozen_norm: Callable[[int],
     if weights is None:
         return get_model(name, weights=None)
     network = get_model(name, weights=None, norm_layer=frozen_norm)
-    state = read_weights(weights, get_model_weights(name).IMAGENET1K_V1, name)
+    state = read_weights(weights, get_model_weights(name).IMAGENET1K_V1)
     try:
         network.load_state_dict(state)
     except Exception as error:  # what a file holds instead of a state dict can raise almost anything
-        raise UserError(misfit(weights, name, error)) from error
+        raise UserError(misfit(weights, name, error, state)) from error
     return network
 
 
-def read_weights(weights: str, published: WeightsEnum, name: str) -> Mapping[str, Any]:
+def read_weights(weights: str, published: WeightsEnum) -> Mapping[str, Any]:
     """Return a state dict of one of torchvision's networks.
 
     Args:
         weights: "imagenet" for the published ones, or the path of a file.
         published: those that "imagenet" stands for.
-        name: of the network in torchvision.
 
     Raises:
         UserError: the weights cannot be read.
     """
     if weights != "imagenet":
-        return _read_file(weights, name)
+        return _read_file(weights)
     try:
         return published.get_state_dict(progress=True, check_hash=True)
     except Exception as error:  # no internet, or an incomplete download
@@ -131,18 +131,30 @@ def read_weights(weights: str, published: WeightsEnum, name: str) -> Mapping[str
         ) from error
 
 
-def _read_file(weights: str, name: str) -> Mapping[str, Any]:
+def _read_file(weights: str) -> Mapping[str, Any]:
     file = Path(weights).expanduser()
     if not file.is_file():
         raise UserError(f"model.weights={weights}: no such file; give imagenet, a state dict's path, or null")
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # a file that is no state dict can raise almost anything
-        raise UserError(misfit(weights, name, error)) from error
+    except OSError as error:
+        raise UserError(f"model.weights={weights} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # a file that is no state dict can raise almost anything, with advice on Python code
+        raise UserError(
+            f"model.weights={weights} is not a state dict: give a file of torch.save(network.state_dict(), FILE)"
+        ) from error
 
 
-def misfit(weights: str, name: str, error: Exception) -> str:
-    """Return the message about weights that belong to another network, or are no weights at all."""
+def misfit(weights: str, name: str, error: Exception, state: Any) -> str:
+    """Return the message about weights that belong to another network, or are no weights at all.
+
+    Args:
+        weights: the value of model.weights.
+        name: of the network that was expected.
+        error: raised by what the file holds.
+        state: what the file holds.
+    """
     source = efficientnet_lite.PACKAGE if name == "efficientnet_lite0" else "torchvision"
     reason = " ".join(str(error).split())[:300]
-    return f"model.weights={weights} is not a state dict of {source}'s {name}: {reason}"
+    keys = f". The file's keys are {first_names([*map(str, state)], 3)}" if isinstance(state, Mapping) else ""
+    return f"model.weights={weights} is not a state dict of {source}'s {name}: {reason}{keys}"

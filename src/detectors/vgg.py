@@ -81,12 +81,12 @@ def build_vgg(weights: str | None, normalisation: str, channels: int) -> VGG16:
         return VGG16(channels, with_norms=True)
     if channels != CHANNELS:
         raise UserError(f"model.channels={channels}: VGG-16 with weights has {CHANNELS}; take model.weights=null")
-    state = read_weights(weights, PUBLISHED[normalisation], "vgg16")
+    state = read_weights(weights, PUBLISHED[normalisation])
     try:
         expected = _expected_normalisation(state)
         features = _features(state)
     except Exception as error:  # what a file holds instead of a state dict can raise almost anything
-        raise UserError(misfit(weights, "vgg16", error)) from error
+        raise UserError(misfit(weights, "vgg16", error, state)) from error
     if expected not in (None, normalisation):
         raise UserError(
             f"model.weights={weights} were trained with other pixels than model.normalisation={normalisation} gives "
@@ -99,7 +99,7 @@ def build_vgg(weights: str | None, normalisation: str, channels: int) -> VGG16:
         if expected == "imagenet":
             _load_classifier(network, state)
     except Exception as error:
-        raise UserError(misfit(weights, "vgg16", error)) from error
+        raise UserError(misfit(weights, "vgg16", error, state)) from error
     return network
 
 

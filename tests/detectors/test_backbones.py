@@ -67,9 +67,22 @@ def test_errors_of_weights_name_the_key(weights, tmp_path):
         build_backbone("resnet18", "nowhere.pth")
     with pytest.raises(ValueError, match="not a state dict of torchvision's resnet50"):
         build_backbone("resnet50", str(weights))
-    (tmp_path / "broken.pth").write_bytes(b"broken")
-    with pytest.raises(ValueError, match="broken.pth is not a state dict"):
-        build_backbone("resnet18", str(tmp_path / "broken.pth"))
+    for content in (b"broken", b"", b"<html>404"):
+        (tmp_path / "broken.pth").write_bytes(content)
+        with pytest.raises(ValueError, match=r"broken.pth is not a state dict: .*torch\.save\(network"):
+            build_backbone("resnet18", str(tmp_path / "broken.pth"))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0"])
+def test_weights_in_another_form_are_told_by_their_keys(name, weights, tmp_path):
+    state = torch.load(weights, weights_only=True)
+    for other, keys in (
+        ({"epoch": 3, "state_dict": state}, "epoch, state_dict"),
+        ({f"module.{key}": value for key, value in state.items()}, "module.conv1.weight, .* in all"),
+    ):
+        torch.save(other, tmp_path / "other.pth")
+        with pytest.raises(ValueError, match=f"other.pth is not a state dict of .*{name}.* keys are {keys}"):
+            build_backbone(name, str(tmp_path / "other.pth"))
 
 
 def test_imagenet_weights_that_cannot_be_loaded_name_their_address_and_place(tmp_path, monkeypatch):
