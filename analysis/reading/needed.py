@@ -11,7 +11,7 @@ NEEDS = "needs."  # what the keys begin with under which a run logs the ids of t
 def needed_by(runs: Iterable[Run]) -> dict[str, dict[str, str]]:
     """Return for the id of each run that others need the ids of these, and what each needs it for."""
     needers: dict[str, dict[str, str]] = {}
-    for run in runs:
+    for run in (run for run in runs if run.has_identity):
         for key, needed in run.config.items():
             if key.startswith(NEEDS):
                 needers.setdefault(needed, {})[run.run_id] = key.removeprefix(NEEDS)

@@ -17,6 +17,7 @@ NO_IDENTITY = (
     "its log does not state what the run is, as an earlier version wrote it; give the run's command again, without "
     "slurm=: a finished run is not trained again, it only logs what it is"
 )
+FOREIGN = "it is not a run of this project"
 
 _NO_ROWS = np.empty(0, np.intp)
 
@@ -41,9 +42,9 @@ class Run:
         return self.state == FINISHED
 
     @property
-    def lacks_identity(self) -> bool:
-        """Whether it is one of this project's whose log does not state what it is."""
-        return _is_of_this_project(self.config) and not _has_identity(self.config)
+    def has_identity(self) -> bool:
+        """Whether its log states what it is; that of another project's run or of an earlier version does not."""
+        return "command.canonical" in self.config and any(key.startswith("identity.") for key in self.config)
 
     @cached_property
     def _row_numbers(self) -> dict[str, np.ndarray]:
@@ -93,7 +94,7 @@ class Runs:
 
     def counts(self, run: Run) -> bool:
         """Return whether a run may be part of tables and figures: it has finished, or all runs may."""
-        return (run.finished or self.unfinished_too) and not run.lacks_identity
+        return (run.finished or self.unfinished_too) and run.has_identity
 
     def joined(self, newer: "Runs") -> "Runs":
         """Return these runs and newer ones. Of a run that both have, the newer counts unless only the older can."""
@@ -132,8 +133,8 @@ def make_run(
 ) -> Run:
     """Make a run of its configuration, nested as it was logged, and its rows in the order of logging.
 
-    Rows without `global_step` are not this project's and are left out. What is no number is kept as an object. Reports
-    are for others to see, so they name no one's home.
+    Rows without a whole `global_step` are not this project's and are left out. What is no number is kept as an object.
+    Reports are for others to see, so they name no one's home.
     """
     steps: list[int] = []
     keys: list[int] = []
@@ -146,7 +147,7 @@ def make_run(
             number = _number(value)
             if number is None:
                 objects[key] = value
-            elif key != "global_step" and key[0] != "_":
+            elif key != "global_step" and not key.startswith("_"):
                 steps.append(step)
                 keys.append(names.setdefault(key, len(names)))
                 numbers.append(number)
@@ -159,19 +160,18 @@ def make_run(
         }
     )
     run = Run(run_id, _without_home(flatten(config)), values, state, reason, objects, **about)
-    return replace(run, reason="; ".join(filter(None, [reason, NO_IDENTITY]))) if run.lacks_identity else run
+    if run.has_identity or (reason and not config):  # of one that was killed at its start nothing is known
+        return run
+    lack = NO_IDENTITY if _is_of_this_project(config) else FOREIGN
+    return replace(run, reason="; ".join(filter(None, [reason, lack])))
 
 
 def _is_of_this_project(config: dict[str, Any]) -> bool:
-    return config.keys() >= {"loss.name", "batch_size", "seed"} or config.keys() >= {"problem.name", "method.name"}
-
-
-def _has_identity(config: dict[str, Any]) -> bool:
-    return "command.canonical" in config and any(key.startswith("identity.") for key in config)
+    return config.keys() >= {"recipe", "loss", "batch_size", "seed"} or config.keys() >= {"problem", "method"}
 
 
 def _is_step(value: Any) -> bool:
-    return isinstance(value, int | float) and value == int(value)
+    return isinstance(value, int | float) and abs(value) < 2**63 and value == int(value)
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -130,10 +130,12 @@ def _commits(config: dict[str, Any]) -> str:
 def changed_options(run: Run) -> dict[str, Any]:
     """Return the options of a run that differ from the recipe's and the paper's; of a linear problem, all its method's.
 
-    The recipe itself and where the data lie are left out.
+    The recipe itself and where the data lie are left out. Without an identity, nothing is known of them.
     """
     config = run.config
-    if not {"loss.name", "batch_size"} <= config.keys():
+    if not run.has_identity:
+        return {}
+    if "problem.name" in config:
         return {key: value for key, value in config.items() if key.startswith("method.") and key != "method.name"}
     model = config.get("model.name", "retinanet")
     options = {"model": model} if model != "retinanet" else {}

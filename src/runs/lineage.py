@@ -94,7 +94,7 @@ def version_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list
 
 def lineage_changes(attempts: Any) -> list[str]:
     """Return all changes of versions between the attempts at a run, in words; none if they are not known."""
-    if not isinstance(attempts, list):
+    if not isinstance(attempts, list) or not all(isinstance(attempt, dict) for attempt in attempts):
         return []
     pairs = zip(attempts, attempts[1:], strict=False)
     return [

@@ -1,15 +1,17 @@
 """Logs of earlier versions, which do not state what the run is, count only after they have been completed."""
 
+import math
 import shutil
 import sys
 
 import pytest
 
 from analysis.__main__ import main
-from analysis.artefacts import table1
+from analysis.artefacts import proposition1, table1
 from analysis.artefacts.artefact import Measured
 from analysis.reading.local import read_local
 from analysis.reading.runs import Runs, make_run
+from analysis.report.provenance import describe_runs
 from src.runs.wandb_log import read_log, write_log
 from src.utils import paths
 from tests.analysis.artefacts.test_golden import GOLDEN
@@ -40,13 +42,30 @@ def test_the_command_line_names_it(tmp_path, monkeypatch, capsys):
 
 
 def test_a_failed_run_keeps_its_own_reason_too():
-    run = make_run("x", {"loss": {"name": "ap"}, "batch_size": 8, "seed": 0}, [], "failed", "ended with exit code 1")
+    config = {"recipe": "mini", "loss": {"name": "ap"}, "batch_size": 8, "seed": 0}
+    run = make_run("x", config, [], "failed", "ended with exit code 1")
     assert run.reason.startswith("ended with exit code 1; its log does not state")
 
 
-def test_runs_of_other_projects_are_not_asked_for_an_identity():
-    run = make_run("x", {"loss": {"name": "ap"}, "lr": 1}, [{"global_step": 1, "AP": 1.0}], "finished")
-    assert Runs([run]).counting == [run] and run.reason == ""
+@pytest.mark.parametrize(
+    ("config", "row"),
+    [
+        ({"loss": {"name": "ap"}, "lr": 1}, {"global_step": 1, "AP": 1.0}),
+        ({"loss": {"name": "giou"}, "batch_size": "auto", "seed": 0, "delta": "small"}, {"global_step": 1}),
+        ({"problem": {"name": "random"}, "steps": 200}, {"global_step": 1, "ap_loss": 0.0}),
+        ({"needs": {"gpus": [0, 1]}, "attempts": [1, 2]}, {"global_step": 1}),
+        ({}, {"global_step": math.nan}),
+        ({}, {"global_step": math.inf}),
+        ({}, {"global_step": 1e30}),
+        ({}, {"global_step": 1, "": 2.0}),
+    ],
+)
+def test_a_run_of_another_project_is_left_out_with_the_reason_whatever_it_logs(config, row):
+    runs = Runs([make_run("x", config, [row], "finished")])
+    assert runs.counting == [] and runs.left_out[0].reason == "it is not a run of this project"
+    (described,) = describe_runs(runs, {})
+    assert described["counts"] == "no" and described["options"] == described["needed by"] == ""
+    assert len(proposition1.build(runs).sections[0].run_ids) == 0
 
 
 def test_a_later_part_that_states_the_identity_completes_the_log(tmp_path):

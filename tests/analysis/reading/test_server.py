@@ -43,8 +43,9 @@ def outputs(tmp_path_factory):
     log_runs(outputs, [(config_of("seed=7"), odd)])
     (outputs / "picture").mkdir()
     run_python(["-c", LOG_PICTURE, outputs / "picture"], check=True)
-    for run in read_local(outputs).counting:  # by its summary src.sync recognises a finished run
-        (Path(run.source) / "summary.json").write_text('{"metrics": {}}')
+    for run in read_local(outputs).all:
+        if run.finished:  # which src.sync recognises by the summary
+            (Path(run.source) / "summary.json").write_text('{"metrics": {}}')
     return outputs
 
 
