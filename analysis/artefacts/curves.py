@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import astuple
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis.artefacts.statistics import estimate
@@ -37,6 +38,8 @@ def line_of(name: str) -> dict[str, Any]:
 def over_seeds(frame: pd.DataFrame, group: str, x: str, y: str) -> pd.DataFrame:
     """Return the mean over seeds at each x, with its 95% interval where there are several.
 
+    Values that are not finite are left out, as tables leave them out: of a test split without objects the AP is NaN.
+
     Args:
         frame: a row for each value of a run, with columns `group`, `seed`, `x` and `y`.
 
@@ -44,7 +47,8 @@ def over_seeds(frame: pd.DataFrame, group: str, x: str, y: str) -> pd.DataFrame:
         Columns `group`, `x`, mean, low, high and seeds; low and high are NaN for one seed.
     """
     rows = []
-    for (name, position), values in frame.groupby([group, x], sort=False, observed=True)[y]:
+    finite = frame[np.isfinite(frame[y].astype(float))]
+    for (name, position), values in finite.groupby([group, x], sort=False, observed=True)[y]:
         mean, half_width, count = astuple(estimate(values.tolist()))
         interval = {"low": mean - half_width, "high": mean + half_width}
         rows.append({group: name, x: position, "mean": mean, **interval, "seeds": count})

@@ -26,7 +26,7 @@ def build(runs: Runs) -> Artefact:
 
 
 def _section(setting: Setting) -> Section:
-    measured = [run for run in setting.select() if len(run.series("loss_seconds"))]
+    measured = [run for run in setting.select() if all(run.series(key).notna().any() for key in TIMES)]
     best = best_machine([measured])
     runs = [run for run in measured if machine(run) == best]
     missing = missing_runs(setting, "figure10", {"AP-loss": runs})

@@ -30,7 +30,7 @@ from analysis.claims.costs import COSTS
 from analysis.reading.runs import Runs
 from analysis.reading.settings import METHOD_TITLES, settings
 from analysis.report.markdown import to_markdown
-from tests.analysis.logged import config_of, every_kind_of_run, named, rows_of, run_of
+from tests.analysis.logged import BOXES, config_of, every_kind_of_run, named, rows_of, run_of
 
 matplotlib.use("agg")
 pytestmark = pytest.mark.slow
@@ -351,3 +351,16 @@ def test_without_runs_each_artefact_names_its_sweep():
         name = module.__name__.rpartition(".")[2]
         assert section.missing[0].command == f"python -m src.run -m sweeps={name} recipe=mini seed=0"
         assert not section.run_ids and not section.panels
+
+
+def test_a_number_that_is_not_finite_leaves_its_point_out_of_a_figure():
+    # As AP of a test split without objects; a seed that has the number stays.
+    runs = [run_of(config_of(f"seed={seed}"), rows_of(ap)) for seed, ap in enumerate((math.nan, 30.0))]
+    (section, _) = figure6.build(Runs(runs)).sections
+    assert drawn(section) and section.panels[0].alt.endswith("At the end: AP-loss 30.0.")
+    (section, _) = figure6.build(Runs(runs[:1])).sections
+    assert section.run_ids and not section.panels
+    unranked = run_of(config_of(BOXES), rows_of(1.0, ap_loss=math.nan))
+    untimed = run_of(config_of(), rows_of(1.0, iteration_seconds=math.nan))
+    assert not figure8.build(Runs([unranked])).sections[0].panels
+    assert not figure10.build(Runs([untimed])).sections[0].panels
