@@ -23,7 +23,12 @@ FIGURE_8A, FIGURE_8B = "Section 4.2.3, Fig. 8a", "Section 4.2.3, Fig. 8b"
 
 def share_left(run: Run) -> float:
     """Return the AP-loss of the last tenth of the steps over that of the first ones; NaN if none was logged."""
-    return final_ap_loss(run) / first_ap_loss(run)
+    return _share(final_ap_loss(run), first_ap_loss(run))
+
+
+def _share(value: float, start: float) -> float:
+    """Return a value over that at the beginning; NaN if that is 0, as of batches whose crops have no object."""
+    return value / start if start else math.nan
 
 
 def _proposals(name: str, method: str, accepted: Callable[[float], bool], snapshot: bool = False) -> RunGroup:
@@ -94,7 +99,7 @@ def _with_and_without_a_snapshot(setting: Setting) -> list[Bound]:
     )
     starts = values_of(cold.runs(setting), first_ap_loss).values()
     start = sum(starts) / len(starts) if starts else math.nan
-    return [Bound(cold, share_left), Bound(warm, lambda run: final_ap_loss(run) / start, least=True)]
+    return [Bound(cold, share_left), Bound(warm, lambda run: _share(final_ap_loss(run), start), least=True)]
 
 
 def _without_box_loss(method: str) -> RunGroup:

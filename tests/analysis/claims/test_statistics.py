@@ -1,5 +1,7 @@
 """The statistics behind the verdicts, by hand and by their formulas."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy.special import stdtr, stdtrit
@@ -9,6 +11,7 @@ from analysis.artefacts.figure8 import final_ap_loss, first_ap_loss
 from analysis.artefacts.statistics import PAIRED, WELCH, Estimate, difference, estimate, p_values_of_bound
 from analysis.claims.cost_rules import exponent, residual
 from analysis.claims.costs import mean_to_final, time_left
+from analysis.claims.optimisation import share_left
 from analysis.claims.rules import Bound, RunGroup, against_bound, compare, equal
 from analysis.reading.runs import make_run
 from analysis.reading.settings import Setting
@@ -145,4 +148,7 @@ def test_parts_of_a_training_by_hand():
     run = make_run("a", {}, rows, "finished")
     # The last half, tenth and the first fiftieth of 100 steps are 51–100, 91–100 and 1–2.
     assert time_left(run) == 75.5 / 1.5 and mean_to_final(run) == 50.5 / 95.5
-    assert (first_ap_loss(run), final_ap_loss(run)) == (1.5, 95.5)
+    assert (first_ap_loss(run), final_ap_loss(run), share_left(run)) == (1.5, 95.5, 95.5 / 1.5)
+    # Of batches whose crops have no object the AP-loss is 0.
+    empty_first = [{"global_step": step, "ap_loss": float(step > 1)} for step in range(1, 11)]
+    assert math.isnan(share_left(make_run("b", {}, empty_first, "finished")))
