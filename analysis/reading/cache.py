@@ -14,6 +14,8 @@ logger = logging.getLogger(__name__)
 def read_cached(source: Path | str, folder: Path, unfinished_too: bool = False) -> Runs:
     """Read all runs of a folder of outputs, or of a W&B server's ENTITY/PROJECT; of kept ones only those that changed.
 
+    If a server ceases to answer, or the user stops the program, the runs that it gave until then are kept.
+
     Args:
         folder: of runs.parquet and histories.parquet. If they cannot be used, they are made again.
 
@@ -29,19 +31,29 @@ def read_cached(source: Path | str, folder: Path, unfinished_too: bool = False) 
     else:
         from analysis.reading.server import read_server  # only here, as wandb's client takes a second
 
-        runs, marks = read_server(source, kept, folder / "images")
+        given = dict(kept)
+        try:
+            runs, marks = read_server(source, given, folder / "images")
+        except (UserError, KeyboardInterrupt):
+            _keep(given, kept, folder, address)
+            raise
     # What could not be read is read again each time, so that it is reported each time.
     new = {
         run.source: (marks[run.source], run)
         for run in runs.all
         if not any(run.source in line for line in runs.unreadable)
     }
+    _keep(new, kept, folder, address)
+    return Runs(runs.all, runs.unreadable, unfinished_too)
+
+
+def _keep(new: dict[str, tuple[str, Run]], kept: dict[str, tuple[str, Run]], folder: Path, address: str) -> None:
+    """Write runs with their marks by their sources, in place of those that are kept, unless they are the same."""
     if {name: mark for name, (mark, _) in new.items()} != {name: mark for name, (mark, _) in kept.items()}:
         try:
             save(list(new.values()), folder, {"address": address})
         except OSError as error:
             raise UserError(f"{folder}: the runs that were read cannot be kept there: {error.strerror}") from error
-    return Runs(runs.all, runs.unreadable, unfinished_too)
 
 
 def _load(folder: Path, address: str) -> dict[str, tuple[str, Run]]:

@@ -6,11 +6,14 @@ from typing import Any
 
 import wandb
 from tqdm import tqdm
+from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
 from analysis.reading.runs import FAILED, FINISHED, UNFINISHED, Run, Runs, make_run
 from src.runs.wandb_api import connect
 from src.utils.errors import UserError
 
+# What W&B's client raises if a server does not answer, or refuses more requests: the last, if amid a history.
+NO_ANSWER = (ValueError, OSError, wandb.Error, WandbApiFailedError)
 # W&B's states of a run that has ended without finishing.
 ENDED = {"failed": "it failed", "crashed": "it stopped sending", "killed": "it was killed"}
 
@@ -21,6 +24,7 @@ def read_server(path: str, known: dict[str, tuple[str, Run]], images: Path) -> t
     Args:
         path: ENTITY/PROJECT.
         known: runs by their addresses, each with its mark when it was read; with the same mark it is not read again.
+            Each run that is read is added, so that it is known even if a later one cannot be read.
         images: a folder for the last images that runs have logged.
 
     Returns:
@@ -37,9 +41,10 @@ def read_server(path: str, known: dict[str, tuple[str, Run]], images: Path) -> t
         marks = {run.url: f"{run.state} {run.heartbeat_at} {run.history_line_count}" for run in listed}
         runs = []
         for run in tqdm(listed, "read", unit="run", disable=None, leave=False):
-            mark, before = known.get(run.url, ("", None))
-            runs.append(before if before and mark == marks[run.url] else _read(run, images))
-    except (ValueError, wandb.Error) as error:
+            if run.url not in known or known[run.url][0] != marks[run.url]:
+                known[run.url] = marks[run.url], _read(run, images)
+            runs.append(known[run.url][1])
+    except NO_ANSWER as error:
         raise UserError(f"--wandb {path}: {api.settings['base_url']} does not give its runs: {error}") from None
     return Runs(sorted(runs, key=lambda run: run.run_id)), marks
 
@@ -69,5 +74,5 @@ def _download(run: Any, image: dict[str, Any], folder: Path) -> None:
     name = image.pop("path", "")
     try:
         image["path"] = run.file(name).download(root=str(folder), exist_ok=True).name
-    except (ValueError, OSError, wandb.Error):
+    except NO_ANSWER:
         tqdm.write(f"{run.url}: its image {name} cannot be downloaded")

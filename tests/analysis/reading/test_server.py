@@ -112,6 +112,20 @@ def test_a_second_time_only_the_list_of_runs_is_asked_for(server, reports, tmp_p
     assert (reports[1] / "data/runs.parquet").stat().st_mtime_ns == before
 
 
+def test_what_a_server_gave_before_it_refused_more_is_kept(server, tmp_path):
+    words = ["table1", "--wandb", f"{OWNER}/p", "--report", tmp_path]
+    ids = sorted(run.removeprefix(f"{OWNER}/p/") for run in server.runs)
+    server.refused = f'"run":"{ids[5]}"'
+    try:
+        done = call(server.url, "analysis", *words, code=1)
+    finally:
+        server.refused = "nothing"
+    assert f"error: --wandb {OWNER}/p: {server.url} does not give its runs: " in done.stderr
+    server.asked.clear()
+    call(server.url, "analysis", *words)
+    assert server.asked.count("HistoryPage") == len(ids) - 5
+
+
 def test_pictures_are_downloaded(reports):
     (file,) = (reports[1] / "data/images/picture").rglob("*.png")
     (kept,) = pd.read_parquet(reports[1] / "data/runs.parquet").set_index("run_id").loc[["picture"], "objects"]
