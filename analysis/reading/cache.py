@@ -37,11 +37,12 @@ def read_cached(source: Path | str, folder: Path, unfinished_too: bool = False) 
         except (UserError, KeyboardInterrupt):
             _keep(given, kept, folder, address)
             raise
-    # What could not be read is read again each time, so that it is reported each time.
+    # What could not be read is read again each time, so that it is reported each time; a run without a mark began
+    # meanwhile.
     new = {
         run.source: (marks[run.source], run)
         for run in runs.all
-        if not any(run.source in line for line in runs.unreadable)
+        if run.source in marks and not any(run.source in line for line in runs.unreadable)
     }
     _keep(new, kept, folder, address)
     return Runs(runs.all, runs.unreadable, unfinished_too)

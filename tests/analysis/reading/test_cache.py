@@ -3,6 +3,7 @@
 import logging
 import math
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -100,6 +101,15 @@ def test_only_what_changed_is_read(read, outputs):
     shutil.rmtree(outputs / chosen.run_id)
     third = read()
     assert read.files == [] and chosen.run_id not in [run.run_id for run in third.all]
+
+
+def test_a_run_that_begins_while_others_are_read_is_read_again(read, outputs, monkeypatch):
+    late = next(outputs.iterdir()).name
+    with monkeypatch.context() as earlier:
+        marks = {folder: mark for folder, mark in local.marks_of(outputs).items() if Path(folder).name != late}
+        earlier.setattr(cache, "marks_of", lambda _: marks)
+        assert late in [run.run_id for run in read().all]
+    assert late in [run.run_id for run in read().all] and {file.parents[2].name for file in read.files} == {late}
 
 
 def test_unreadable_files_are_reported_each_time(read, outputs):
