@@ -126,17 +126,26 @@ def report(names: list[str], runs: Runs, folder: Path) -> list[Artefact]:
         claims = judge_claims(runs)
     # All of them, as the list of runs says what each number of any of them is from.
     artefacts = build(ARTEFACTS if runs.all or not names else [name for name in ARTEFACTS if name in names], runs)
-    if names:
-        asked_for = [artefact for artefact in artefacts if artefact.name in names]
-        print("\n\n".join([*map(to_markdown, asked_for), *([claims_to_markdown(claims)] if claims else [])]))
     commands = {run.run_id: command_of(run) for run in runs.all}
     contents = ReportContents(artefacts=artefacts, claims=claims, runs=runs, commands=commands)
     files = write_report(contents, folder, names)
+    if names:
+        asked_for = [artefact for artefact in artefacts if artefact.name in names]
+        texts = [*map(to_markdown, asked_for), *([claims_to_markdown(claims)] if claims else [])]
+        _print("\n\n".join(texts))
     left_out = [f"  {run.source}: {run.reason}" for run in runs.left_out] + [f"  {line}" for line in runs.unreadable]
     print(f"{len(runs.counting)} runs count; {len(files)} files in {folder}{os.sep}", file=sys.stderr)
     if left_out:
         print("\n".join(["left out:", *left_out]), file=sys.stderr)
     return artefacts
+
+
+def _print(text: str) -> None:
+    """Print text, as far as it is read: `head` and `less` may end before."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes there when it ends
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The figures that need no detector: the step functions, and Proposition 1."""
 
+import subprocess
 import sys
 
 import pandas as pd
@@ -102,6 +103,14 @@ def test_figure4_needs_no_runs(tmp_path, monkeypatch, capsys):
     assert_pictures(report, "figure4")
     assert {"figure4.md", "figure4-functions.csv", "figure4-functions.svg"} <= {path.name for path in report.iterdir()}
     assert not (report / "index.html").exists()
+
+
+@pytest.mark.slow
+def test_who_reads_no_more_of_the_text_gets_all_files(tmp_path):
+    command = f"{sys.executable} -m analysis figure4 --report '{tmp_path}' | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=paths.ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr.startswith("0 runs count; 5 files in ")
+    assert_pictures(tmp_path, "figure4")
 
 
 def test_without_outputs_the_command_that_makes_them_is_named(monkeypatch, capsys):
