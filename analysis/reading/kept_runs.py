@@ -17,6 +17,10 @@ from src.utils.files import write_atomically
 FORMAT = "2"  # of what is kept, and of how logs are read; where it differs, all logs are read again
 RUNS, HISTORIES = "runs.parquet", "histories.parquet"
 TEXTS = ["run_id", "state", "reason", "started", "source"]
+HISTORY_ENCODING: dict[str, Any] = {
+    "use_dictionary": ["run_id", "key"],
+    "column_encoding": {"global_step": "DELTA_BINARY_PACKED", "value": "BYTE_STREAM_SPLIT"},
+}
 DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException)  # raised for damaged files
 
 
@@ -24,7 +28,8 @@ def save(kept: Sequence[tuple[str, Run]], folder: Path, words: Mapping[str, str]
     """Write runs, each with its mark, and a few words about them all.
 
     Raises:
-        OSError: the folder cannot be written to.
+        OSError: the folder cannot be created.
+        UserError: a file cannot be written; the earlier ones remain, as neither is replaced before both are written.
     """
     runs = [run for _, run in kept]
     table: dict[str, list[Any]] = {name: [getattr(run, name) for run in runs] for name in TEXTS}
@@ -34,8 +39,13 @@ def save(kept: Sequence[tuple[str, Run]], folder: Path, words: Mapping[str, str]
     marks = hashlib.sha256("\0".join(table["mark"]).encode()).hexdigest()
     described = {**words, "format": FORMAT, "marks": marks}
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / HISTORIES, _histories(runs), described)
-    _write(folder / RUNS, pa.table(table), described)
+    histories = _histories(runs)
+
+    def write_both(temporary: Path) -> None:
+        _write(temporary, pa.table(table), described)
+        write_atomically(folder / HISTORIES, lambda file: _write(file, histories, described, **HISTORY_ENCODING))
+
+    write_atomically(folder / RUNS, write_both)
 
 
 def about(folder: Path) -> dict[str, str]:
@@ -88,13 +98,8 @@ def _dictionary(codes: np.ndarray, words: list[str]) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(words, pa.string()))
 
 
-def _write(file: Path, table: pa.Table, words: dict[str, str]) -> None:
-    described = table.replace_schema_metadata(words)
-    options: dict[str, Any] = {"compression": "zstd"}
-    if file.name == HISTORIES:
-        encodings = {"global_step": "DELTA_BINARY_PACKED", "value": "BYTE_STREAM_SPLIT"}
-        options |= {"use_dictionary": ["run_id", "key"], "column_encoding": encodings}
-    write_atomically(file, lambda temporary: parquet.write_table(described, temporary, **options))
+def _write(file: Path, table: pa.Table, words: dict[str, str], **options: Any) -> None:
+    parquet.write_table(table.replace_schema_metadata(words), file, compression="zstd", **options)
 
 
 def _read(file: Path) -> pa.Table:

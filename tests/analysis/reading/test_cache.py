@@ -2,7 +2,10 @@
 
 import logging
 import math
+import resource
+import secrets
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,9 @@ import pytest
 
 from analysis.reading import cache, local
 from analysis.reading.cache import read_cached
-from analysis.reading.kept_runs import HISTORIES, RUNS
+from analysis.reading.kept_runs import HISTORIES, RUNS, load, save
+from analysis.reading.runs import Runs
+from src.utils.errors import UserError
 from tests.analysis.artefacts.test_golden import GOLDEN
 from tests.analysis.logged import config_of, log_runs, rows_of
 
@@ -137,6 +142,20 @@ def test_a_damaged_cache_is_made_again(read, tmp_path, caplog, name, how):
     assert len(read.files) == 11
     assert (name, how) == (RUNS, "gone") or "is damaged, so all logs are read again" in caplog.text
     assert bits(read()) == bits(first) and read.files == []
+
+
+def test_a_disk_that_is_full_leaves_what_was_kept(read, tmp_path):
+    first = read()
+    before = load(tmp_path / "kept")
+    runs = [("", replace(run, config=run.config | {"long": secrets.token_hex(100_000)})) for run in first.all]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))  # of the two files only that of runs is larger
+    try:
+        with pytest.raises(UserError, match="runs.parquet cannot be written"):
+            save(runs, tmp_path / "kept", {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert bits(Runs([run for _, run in load(tmp_path / "kept")])) == bits(Runs([run for _, run in before]))
 
 
 def test_other_outputs_and_formats_are_not_mixed_in(read, tmp_path, monkeypatch):
