@@ -1,6 +1,7 @@
 """Keeps the runs that a report is from beside it, with their images, to be committed and to build the report again."""
 
 import json
+import logging
 from collections.abc import Callable, Container, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from analysis.reading.runs import LEFT_OUT, Run, Runs
 from src.utils.errors import UserError
 from src.utils.files import write_atomically
 
+logger = logging.getLogger(__name__)
 FOLDER, IMAGES = "runs", "images"
 UNREADABLE = "unreadable"
 
@@ -56,7 +58,7 @@ def write_archive(
 
 
 def read_archive(report: Path, unfinished_too: bool = False) -> Runs:
-    """Return the runs that `write_archive` has written into a report.
+    """Return the runs that `write_archive` has written into a report; of images that are missing a warning tells.
 
     Raises:
         UserError: there are none, or the files are damaged or of another version.
@@ -75,7 +77,13 @@ def read_archive(report: Path, unfinished_too: bool = False) -> Runs:
         raise UserError(f"--from {report}: {folder} was written by another version of this analysis; use that one")
 
     def find(run: Run, key: str, image: dict[str, Any]) -> dict[str, Any]:
-        return image | {"path": str(folder / image["path"])} if "path" in image else image
+        if "path" not in image:
+            return image
+        file = folder / image["path"]
+        if file.is_file():
+            return image | {"path": str(file)}
+        logger.warning("--from %s: %s is missing, so no figure shows it", report, file)
+        return {name: value for name, value in image.items() if name != "path"} | {LEFT_OUT: True}
 
     return Runs([_with_images(run, find) for run in runs], unreadable, unfinished_too)
 

@@ -100,6 +100,15 @@ def test_all_but_the_paths_of_images_is_kept(runs, results):
     assert len(kept.counting) == 4 and len(read_archive(results, unfinished_too=True).counting) == 5
 
 
+def test_missing_images_are_named_and_their_runs_are_not_missing(results, caplog):
+    shutil.rmtree(results / "runs/images")
+    kept = read_archive(results)
+    named = [line for line in caplog.messages if "is missing, so no figure shows it" in line]
+    assert len(named) == 4 and f"{results}/runs/images/" in named[0] and "gallery_picture.jpg" in " ".join(named)
+    for artefact in build(WITH_IMAGES, kept):
+        assert not artefact.sections[0].panels and not artefact.sections[0].missing
+
+
 def test_images_of_runs_that_are_gone_are_removed(runs, results):
     first = Runs(runs.all[:1])
     archive(first, build(WITH_IMAGES, first), results)
