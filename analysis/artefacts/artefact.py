@@ -34,7 +34,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Absent:
-    """A number that does not exist: no run counts, or none has logged it."""
+    """A number that does not exist: no run counts, or none has it."""
 
     why: str = "missing"
 

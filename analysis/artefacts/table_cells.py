@@ -12,7 +12,7 @@ from analysis.reading.runs import Run, Runs
 from analysis.reading.settings import LOSS_TITLES, PAPER_LOSSES, Setting, is_whole_training, settings
 
 METRICS = ["AP", "AP50", "AP75"]
-NOT_PUBLISHED = Absent("–")
+NOT_PUBLISHED = NO_NUMBER = Absent("–")
 Metric = str | Callable[[Run], float]  # a key of the log, whose last value counts, or a function
 
 
@@ -65,16 +65,24 @@ def compares(groups: Iterable[Sequence[Run]]) -> bool:
 
 
 def measured(runs: Iterable[Run], metric: Metric, digits: int = 1) -> Measured | Absent:
-    """Return the mean of a metric over the runs of several seeds."""
+    """Return the mean of a metric over the runs of several seeds; a dash if there are runs, but none has it.
+
+    So AP of small objects is a dash where the test images have none.
+    """
+    runs = list(runs)
     values = values_of(runs, metric)
-    return Measured(estimate(list(values.values())), tuple(values), digits) if values else Absent()
+    if not values:
+        return NO_NUMBER if runs else Absent()
+    return Measured(estimate(list(values.values())), tuple(values), digits)
 
 
 def difference_cell(first: Sequence[Run], second: Sequence[Run], metric: Metric) -> Measured | Absent:
     """Return by how much the first runs are ahead of the second, with the interval of the difference."""
     run_ids = (*values_of(first, metric), *values_of(second, metric))
     values = by_seed(first, metric), by_seed(second, metric)
-    return Measured(difference(*values).estimate, run_ids, signed=True) if all(values) else Absent()
+    if not all(values):
+        return NO_NUMBER if first and second else Absent()
+    return Measured(difference(*values).estimate, run_ids, signed=True)
 
 
 def published(value: float, where: str, signed: bool = False) -> Published | Absent:

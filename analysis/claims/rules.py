@@ -207,7 +207,9 @@ def _means(what: str, runs: Mapping[str, list[Run]], metric: Metric, digits: int
     cells = {name: measured(members, metric, digits) for name, members in runs.items()}
     means = [f"{to_text(cell)} with {name}" for name, cell in cells.items() if not isinstance(cell, Absent)]
     absent = [name for name, cell in cells.items() if isinstance(cell, Absent)]
-    return f"{what} {', '.join(means)}" + (f"; no run with {listed(absent)}" if absent else "") + "."
+    lacks = {"run": [name for name in absent if not runs[name]], "number": [name for name in absent if runs[name]]}
+    parts = [f"no {lack} with {listed(names)}" for lack, names in lacks.items() if names]
+    return "; ".join([f"{what} {', '.join(means)}", *parts]) + "."
 
 
 def _test_sentence(tests: Mapping[str, Difference], allowance: float) -> str:

@@ -364,3 +364,13 @@ def test_a_number_that_is_not_finite_leaves_its_point_out_of_a_figure():
     untimed = run_of(config_of(), rows_of(1.0, iteration_seconds=math.nan))
     assert not figure8.build(Runs([unranked])).sections[0].panels
     assert not figure10.build(Runs([untimed])).sections[0].panels
+
+
+def test_a_number_that_runs_lack_is_a_dash_and_one_without_runs_is_missing():
+    aps = {"ap": 30.0, "focal": math.nan, "ohem": 20.0}  # NaN as AP of small objects where the test images have none
+    runs = Runs([run_of(config_of(f"loss={loss}"), rows_of(ap)) for loss, ap in aps.items()])
+    rows = {row[0]: [to_text(row[1]), to_text(row[7])] for row in table2.build(runs).sections[0].tables[0].rows}
+    assert rows["CE-loss + OHEM"] == ["20.0 †", "+10.0 †"] and rows["Focal loss"] == ["–", "–"]
+    assert rows["AUC-loss"] == ["missing", "missing"]
+    (verdict,) = next(claim for claim in judge_claims(runs) if claim.name == "first-retinanet").verdicts
+    assert verdict.numbers.endswith("CE-loss + OHEM; no run with AUC-loss; no number with Focal loss.")
