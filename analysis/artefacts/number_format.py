@@ -14,11 +14,12 @@ def to_text(cell: Cell) -> str:
     match cell:
         case Measured():
             mean, half_width = cell.estimate.mean, cell.estimate.half_width
-            text = _number(mean, cell.digits, cell.signed)
+            digits = cell.digits or int(0 < abs(mean) < 0.5)  # a rare event is not none
+            text = _number(mean, digits, cell.signed)
             if is_single(cell):
                 return f"{text} †"
             interval = not cell.plain and not math.isnan(half_width)
-            return f"{text} ± {_number(half_width, cell.digits)}" if interval else text
+            return f"{text} ± {_number(half_width, digits)}" if interval else text
         case Published():
             return _number(cell.value, cell.digits, cell.signed)
         case Absent():

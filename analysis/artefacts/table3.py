@@ -81,7 +81,7 @@ def _section(setting: Setting) -> Section:
         leads = difference_cells(runs["ap"], runs["focal"], key, paper=pair, where="Table 3")
         rows.append([name, *ours, *papers, *leads[:2], leads[2] if key == "AP50" else NOT_PUBLISHED])
     columns = [("", "Test images"), *((group, name) for group in ("ours", "paper") for name in losses.values())]
-    columns += [("AP-loss before focal loss", name) for name in ("ours", "paper", "difference")]
+    columns += [("AP-loss leads focal loss by", name) for name in ("ours", "paper", "difference")]
     run_ids = run_ids_of(runs for by_loss in groups.values() for runs in by_loss.values())
     tables = [Table("robustness", "By perturbation of the test images", columns, rows)]
     tables.append(_drops(groups, titles, paper, losses))

@@ -51,7 +51,7 @@ def ahead_at_every_snapshot(setting: Setting) -> Verdict | None:
     if means:
         step, loss = min(means, key=lambda key: means[key])
         lead = signed(means[step, loss])
-        numbers += f"; the smallest lead is {lead} AP, before {LOSS_TITLES[loss]} at step {step}"
+        numbers += f"; the smallest lead is {lead} AP, over {LOSS_TITLES[loss]} at step {step}"
     p_values = [test.p_greater for test in tests.values() if not math.isnan(test.p_greater)]
     words = f"{kinds_of(tests.values())}, one-sided: the largest p is {max(p_values, default=1):.3f}."
     test = f"At each of {len(steps)} evaluations against {len(others)} losses. "

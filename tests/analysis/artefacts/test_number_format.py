@@ -16,6 +16,8 @@ from tests.analysis.report.samples import COUNT, LEAD, ONE_SEED, TWO_SEEDS
         (ONE_SEED, "26.0 †"),
         (LEAD, "−3.0 ± 0.9"),
         (COUNT, "7"),
+        (replace(LEAD, estimate=Estimate(0.125, 0.0, 3), digits=0, signed=False), "0.1 ± 0.0"),
+        (replace(LEAD, estimate=Estimate(0.0, 0.0, 3), digits=0, signed=False), "0 ± 0"),
         (Absent(), "missing"),
         (replace(LEAD, estimate=Estimate(1.26, 0.04, 3)), "+1.3 ± 0.0"),
         (replace(LEAD, estimate=Estimate(-0.04, math.nan, 1)), "0.0 †"),
