@@ -205,5 +205,10 @@ def _in_order(value: Any) -> Any:
 
 
 def command_of(run: Run) -> str:
-    """Return the command that makes this run, as it has logged it; empty for a run that is not this project's."""
-    return run.config.get("command.canonical", "")
+    """Return the command that makes this run again; empty for a run that is not this project's.
+
+    On a CPU it sets the number of threads, as sums in another order have other last digits.
+    """
+    command = run.config.get("command.canonical", "")
+    threads, device = (run.config.get(f"environment.{key}") for key in ("threads", "device"))
+    return f"OMP_NUM_THREADS={threads} {command}" if command and threads and str(device).endswith("CPU") else command

@@ -117,6 +117,13 @@ def test_the_command_of_a_run_makes_it(overrides):
     assert made_by(*pasted(command_of(logged))) == logged.run_id
 
 
+def test_the_command_of_a_run_on_a_cpu_sets_the_number_of_threads():
+    logged = run("recipe=mini", "loss=focal")
+    for device, before in {"x86_64 CPU": "OMP_NUM_THREADS=3 ", "NVIDIA H200": ""}.items():
+        logged.config.update({"environment.threads": 3, "environment.device": device})
+        assert command_of(logged) == f"{before}python -m src.run recipe=mini loss=focal"
+
+
 def test_an_attack_with_an_option_stays_with_its_detector_but_is_not_the_usual_one():
     usual, other = run("attack=gaussian_noise"), run("attack=gaussian_noise", "attack.standard_deviation=0.2")
     (setting,) = settings([run(), usual, other])
