@@ -16,7 +16,7 @@ from analysis.artefacts.table_cells import (
 )
 from analysis.paper.published import published_table
 from analysis.reading.runs import Run, Runs
-from analysis.reading.settings import STANDARD, Setting, settings
+from analysis.reading.settings import STANDARD, Setting, is_whole_training, settings
 
 TITLE = "Table 1: ablations of AP-loss"
 BLOCKS = {"batch_size": "Batch size", "delta": "δ", "interpolated": "Interpolated"}
@@ -31,7 +31,7 @@ CAPTION = (
 def build(runs: Runs) -> Artefact:
     """Build Table 1 for each setting that has a run of it; a block with one row of runs only if no setting has more."""
     paper = dict(list(published_table("table1").set_index("value").groupby("block", sort=False)))
-    groups = [_groups(setting, paper) for setting in settings(runs.counting)]
+    groups = [_groups(setting, paper) for setting in settings(filter(is_whole_training, runs.counting))]
     compared = {block for by_block in groups for block in paper if compares(by_block[block].values())}
     return Artefact("table1", TITLE, CAPTION, sections_by_setting(runs, partial(_section, paper, compared)))
 

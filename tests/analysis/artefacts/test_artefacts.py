@@ -161,7 +161,8 @@ def test_parts_of_table_1_that_compare_nothing_are_left_out_where_others_compare
     assert [table.name for table in by_size.tables] == ["batch_size", "interpolated"]
     assert [table.name for table in by_delta.tables] == ["delta", "interpolated"]
     assert [missing.what for missing in by_size.missing] == ["Batch size 1, Batch size 2, Interpolated No"]
-    (artefact,) = build(["table1"], Runs(sizes))
+    timed = [trained("schedule.steps=20", f"delta={delta}") for delta in (1, 2)]  # shown by no part, so not others
+    (artefact,) = build(["table1"], Runs([*sizes, *timed]))
     assert [table.name for table in artefact.sections[0].tables] == ["batch_size", "delta", "interpolated"]
 
 
