@@ -46,6 +46,7 @@ def run(config: DictConfig) -> Path:
                 lambda wait: compare_data(
                     directory,
                     to_plain(config.dataset),
+                    weights=config.model.get("weights"),
                     outputs=config.outputs,
                     workers=config.workers,
                     check_stop=wait,

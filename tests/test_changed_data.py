@@ -1,17 +1,21 @@
-"""A run whose data are corrected in place, before, amid or after it."""
+"""A run whose data or pretrained weights are replaced in place, before, amid or after it."""
 
+import hashlib
 import json
 import re
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from torchvision.models import get_model
 
 from analysis.reading.local import read_local
 from src.data.records import DataError
 from src.runs.state import State, state
+from src.submit import submit
 from tests.support.configurations import make_config
-from tests.support.runs import NOT_LOGGED, run_folders, run_here, saved_step, summary_of
+from tests.support.runs import NOT_LOGGED, TINY, run_folders, run_here, saved_step, summary_of, weights
 
 
 @pytest.mark.slow
@@ -93,3 +97,37 @@ def test_a_run_that_failed_before_its_first_step_goes_on_data_put_right(tiny, ow
     listed = own_data / "ImageSets/Main/trainval.txt"
     listed.write_text(listed.read_text().replace("train_000003\n", ""))
     assert summary_of(run_here(*command, *retry))["data"]["train"] == 12
+
+
+@pytest.mark.slow
+def test_weights_replaced_in_their_file_are_other_ones_and_a_finished_run_needs_none(tiny_data, tmp_path):
+    file = tmp_path / "weights.pth"
+
+    def leave_weights(seed):
+        torch.manual_seed(seed)
+        torch.save(get_model("resnet18", weights=None).state_dict(), file)
+
+    small = ["model.backbone=resnet18", f"model.weights={file}", "model.channels=8", "model.head_convolutions=1"]
+    command = [*TINY[:-2], *small, f"dataset.root={tiny_data}", f"outputs={tmp_path / 'outputs'}", *NOT_LOGGED]
+    command += ["schedule.epochs=1"]
+    leave_weights(seed=0)
+    directory = run_here(*command)
+    first = summary_of(directory)["data"]["weights"]
+    assert first == {"file": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    leave_weights(seed=0)  # the same content, written again
+    assert run_here(*command) == directory
+
+    leave_weights(seed=1)
+    with pytest.raises(ValueError, match=rf"from other weights than model\.weights={file} holds now.*retry=true"):
+        run_here(*command)
+    (directory / "summary.json").unlink()  # as if it had been interrupted
+    with pytest.raises(ValueError, match="from other weights"):
+        run_here(*command)
+    run_here(*command, "retry=true")
+    assert summary_of(directory)["data"]["weights"]["sha256"] != first["sha256"]
+    assert weights(directory / "earlier-1")["body.conv1.weight"].ne(weights(directory)["body.conv1.weight"]).any()
+
+    file.unlink()
+    attacked = run_here(*command, "attack=black_patch")
+    assert run_here(*command) == directory and summary_of(attacked)["needs"] == {"attack": directory.name}
+    assert submit(directory, ["workers=0"], None).exists()

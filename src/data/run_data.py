@@ -1,8 +1,9 @@
-"""Which data a run uses: `data.json` in its folder, and whether the data set is still the one noted there.
+"""Which data a run uses: `data.json` in its folder, and whether data set and pretrained weights are those noted there.
 
 A finished run's data are compared by a quick look, and read only if that differs. Only then is torch imported.
 """
 
+import hashlib
 import json
 import logging
 import os
@@ -27,16 +28,17 @@ _last_read: dict[str, tuple[dict[str, Any], str]] = {}
 
 
 class DataChanged(UserError):
-    """The data set is no longer the one that the run in a folder uses.
+    """The data set, or the pretrained weights, are no longer those that the run in a folder uses.
 
     Args:
-        difference: what differs, in words.
-        noted: the fingerprint in the run's folder.
+        difference: what differs, and from what, in words: "on other data than DIR holds now; what differs: …".
+        remedy: what to add to the command.
+        noted: the entry of `data.json` in the run's folder that differs.
     """
 
-    def __init__(self, message: str, difference: str = "", noted: str = ""):
-        super().__init__(message)
-        self.difference, self.noted = difference, noted
+    def __init__(self, directory: Path, difference: str, remedy: str, noted: Mapping[str, Any]):
+        super().__init__(f"{directory} belongs to a run {difference}. {remedy}")
+        self.difference, self.remedy, self.noted = difference, remedy, dict(noted)
 
 
 def take_look(dataset: Mapping[str, Any], outputs: str) -> dict[str, str]:
@@ -47,6 +49,22 @@ def take_look(dataset: Mapping[str, Any], outputs: str) -> dict[str, str]:
         outputs: the folder of all runs.
     """
     return {"": look_at(Path(dataset["root"]).expanduser(), outputs)}
+
+
+def describe_weights(weights: str | None) -> dict[str, dict[str, str]]:
+    """Return the entry of `data.json` for a file of pretrained weights; none if there is no such file.
+
+    Args:
+        weights: the configuration's `model.weights`.
+    """
+    file = Path(weights or "").expanduser()
+    if not file.is_file():  # nothing to compare, so a finished run does not need it any more
+        return {}
+    try:
+        with open(file, "rb") as stream:
+            return {"weights": {"file": str(weights), "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}}
+    except OSError as error:
+        raise UserError(f"model.weights={weights} cannot be read: {error.strerror or error}") from error
 
 
 def describe_data(
@@ -109,31 +127,49 @@ def check_same(directory: Path, noted: Mapping[str, Any], now: Mapping[str, Any]
 
     if noted["fingerprint"] == (now["fingerprint"] if "parts" in noted else of_version_01):
         return
-    difference = differences(noted, now)
     moved = f" (at {noted['root']})" if noted["root"] != now["root"] else ""
     raise DataChanged(
-        f"{directory} belongs to a run on other data{moved} than {now['root']} holds now; what differs: {difference}. "
-        "To train anew on the data as they are now, add retry=true; to keep that run and make another, add "
+        directory,
+        f"on other data{moved} than {now['root']} holds now; what differs: {differences(noted, now)}",
+        "To train anew on the data as they are now, add retry=true; to keep these results and make others, add "
         "dataset.name=NAME",
-        difference,
-        noted["fingerprint"],
+        {"fingerprint": noted["fingerprint"]},
     )
+
+
+def check_same_weights(directory: Path, noted: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise DataChanged if a file of pretrained weights is not the one that a run's folder notes.
+
+    Args:
+        directory: the run's folder.
+        noted: its `data.json`, perhaps of a version that noted no weights.
+        now: as `describe_weights` returns it.
+    """
+    if "weights" in noted and "weights" in now and noted["weights"]["sha256"] != now["weights"]["sha256"]:
+        raise DataChanged(
+            directory,
+            f"from other weights than model.weights={now['weights']['file']} holds now",
+            "To train anew from these, add retry=true; to keep the results and make others, rename the file of weights",
+            {"weights": noted["weights"]},
+        )
 
 
 def compare_data(
     directory: Path,
     dataset: Mapping[str, Any],
     *,
+    weights: str | None = None,
     outputs: str,
     workers: int,
     check_stop: Callable[[], None] = lambda: None,
     look: Callable[..., str] = look_at,
 ) -> dict[str, Any] | None:
-    """Compare the data set with what is noted in the folder of a run, without changing that.
+    """Compare the data set and the weights with what is noted in the folder of a run, without changing that.
 
     Args:
         directory: the run's folder.
         dataset: the keys of the group `dataset`.
+        weights: the configuration's `model.weights`.
         outputs: the folder of all runs.
         workers, check_stop: see `hash_images`.
         look: `look_at`, or a function that looks at a folder only once.
@@ -142,10 +178,11 @@ def compare_data(
         What to write into `data.json`, so that a look suffices next time; None if it need not be written.
 
     Raises:
-        DataChanged: the data set is another one, or has changed.
+        DataChanged: the data set or the weights are others, or have changed.
         DataError: something is wrong on disk.
     """
     noted = read_noted(directory / FILE) or (read_noted(directory / "summary.json") or {}).get("data")
+    check_same_weights(directory, noted or {}, describe_weights(weights))
     root = Path(dataset["root"]).expanduser()
     if noted is None or not root.is_dir():
         reason = f"{root} is not there" if noted else f"{directory} has no {FILE}"
@@ -163,7 +200,7 @@ def compare_data(
     except DataError as error:
         raise DataError(f"{directory}: its data have been changed, and something is wrong with them: {error}") from None
     check_same(directory, noted, now, of_version_01=of_version_01)
-    return {**now, "root": noted["root"]}
+    return {**now, **{key: noted[key] for key in ("root", "weights") if key in noted}}
 
 
 def _read_now(

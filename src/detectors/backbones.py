@@ -18,7 +18,14 @@ from src.detectors.resnet10 import WIDTHS, HalfResNet10
 from src.utils.errors import UserError
 
 
-def build_backbone(name: str, weights: str | None) -> tuple[nn.Module, list[int]]:
+class Unread:
+    """Stands for pretrained weights of a network that are not read, as a checkpoint's are loaded in their place."""
+
+
+Weights = str | Unread | None
+
+
+def build_backbone(name: str, weights: Weights) -> tuple[nn.Module, list[int]]:
     """Build a network without its classifier.
 
     With weights, the layers up to stride 4 (in a ResNet the first convolution and the first stage) and all batch norms
@@ -26,7 +33,7 @@ def build_backbone(name: str, weights: str | None) -> tuple[nn.Module, list[int]
 
     Args:
         name: a key of :data:`BUILDERS`.
-        weights: "imagenet", the path of a state dict of that network, or None for random weights.
+        weights: "imagenet", the path of a state dict of that network, None for random weights, or `Unread`.
 
     Returns:
         A module from images [B, 3, H, W] to an ordered dict of the maps "c3", "c4" and "c5" at strides 8, 16 and 32,
@@ -43,7 +50,7 @@ def normalisation_of(name: str) -> Normalisation:
     return efficientnet_lite.NORMALISATION if name == "efficientnet_lite0" else IMAGENET
 
 
-def _build_resnet(name: str, weights: str | None) -> tuple[nn.Module, list[int]]:
+def _build_resnet(name: str, weights: Weights) -> tuple[nn.Module, list[int]]:
     network = _of_torchvision(name, weights, FrozenBatchNorm2d)
     if weights is not None:
         _freeze([network.conv1, network.layer1])
@@ -52,7 +59,7 @@ def _build_resnet(name: str, weights: str | None) -> tuple[nn.Module, list[int]]
     return layers, [channels // 4, channels // 2, channels]
 
 
-def _build_mobilenet(name: str, weights: str | None) -> tuple[nn.Module, list[int]]:
+def _build_mobilenet(name: str, weights: Weights) -> tuple[nn.Module, list[int]]:
     features = _of_torchvision(name, weights, partial(FrozenBatchNorm2d, eps=1e-3)).features
     if weights is not None:
         _freeze(list(features[:4]))
@@ -60,27 +67,28 @@ def _build_mobilenet(name: str, weights: str | None) -> tuple[nn.Module, list[in
     return IntermediateLayerGetter(features, {"6": "c3", "12": "c4", "16": "c5"}), [40, 112, 960]
 
 
-def _build_efficientnet_lite(name: str, weights: str | None) -> tuple[nn.Module, list[int]]:
+def _build_efficientnet_lite(name: str, weights: Weights) -> tuple[nn.Module, list[int]]:
     kind = nn.BatchNorm2d if weights is None else FrozenBatchNorm2d
     network = efficientnet_lite.EfficientNetLite0(partial(kind, eps=efficientnet_lite.NORM_EPSILON))
-    if weights is not None:
+    if isinstance(weights, str):
         file = efficientnet_lite.weights_of_package() if weights == "imagenet" else weights
         state = _read_file(file)
         try:
             network.load_state_dict(efficientnet_lite.rename(state))
         except Exception as error:  # what a file holds instead of a state dict can raise almost anything
             raise UserError(misfit(file, name, error, state)) from error
+    if weights is not None:
         _freeze(network.parts_to_freeze())
     return network, network.out_channels
 
 
-def _build_resnet10(name: str, weights: str | None) -> tuple[nn.Module, list[int]]:
+def _build_resnet10(name: str, weights: Weights) -> tuple[nn.Module, list[int]]:
     if weights is not None:
         raise UserError(f"model.weights={weights}: {name} has random weights alone; give model.weights=null")
     return HalfResNet10(), list(WIDTHS[1:])
 
 
-BUILDERS: dict[str, Callable[[str, str | None], tuple[nn.Module, list[int]]]] = {
+BUILDERS: dict[str, Callable[[str, Weights], tuple[nn.Module, list[int]]]] = {
     "resnet10_half": _build_resnet10,
     "resnet18": _build_resnet,
     "resnet50": _build_resnet,
@@ -95,11 +103,13 @@ def _freeze(parts: list[nn.Module]) -> None:
         part.requires_grad_(False)
 
 
-def _of_torchvision(name: str, weights: str | None, frozen_norm: Callable[[int], nn.Module]) -> Any:
+def _of_torchvision(name: str, weights: Weights, frozen_norm: Callable[[int], nn.Module]) -> Any:
     """Build one of torchvision's networks; with weights, its batch norms are `frozen_norm`."""
     if weights is None:
         return get_model(name, weights=None)
     network = get_model(name, weights=None, norm_layer=frozen_norm)
+    if isinstance(weights, Unread):
+        return network
     state = read_weights(weights, get_model_weights(name).IMAGENET1K_V1)
     try:
         network.load_state_dict(state)

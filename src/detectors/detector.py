@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from src.config.registry import DETECTORS
 from src.data.transforms import IMAGENET, Normalisation
 from src.detectors.anchors import AnchorGrid, make_anchors
+from src.detectors.backbones import Unread
 from src.detectors.detections import Detections
 from src.detectors.postprocess import ImageOutputs
 from src.detectors.targets import Targets, assign_targets
@@ -58,12 +59,16 @@ class Detector:
         return make_anchors(self.grids(height, width), device)
 
 
-def build_detector(options: Mapping[str, Any], image_size: int) -> Detector:
+def build_detector(options: Mapping[str, Any], image_size: int, *, reads_weights: bool = True) -> Detector:
     """Build the detector that `model.name` chooses. Its network is built later, when the number of classes is known.
 
     Args:
         options: the configuration's `model`.
         image_size: side of the square training images in pixels.
+        reads_weights: whether the network gets its pretrained weights, if it has any; else they need not be there, and
+            those of a checkpoint must be loaded.
     """
+    if not reads_weights and options.get("weights") is not None:
+        options = {**options, "weights": Unread()}
     module, _, name = DETECTORS[options["name"]].builder.rpartition(".")
     return getattr(importlib.import_module(module), name)(options, image_size)

@@ -12,7 +12,7 @@ from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from src.detectors.anchors import AnchorGrid
-from src.detectors.backbones import build_backbone, normalisation_of
+from src.detectors.backbones import Weights, build_backbone, normalisation_of
 from src.detectors.detector import Detector
 from src.detectors.head_at_anchors import head_at_anchors
 from src.detectors.heads import PRIOR_BIAS, apply_head, convolution, group_norm
@@ -66,7 +66,7 @@ class RetinaNet(nn.Module):
     Args:
         classes: number of outputs per anchor K.
         backbone: its name, see :func:`build_backbone`.
-        weights: "imagenet", the path of a state dict of that network, or None for random weights; see
+        weights: "imagenet", the path of a state dict of that network, None for random weights, or `Unread`; see
             `build_backbone` for what is frozen.
         channels: of the pyramid and the heads.
         head_convolutions: in each head, before the last one.
@@ -80,7 +80,7 @@ class RetinaNet(nn.Module):
         self,
         classes: int,
         backbone: str = "resnet50",
-        weights: str | None = None,
+        weights: Weights = None,
         channels: int = 256,
         *,
         head_convolutions: int = 4,

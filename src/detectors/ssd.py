@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from src.detectors.anchors import AnchorGrid
+from src.detectors.backbones import Weights
 from src.detectors.detector import Detector
 from src.detectors.heads import PRIOR_BIAS, convolution, group_norm, per_anchor
 from src.detectors.postprocess import detect_by_class
@@ -117,7 +118,7 @@ class SSD(nn.Module):
     """
 
     def __init__(
-        self, outputs: int, *, levels: int, weights: str | None, normalisation: str = "imagenet", channels: int = 64
+        self, outputs: int, *, levels: int, weights: Weights, normalisation: str = "imagenet", channels: int = 64
     ) -> None:
         super().__init__()
         self.vgg = build_vgg(weights, normalisation, channels)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torchvision.models import VGG16_Weights
 
 from src.data.transforms import IMAGENET, Normalisation
-from src.detectors.backbones import misfit, read_weights
+from src.detectors.backbones import Unread, Weights, misfit, read_weights
 from src.utils.errors import UserError
 
 STAGES = (2, 2, 3, 3, 3)  # convolutions between poolings: conv1_1 … conv5_3
@@ -63,14 +63,14 @@ class VGG16(nn.Module):
         return conv4_3, self.conv7(self.conv6(x))
 
 
-def build_vgg(weights: str | None, normalisation: str, channels: int) -> VGG16:
+def build_vgg(weights: Weights, normalisation: str, channels: int) -> VGG16:
     """Build VGG-16 without its classifier.
 
     Nothing is frozen, as Liu et al. train all layers. With weights, conv6 and conv7 are subsampled from the
     classifier's first two layers, if the weights include them.
 
     Args:
-        weights: "imagenet", the path of a state dict of torchvision's vgg16, or None for random weights.
+        weights: "imagenet", the path of a state dict of torchvision's vgg16, None for random weights, or `Unread`.
         normalisation: "imagenet" or "caffe"; the weights "imagenet" are then IMAGENET1K_V1 or IMAGENET1K_FEATURES.
         channels: of the first stage.
 
@@ -81,6 +81,8 @@ def build_vgg(weights: str | None, normalisation: str, channels: int) -> VGG16:
         return VGG16(channels, with_norms=True)
     if channels != CHANNELS:
         raise UserError(f"model.channels={channels}: VGG-16 with weights has {CHANNELS}; take model.weights=null")
+    if isinstance(weights, Unread):
+        return VGG16()
     state = read_weights(weights, PUBLISHED[normalisation])
     try:
         expected = _expected_normalisation(state)

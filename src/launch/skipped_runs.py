@@ -54,6 +54,7 @@ def reason_in_data(found: RunFolder, config: Mapping[str, Any], look: Callable[.
             compare_data(
                 found.directory,
                 to_plain(config["dataset"]),
+                weights=config["model"].get("weights"),
                 outputs=config["outputs"],
                 workers=config["workers"],
                 look=look,
@@ -61,10 +62,7 @@ def reason_in_data(found: RunFolder, config: Mapping[str, Any], look: Callable[.
         except DataChanged as change:
             if config["retry"]:
                 return None
-            return (
-                f"on other data than {root} holds now; what differs: {change.difference}. To train them anew on the "
-                "data as they are now, add retry=true; to keep them and make others, add dataset.name=NAME"
-            )
+            return f"{change.difference}. {change.remedy}"
     return _reason_of_finished(found, config) if finished else None
 
 

@@ -5,9 +5,10 @@ import os
 import re
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from src.runs.log_again import Redo, lack_of_log
 from src.runs.run_lock import RunLock, acquire, slurm_job
@@ -78,7 +79,7 @@ def hold_run(
     *,
     retry: bool = False,
     redo: Redo = Redo.NOTHING,
-    on_other_data: str | None = None,
+    on_other_data: Mapping[str, Any] | None = None,
 ) -> Iterator[RunGuard | None]:
     """Hold a run's lock while the body works on the run; the body must write `summary.json` last.
 
@@ -90,7 +91,7 @@ def hold_run(
         world: the processes that call this together; the main one holds the lock.
         retry: whether to retry a run that has failed.
         redo: what of a finished run with an incomplete log is to be made again; it is set aside.
-        on_other_data: the fingerprint of outdated data: if the folder has results on them, they are set aside.
+        on_other_data: an entry of `data.json` for outdated data: if the folder has results on them, they are set aside.
 
     Yields:
         The guard that the body must check regularly; None if the run is finished or another process works on it.
@@ -133,7 +134,7 @@ def hold_run(
 
 
 def _lock_unfinished(
-    directory: Path, name: str, *, retry: bool, redo: Redo, on_other_data: str | None
+    directory: Path, name: str, *, retry: bool, redo: Redo, on_other_data: Mapping[str, Any] | None
 ) -> RunLock | None:
     """Return the lock of a run to work on; None if the run is finished or another process works on it."""
     _make_usable(directory)
@@ -147,7 +148,7 @@ def _lock_unfinished(
     try:
         found = read_run(directory)  # another process may have finished it just before the lock was acquired
         log_lacks = redo != Redo.NOTHING and found.summary is not None and lack_of_log(found, thorough=retry)
-        if found.summary is not None and on_other_data and _fingerprint(found) == on_other_data:
+        if found.summary is not None and on_other_data and on_other_data.items() <= _noted_data(found).items():
             set_aside(directory)
         elif log_lacks:
             (set_results_aside if redo == Redo.LOG else set_aside)(directory)
@@ -189,13 +190,13 @@ def _make_usable(directory: Path) -> None:
         )
 
 
-def _fingerprint(found: RunFolder) -> str | None:
-    """Return the fingerprint of the data that a finished run used."""
+def _noted_data(found: RunFolder) -> Mapping[str, Any]:
+    """Return what is noted of the data that a finished run used."""
     try:
         noted = read_json(found.directory / "data.json")
     except DamagedFile:
         noted = None
-    return (noted or (found.summary or {}).get("data") or {}).get("fingerprint")
+    return noted or (found.summary or {}).get("data") or {}
 
 
 def _note_failure(directory: Path, error: Exception, training_had_begun: bool) -> None:

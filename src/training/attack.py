@@ -46,7 +46,7 @@ def attack_and_test(
         needed: with the folder of the detector's run as "attack".
     """
     start = time.time()
-    detector = build_detector(config.model, config.dataset.train_size)
+    detector = build_detector(config.model, config.dataset.train_size, reads_weights=False)
     data, data_facts = read_and_note_data(config, directory, detector, world=world, guard=guard)
     device = choose_device(config.device)
     network = build_network(config, detector, len(data.classes), device, world)

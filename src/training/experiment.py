@@ -16,7 +16,15 @@ from src.config.identity import identity, to_plain
 from src.config.registry import LOSSES, loss_call, used_options
 from src.data.fingerprint import fingerprint_of_version_01
 from src.data.loading import interrupted_with_loaders
-from src.data.run_data import DataChanged, check_same, describe_data, read_noted, take_look
+from src.data.run_data import (
+    DataChanged,
+    check_same,
+    check_same_weights,
+    describe_data,
+    describe_weights,
+    read_noted,
+    take_look,
+)
 from src.detectors.detector import Detector, build_detector
 from src.detectors.proposals import propose
 from src.detectors.sync_batch_norm import synchronise_batch_norms
@@ -55,7 +63,7 @@ def train_and_test(
         needed: the folders of the runs that this one needs, all finished, by their keys in `src.config.needs.NEEDS`.
     """
     start = time.time()
-    detector = build_detector(config.model, config.dataset.train_size)
+    detector = build_detector(config.model, config.dataset.train_size, reads_weights="snapshot" not in needed)
     data, data_facts = read_and_note_data(config, directory, detector, world=world, guard=guard)
     torch.manual_seed(config.seed)
     device = choose_device(config.device)
@@ -165,9 +173,9 @@ def note_data(
     guard: RunGuard,
     wait: Callable[[], None],
 ) -> dict[str, Any]:
-    """Write into a run's folder which data the run uses, and return what to log about them.
+    """Write into a run's folder which data and weights the run uses, and return what to log about them.
 
-    Results on other data are set aside; if there is a checkpoint among them, only with retry=true.
+    Results on others are set aside; if there is a checkpoint among them, only with retry=true.
 
     Args:
         directory: the run's folder, of which this process holds the lock.
@@ -176,7 +184,7 @@ def note_data(
         wait: called regularly, so that the other processes keep waiting.
 
     Raises:
-        DataChanged: the folder has a checkpoint of other data.
+        DataChanged: the folder has a checkpoint of other data or weights.
         DataError: an image cannot be decoded, or disagrees with its annotation.
     """
     train, test = data.train.records, data.test
@@ -193,10 +201,12 @@ def note_data(
         workers=config.workers,
         check_stop=check_stop,
     )
+    now |= describe_weights(config.model.get("weights"))
     noted = read_noted(directory / "data.json")
     if noted is not None:
         try:
             check_same(directory, noted, now, of_version_01=fingerprint_of_version_01(train + test))
+            check_same_weights(directory, noted, now)
         except DataChanged:
             if (directory / "checkpoint.pt").exists() and not config.retry:
                 raise

@@ -115,7 +115,7 @@ def detect_on(run: FinishedRun, records: list[ImageRecord]) -> list[Detections]:
         UserError: the run's weights cannot be read.
     """
     config = run.config
-    detector = build_detector(config.model, config.dataset.train_size)
+    detector = build_detector(config.model, config.dataset.train_size, reads_weights=False)
     network = build_network(config, detector, len(run.classes), choose_device(config.device), World())
     load_weights(run.directory, network)
     data = build_test_data(config, records, run.classes, normalisation=detector.normalisation)

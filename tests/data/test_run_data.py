@@ -71,7 +71,7 @@ def test_corrected_data_are_named_with_how_to_go_on(small_set, tmp_path):
     rewrite(small_set, "a", object_xml("cat", (11, 21, 33, 40)), object_xml("dog", (1, 1, 50, 50)))
     with pytest.raises(DataChanged, match=r"boxes of 1 training image \(a\).*retry=true.*dataset\.name=NAME") as caught:
         compare(small_set, directory)
-    assert caught.value.noted == noted["fingerprint"]
+    assert caught.value.noted == {"fingerprint": noted["fingerprint"]}
     rewrite(small_set, "a", object_xml("cat"), object_xml("dog", (1, 1, 50, 50)))
     assert compare(small_set, directory)["fingerprint"] == noted["fingerprint"]
 

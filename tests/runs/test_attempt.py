@@ -80,14 +80,15 @@ def test_what_a_folder_holds_of_other_data_is_set_aside(tmp_path):
             if guard is not None:
                 work(guard)
 
-    again("old")
+    old, new = {"fingerprint": "old"}, {"fingerprint": "new"}
+    again(old)
     assert seen == [["claim.1", "earlier-1", "run.log"]]
     aside = sorted(path.name for path in (tmp_path / "earlier-1").iterdir())
     assert aside == ["checkpoint.pt", "config.yaml", "data.json", "summary.json", "wandb"]
-    again("old")  # another process compared the data before this one began the run anew
+    again(old)  # another process compared the data before this one began the run anew
     again(None)
     assert len(seen) == 1 and state(tmp_path) == State.FINISHED
-    again("new")
+    again(new)
     assert len(seen) == 2 and (tmp_path / "earlier-2/data.json").exists()
 
 
