@@ -21,6 +21,7 @@ from analysis.reading.archive import read_archive, write_archive
 from analysis.reading.cache import read_cached
 from analysis.reading.runs import Runs
 from src.utils.errors import UserError
+from src.utils.printing import print_while_read
 
 # In the paper's order. Each is a module of analysis/artefacts with a function build(runs).
 ARTEFACTS = [
@@ -132,20 +133,12 @@ def report(names: list[str], runs: Runs, folder: Path) -> list[Artefact]:
     if names:
         asked_for = [artefact for artefact in artefacts if artefact.name in names]
         texts = [*map(to_markdown, asked_for), *([claims_to_markdown(claims)] if claims else [])]
-        _print("\n\n".join(texts))
+        print_while_read("\n\n".join(texts))
     left_out = [f"  {run.source}: {run.reason}" for run in runs.left_out] + [f"  {line}" for line in runs.unreadable]
     print(f"{len(runs.counting)} runs count; {len(files)} files in {folder}{os.sep}", file=sys.stderr)
     if left_out:
         print("\n".join(["left out:", *left_out]), file=sys.stderr)
     return artefacts
-
-
-def _print(text: str) -> None:
-    """Print text, as far as it is read: `head` and `less` may end before."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes there when it ends
 
 
 if __name__ == "__main__":

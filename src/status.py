@@ -11,6 +11,7 @@ from src.launch.sweep_records import SweepRecord
 from src.launch.sweep_runs import expand_sweep, labelled_sweeps
 from src.utils import paths
 from src.utils.errors import exit_on_user_error
+from src.utils.printing import print_while_read
 from src.utils.quoting import hydra_quoted
 
 HELP = """
@@ -37,16 +38,16 @@ def main(arguments: list[str] | None = None) -> None:
     outputs = Path(given_value(overrides, "outputs") or options.outputs)
     if outputs != Path("outputs") and not outputs.is_dir():
         parser.error(f"--outputs {outputs}: no such folder")
+    texts = []
     if ids or not overrides:
         sweeps = [(label, _with_outputs(record, outputs)) for label, record in labelled_sweeps(outputs)]
-        for run_id in ids:
-            print(describe_run(run_id, outputs, [record for _, record in sweeps]))
-        if not ids:
-            print(describe_sweeps(sweeps, outputs, others_too=True))
+        texts += [describe_run(run_id, outputs, [record for _, record in sweeps]) for run_id in ids]
+        texts += [] if ids else [describe_sweeps(sweeps, outputs, others_too=True)]
     if overrides:
         sweep = given_value(overrides, "sweeps")
         record = expand_sweep(options.program or program_of_sweep(sweep), overrides, outputs)
-        print(describe_sweeps([(sweep or "as given", _with_outputs(record, outputs))], outputs))
+        texts.append(describe_sweeps([(sweep or "as given", _with_outputs(record, outputs))], outputs))
+    print_while_read("\n".join(texts))
 
 
 def _with_outputs(record: SweepRecord, outputs: Path) -> SweepRecord:

@@ -1,0 +1,13 @@
+"""Printing to a program that does not read to the end."""
+
+import subprocess
+import sys
+
+from src.utils import paths
+
+
+def test_who_stops_reading_causes_no_error():
+    code = "from src.utils.printing import print_while_read; print_while_read('x\\n' * 10**6); print('more')"
+    command = f'{sys.executable} -c "{code}" | head -n 1; exit ${{PIPESTATUS[0]}}'
+    done = subprocess.run(["bash", "-c", command], cwd=paths.ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "x\n", "")
