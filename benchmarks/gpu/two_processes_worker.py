@@ -21,6 +21,7 @@ from src.losses import (
     auc_loss,
     focal_loss,
 )
+from src.utils.distributed import end_without_abort
 
 LOSSES: dict[str, Callable[..., Tensor]] = {
     **{f"ap_loss step={step}": functools.partial(ap_loss, step=step) for step in STEPS},
@@ -36,6 +37,7 @@ def main(backend: str, device: str, folder: Path) -> None:
     if device == "cuda":
         torch.cuda.set_device(0)  # both processes share it
     dist.init_process_group(backend)
+    end_without_abort()
     rank = dist.get_rank()
     scores, targets = ranking_problems(large=20_000)["large"]
     cut = scores.numel() // 3

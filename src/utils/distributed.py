@@ -1,5 +1,6 @@
 """The processes that train one run together, launched by torchrun or SLURM, and their collectives."""
 
+import atexit
 import os
 import subprocess
 import time
@@ -18,6 +19,7 @@ from src.utils.signals import Interrupted
 
 T = TypeVar("T")
 SIGN_OF_LIFE_S = 60.0  # well below the half hour after which collectives give up
+FREEING_S = 0.1  # for gloo's threads to free the tensors of a collective; a millisecond has always been enough
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,17 @@ def connect(expected: int) -> World:
         if torch.cuda.is_available():
             torch.cuda.set_device(world.local_rank % torch.cuda.device_count())
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        end_without_abort()
     return world
+
+
+def end_without_abort() -> None:
+    """Make this process, which has a process group, wait for gloo's threads when it ends.
+
+    They free the tensors of the last collective, for which they need the interpreter; if it is about to end, torch
+    aborts the process. Destroying the group would wait for them too, but with NCCL also for processes that are gone.
+    """
+    atexit.register(time.sleep, FREEING_S)
 
 
 def _set_torchrun_variables(size: int) -> None:

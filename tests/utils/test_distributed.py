@@ -1,12 +1,13 @@
 import json
 
 import pytest
+import torch
 import torch.distributed as dist
 
-from src.utils import distributed
-from src.utils.distributed import World
+from src.utils import distributed, paths
+from src.utils.distributed import World, connect
 from src.utils.errors import UserError
-from tests.support.programs import own_environment, start_python
+from tests.support.programs import own_environment, run_python, start_python
 
 
 def work_on_main(rank: int, store: str) -> None:
@@ -41,6 +42,23 @@ def test_the_others_wait_for_the_main_process_and_get_its_value_or_error(tmp_pat
     for rank, process in enumerate(processes):
         output, errors = process.communicate(timeout=100)
         assert json.loads(output) == [{"data": 7}, 1 - rank, "a file is broken"], errors
+
+
+def connect_and_add() -> None:
+    """Be one of the processes that torchrun has started, and end right after a sum over them."""
+    world = connect(2)
+    for _ in range(20):
+        world.all_reduce_sum(torch.ones(10))
+
+
+@pytest.mark.slow
+@pytest.mark.multiprocess
+def test_processes_that_end_right_after_a_collective_are_not_aborted(tmp_path):
+    code = tmp_path / "add.py"
+    code.write_text("from tests.utils.test_distributed import connect_and_add as add; add()")
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = run_python([*torchrun, code], environment=own_environment() | {"PYTHONPATH": paths.ROOT}, fresh=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_process_alone_just_works():
