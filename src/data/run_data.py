@@ -3,6 +3,7 @@
 A finished run's data are compared by a quick look, and read only if that differs. Only then is torch imported.
 """
 
+import functools
 import hashlib
 import json
 import logging
@@ -11,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.data.quick_look import look_at
+from src.data.quick_look import look_at, stamp
 from src.utils.errors import UserError
 from src.utils.files import DamagedFile, read_json
 
@@ -61,10 +62,16 @@ def describe_weights(weights: str | None) -> dict[str, dict[str, str]]:
     if not file.is_file():  # nothing to compare, so a finished run does not need it any more
         return {}
     try:
-        with open(file, "rb") as stream:
-            return {"weights": {"file": str(weights), "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}}
+        return {"weights": {"file": str(weights), "sha256": _sha256(file, tuple(stamp(file)))}}
     except OSError as error:
         raise UserError(f"model.weights={weights} cannot be read: {error.strerror or error}") from error
+
+
+@functools.lru_cache(1)  # the runs of a sweep have the same file, of up to half a gigabyte
+def _sha256(file: Path, _stamp: tuple[int, ...]) -> str:
+    """Return the hash of a file's content, which is read again once its stamp is another."""
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def describe_data(
