@@ -22,6 +22,7 @@ from analysis.reading.cache import read_cached
 from analysis.reading.runs import Runs
 from src.utils.errors import UserError
 from src.utils.printing import print_while_read
+from src.utils.text import counted
 
 # In the paper's order. Each is a module of analysis/artefacts with a function build(runs).
 ARTEFACTS = [
@@ -135,7 +136,11 @@ def report(names: list[str], runs: Runs, folder: Path) -> list[Artefact]:
         texts = [*map(to_markdown, asked_for), *([claims_to_markdown(claims)] if claims else [])]
         print_while_read("\n\n".join(texts))
     left_out = [f"  {run.source}: {run.reason}" for run in runs.left_out] + [f"  {line}" for line in runs.unreadable]
-    print(f"{len(runs.counting)} runs count; {len(files)} files in {folder}{os.sep}", file=sys.stderr)
+    count = len(runs.counting)
+    print(
+        f"{counted(count, 'run')} {'counts' if count == 1 else 'count'}; {len(files)} files in {folder}{os.sep}",
+        file=sys.stderr,
+    )
     if left_out:
         print("\n".join(["left out:", *left_out]), file=sys.stderr)
     return artefacts
