@@ -169,7 +169,7 @@ def box_loss(offsets: Tensor, anchors: Tensor, targets: Targets) -> Tensor:
         return _box_loss_without_wait(offsets, anchors, targets)
     # On a CPU it is cheaper to use the positive anchors only, and their number is known.
     if not targets.positive.any():
-        return offsets.sum() * 0
+        return offsets.sum(dtype=torch.float32) * 0
     positive_anchors = anchors.expand(len(offsets), -1, -1)[targets.positive]
     target_offsets = encode_boxes(targets.boxes[targets.positive], positive_anchors)
     return smooth_l1_loss(offsets[targets.positive].float(), target_offsets)

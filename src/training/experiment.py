@@ -244,7 +244,7 @@ def build_loss(config: DictConfig, world: World) -> Callable[[Tensor, Tensor], T
 
 def no_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Return 0, with a zero gradient for each logit, from which the network runs backward as from a loss's."""
-    return logits.sum() * 0
+    return logits.sum(dtype=torch.float32) * 0  # in float16 the sum would overflow
 
 
 def build_proposals(

@@ -21,6 +21,7 @@ from src.runs.kept_rows import KeptRows
 from src.runs.lineage import Lineage
 from src.training import trainer
 from src.training.checkpoint import load_checkpoint, save_checkpoint
+from src.training.experiment import no_loss
 from src.training.optimizer import build_optimizer
 from src.training.step import Trainer, TrainerOptions, autocast
 from tests.support.configurations import make_config
@@ -141,6 +142,14 @@ def test_in_fp16_steps_that_overflow_are_skipped_until_one_descends_the_unscaled
     save_checkpoint(tmp_path / "checkpoint.pt", trained.parts(), {"step": 1}, Lineage(tmp_path, [{"attempt": 1}]))
     load_checkpoint(tmp_path / "checkpoint.pt", resumed.parts(), Lineage(tmp_path, [{"attempt": 2}]))
     assert resumed.scaler.state_dict() == trained.scaler.state_dict() and resumed.scaler.get_scale() == scale
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_without_a_loss_each_logit_gets_a_zero_gradient(dtype):
+    logits = torch.full((2, 2000, 20), -4.6, dtype=dtype, requires_grad=True)  # float16 does not hold their sum
+    loss = no_loss(logits, torch.zeros_like(logits))
+    loss.backward()
+    assert loss == 0 and torch.equal(logits.grad, torch.zeros_like(logits))
 
 
 def test_a_step_is_the_same_where_the_box_head_sees_positive_anchors_alone():
