@@ -206,6 +206,8 @@ def _typed_value(config: Mapping[str, Any], key: str, text: str, where: str) -> 
     try:
         if not group and isinstance(config.get(key), Mapping):
             raise UserError(f"{where}: {key} is a group. {_BY_ID}")
+        if key == "loss.name":
+            raise UserError(f"{where}: with loss={text} a recipe may have other values of other keys. {_BY_ID}")
         own = schemas[config[group]["name"]] if schemas else Config
         chosen = schemas.get(text, own) if option == "name" else own
         if {f.name for f in fields(chosen)} != {f.name for f in fields(own)}:

@@ -76,7 +76,9 @@ def test_an_adversarial_patch_is_one_run_for_all_losses_unless_it_is_made_agains
     ("snapshot", "message"),
     [
         ("loss:focal", "loss is a group. Name a run .* by the run's id"),
-        ("loss.name:focal", "loss=focal has other options. Name a run .* by the run's id"),
+        ("loss.name:focal", "loss=focal a recipe may have other values .* Name a run .* by the run's id"),
+        ("loss.name:auc", "loss=auc a recipe may have other values"),
+        ("method.name:approximate_gradient", "method=approximate_gradient has other options"),
         ("model.name:ssd", "model=ssd has other options"),
         ("attack.name:black_patch", "attack=black_patch has other options"),
         ("method.name:nothing", "method.name=nothing: no such method"),
