@@ -134,7 +134,14 @@ def _check_needed(plain: Mapping[str, Any], overrides: list[str], typed: str) ->
     for needed in needed_runs(plain, overrides):
         if needed.key == "snapshot":
             _check_snapshot(plain, needed.config)
-        check(needed.config, needed.overrides, typed)
+        try:
+            check(needed.config, needed.overrides, typed)
+        except UserError as error:
+            if needed.key != "snapshot":
+                raise
+            raise UserError(
+                f'in the run of snapshot="{plain["snapshot"]}": {error}. KEY:VALUE in snapshot changes that run alone'
+            ) from None
 
 
 def _check_snapshot(plain: Mapping[str, Any], config: Mapping[str, Any]) -> None:

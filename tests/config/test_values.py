@@ -134,6 +134,8 @@ def test_random_weights_are_not_frozen(model):
         resolve(make_config(*frozen))
     resolve(make_config(*frozen, "model.weights=imagenet"))
     resolve(make_config(*frozen, "snapshot='schedule.backbone_rate:1'"))
+    with pytest.raises(UserError, match='in the run of snapshot="seed:5": schedule.backbone_rate=0 would .* KEY:VALUE'):
+        resolve(make_config(*frozen, "snapshot=seed:5"))
 
 
 def test_detection_has_the_papers_values_by_default_and_old_ids():
