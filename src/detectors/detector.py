@@ -2,7 +2,8 @@
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -16,6 +17,9 @@ from src.detectors.detections import Detections
 from src.detectors.postprocess import ImageOutputs
 from src.detectors.targets import Targets, assign_targets
 
+# Of every detector in the configuration's `model`, and arguments of its `detect`.
+DETECTION_OPTIONS = ("score_threshold", "nms_iou", "max_detections")
+
 
 class AssignTargets(Protocol):
     """The rule that matches anchors with objects; see :func:`src.detectors.targets.assign_targets`."""
@@ -24,9 +28,11 @@ class AssignTargets(Protocol):
 
 
 class Detect(Protocol):
-    """The rule from outputs to detections, and how many it keeps; see :func:`src.detectors.postprocess.detect`."""
+    """The rule from outputs to detections, with its options; see :func:`src.detectors.postprocess.detect`."""
 
-    def __call__(self, outputs: ImageOutputs, *, max_detections: int = ...) -> Detections: ...
+    def __call__(
+        self, outputs: ImageOutputs, *, score_threshold: float = ..., nms_iou: float = ..., max_detections: int = ...
+    ) -> Detections: ...
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,8 @@ class Detector:
         build_network: from a number of outputs per anchor to a module from images [B, 3, H, W], with H and W multiples
             of 32, to logits [B, A, outputs] and box offsets [B, A, 4].
         grids: from the height and width of such images to the grids of their A anchors, in the order of the outputs.
-        detect: from the outputs for an image to detections in pixels of the network's input.
+        detect: from the outputs for an image to detections in pixels of the network's input; `build_detector` gives
+            it the values of `DETECTION_OPTIONS`.
         assign_targets: from anchors and objects to targets.
         normalisation: of the network's input.
         size_option: the option that sets the anchors' sizes, with its value: "model.anchor_scale=4".
@@ -71,4 +78,5 @@ def build_detector(options: Mapping[str, Any], image_size: int, *, reads_weights
     if not reads_weights and options.get("weights") is not None:
         options = {**options, "weights": Unread()}
     module, _, name = DETECTORS[options["name"]].builder.rpartition(".")
-    return getattr(importlib.import_module(module), name)(options, image_size)
+    detector: Detector = getattr(importlib.import_module(module), name)(options, image_size)
+    return replace(detector, detect=partial(detector.detect, **{key: options[key] for key in DETECTION_OPTIONS}))

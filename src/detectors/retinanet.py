@@ -33,11 +33,10 @@ def build_retinanet(options: Mapping[str, Any], image_size: int) -> Detector:
         image_size: side of the training images; not used, as the anchors do not depend on it.
     """
     network = partial(RetinaNet, **{name: options[name] for name in NETWORK_OPTIONS})
-    detection = ("score_threshold", "candidates_per_level", "nms_iou", "max_detections")
     return Detector(
         build_network=network,
         grids=partial(anchor_grids, scale=options["anchor_scale"]),
-        detect=partial(detect, **{name: options[name] for name in detection}),
+        detect=partial(detect, candidates_per_level=options["candidates_per_level"]),
         normalisation=normalisation_of(options["backbone"]),
         size_option=f"model.anchor_scale={options['anchor_scale']:g}",
         selects_boxes=True,

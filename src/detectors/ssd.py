@@ -33,12 +33,11 @@ def build_ssd(options: Mapping[str, Any], image_size: int) -> Detector:
     """
     levels = number_of_levels(image_size)
     network = {key: options[key] for key in ("weights", "normalisation", "channels")}
-    detection = {key: options[key] for key in ("score_threshold", "candidates_per_class", "nms_iou", "max_detections")}
     shapes = default_box_shapes(image_size, options["scales"])
     return Detector(
         build_network=partial(SSD, levels=levels, **network),
         grids=partial(default_box_grids, shapes=shapes),
-        detect=partial(detect_by_class, **detection),
+        detect=partial(detect_by_class, candidates_per_class=options["candidates_per_class"]),
         assign_targets=partial(assign_targets, match=match_bipartite),
         normalisation=NORMALISATIONS[options["normalisation"]],
         size_option=f"model.scales={list(options['scales'])}",

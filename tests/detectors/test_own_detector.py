@@ -13,8 +13,8 @@ from src.config.registry import DETECTORS, DetectorEntry
 from src.config.schema import model_schema
 from src.config.validate import resolve
 from src.detectors.anchors import AnchorGrid
-from src.detectors.detector import Detector
-from src.detectors.postprocess import detect
+from src.detectors.detector import Detector, build_detector
+from src.detectors.postprocess import ImageOutputs, detect
 from src.utils.errors import UserError
 from tests.support.configurations import compose_config, make_config
 from tests.support.runs import NOT_LOGGED, run_here, summary_of, weights
@@ -84,6 +84,17 @@ def test_an_own_module_with_its_anchors_is_trained_and_tested(loss, blobs, tiny,
 def test_an_own_option_is_part_of_the_runs_identity(blobs):
     ids = {run_id(make_config("model=blobs", *words)) for words in ([], ["model.width=5"], ["model.nms_iou=0.4"])}
     assert len(ids | {run_id(make_config())}) == 4
+
+
+def test_the_options_of_every_detector_are_an_own_ones_too(blobs):
+    (anchors,) = build_detector(make_config("model=blobs").model, 64).anchors(64, 64)
+    scores = torch.linspace(0.02, 0.5, len(anchors))[:, None]
+    outputs = ImageOutputs(0, (64, 64), scores, torch.zeros_like(anchors), [anchors])
+
+    def count(*words):
+        return len(build_detector(make_config("model=blobs", *words).model, 64).detect(outputs).scores)
+
+    assert count("model.max_detections=3") == 3 < count("model.nms_iou=0.1") < count() == 100
 
 
 def test_an_unknown_detector_is_named():
