@@ -75,6 +75,10 @@ class SplitView:
         """Return how many objects that count have an anchor of IoU ≥ 0.5."""
         return int((self.iou[self.counts] >= POSITIVE_IOU).sum())
 
+    def dropped(self) -> Tensor:
+        """Return which objects training drops unless augmentation enlarges them, bool [N]: less than 1 pixel a side."""
+        return ((self.boxes[:, 2:] - self.boxes[:, :2]).amin(1) < 1) & self.counts
+
     def per_image(self) -> Tensor:
         """Return how many objects that count each image has, int64 [images]."""
         return torch.bincount(self.image[self.counts], minlength=len(self.records))
@@ -149,7 +153,7 @@ def warnings(train: SplitView, test: SplitView, view: DetectorView) -> list[str]
         DataError: no object is to be found in the test images, so that there would be no AP.
     """
     _refuse_nothing_to_find(test)
-    found = [_too_few_anchors(train, view), _too_many_objects(test, view)]
+    found = [_dropped(train, view), _too_few_anchors(train, view), _too_many_objects(test, view)]
     found += _classes_not_in_both(train, test, view)
     paths = {record.path for record in train.records}
     both = [record.path.name for record in test.records if record.path in paths]
@@ -170,6 +174,17 @@ def _refuse_nothing_to_find(test: SplitView) -> None:
         f"the split {test.name} has nothing to find: in {counted(len(test.records), 'image')} "
         f"({first_names([str(record.path) for record in test.records], 2)}) {why}, so that there would be no AP. "
         "Correct dataset.test or the annotations"
+    )
+
+
+def _dropped(train: SplitView, view: DetectorView) -> str:
+    dropped = train.dropped()
+    if not dropped.any():
+        return ""
+    return (
+        f"{int(dropped.sum()):,} of {counted(train.objects, 'training object')} less than 1 pixel wide or high at "
+        f"dataset.train_size={view.train_size}, and so not trained on: raise it. They are in "
+        f"{first_names(train.names(dropped))}"
     )
 
 

@@ -40,7 +40,7 @@ def odd_boxes(split: SplitView, view: DetectorView) -> list[Oddity]:
     whole = areas_of(split.boxes) >= WHOLE_IMAGE * view.train_size**2
     same_class, other_class = _duplicates(split)
     masks = {
-        f"boxes less than 1 pixel wide or high {size}, which training drops": side < 1,
+        f"boxes less than 1 pixel wide or high {size}, which training drops": split.dropped(),
         f"boxes of 1 to 2 pixels {size}": (side >= 1) & (side < 2),
         f"boxes of 2 to 8 pixels {size}, the smallest stride": (side >= 2) & (side < 8),
         "boxes that cover the whole image": whole,

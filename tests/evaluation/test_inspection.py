@@ -114,6 +114,15 @@ def test_too_small_boxes_are_named_with_what_to_do():
     assert "too long" in of_both([[0, 0, 128, 10], [0, 20, 128, 30]], [0, 1])[0]
 
 
+def test_boxes_that_training_drops_are_named_by_file():
+    flags = {"difficult": [0, 0, 0, 1]}
+    lines = of_both([[48, 48, 80, 80], [0, 0, 64, 32], [5, 5, 5.5, 9], [9, 9, 9.5, 20]], [0, 1, 1, 1], **flags)
+    assert lines == [
+        "1 of 3 training objects less than 1 pixel wide or high at dataset.train_size=128, and so not trained on: "
+        "raise it. They are in a.jpg"
+    ]
+
+
 def test_more_objects_than_detections_kept_are_named():
     boxes = [[x, y, x + 40, y + 40] for x in (0, 44) for y in (0, 44)]
     (line,) = of_both(boxes, [0, 1, 0, 1])
