@@ -122,6 +122,7 @@ class Verdict:
     numbers: str  # those that decide it, in a sentence: "AP 29.1 ± 0.4 with δ = 1, 26.0 ± 0.9 with δ = 0.25; …"
     test: str  # the test used, and what it gave: "Welch's t-test, one-sided, p = 0.03"
     run_ids: list[str]
+    is_open: bool = True  # whether more runs could decide it, if it is UNDECIDED
 
 
 @dataclass(frozen=True)

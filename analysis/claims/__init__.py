@@ -23,7 +23,8 @@ def judge_claims(runs: Runs) -> list[Claim]:
 def _claim(statement: Statement, known: list[Setting]) -> Claim:
     verdicts = [(setting, statement.verdict(setting)) for setting in known if statement.is_about(setting)]
     decided = [(setting, verdict) for setting, verdict in verdicts if verdict is not None]
-    missing = [_missing(statement, setting, v.run_ids) for setting, v in decided if v.outcome == UNDECIDED]
+    undecided = [(setting, verdict) for setting, verdict in decided if verdict.outcome == UNDECIDED]
+    missing = [_missing(statement, setting, verdict.run_ids) for setting, verdict in undecided if verdict.is_open]
     if not decided:
         existing = [setting for setting in known if setting.words == statement.words]
         missing = [_missing(statement, existing[0] if existing else Setting(statement.words))]
@@ -39,7 +40,7 @@ def _claim(statement: Statement, known: list[Setting]) -> Claim:
 
 
 def _missing(statement: Statement, setting: Setting, run_ids: Collection[str] = ()) -> Missing:
-    """Return what would decide a claim: its runs, with one more seed than they have if more of them can decide.
+    """Return what could decide a claim: its runs, with one more seed than they have if it is decided by a test.
 
     Args:
         run_ids: of its runs; without any it takes those seeds that the setting has.
@@ -49,4 +50,5 @@ def _missing(statement: Statement, setting: Setting, run_ids: Collection[str] = 
     wanted = max(statement.seeds, len(of_claim) + (statement.seeds > 1))
     while len(seeds) < wanted:
         seeds = [*seeds, max(seeds, default=-1) + 1]
-    return Missing("its runs, or further seeds", setting.command(statement.artefact, seeds))
+    what = "its runs, or further seeds" if run_ids and statement.seeds > 1 else "its runs"
+    return Missing(what, setting.command(statement.artefact, seeds))

@@ -26,7 +26,7 @@ def in_each_run(*, what: str, metric: Metric, group: RunGroup, bound: float, con
 
 
 def bounded(setting: Setting, what: str, values: Mapping[str, float], *, bound: float, contrary: float) -> Verdict:
-    """Return the verdict whether each run's value is at most a bound.
+    """Return the verdict whether each run's value is at most a bound; if they disagree, no further run decides it.
 
     Args:
         values: by the runs' ids, at least one.
@@ -35,7 +35,7 @@ def bounded(setting: Setting, what: str, values: Mapping[str, float], *, bound: 
     runs = f"{len(values)} run{'s' * (len(values) > 1)}"
     test = f"A bound in each of {runs}, no test; above {contrary:g} contradicts the claim."
     supported, contradicted = max(values.values()) <= bound, min(values.values()) > contrary
-    return decide(setting, supported, contradicted, numbers=numbers, test=test, run_ids=[values])
+    return decide(setting, supported, contradicted, numbers=numbers, test=test, run_ids=[values], is_open=False)
 
 
 def by_batch_size(
@@ -58,17 +58,21 @@ def by_batch_size(
         by_size = {size: group.runs(setting) for size, group in zip(groups, best, strict=True)}
         if not any(by_size.values()):
             return None
+        lacks_sizes = not all(group.runs(setting) for group in groups.values())
         values = {size: values_of(runs, metric) for size, runs in sorted(by_size.items())}
         means = {size: float(np.mean(list(of_runs.values()))) for size, of_runs in values.items() if of_runs}
         texts = {size: f"{mean:,.0f}" if mean >= 100 else f"{mean:.3g}" for size, mean in means.items()}
         numbers = ", ".join(f"{text} at batch size {size}" for size, text in texts.items())
         if len(means) < 3:
+            supported, contradicted, numbers = False, False, f"{numbers}."
             test = "It takes three batch sizes on one machine."
-            return decide(setting, False, False, numbers=f"{numbers}.", test=test, run_ids=values.values())
-        fitted = fit(np.array(list(means)), np.array(list(means.values())))
-        numbers = f"{numbers}: {what} {fitted:.2f}; at most {bound:g} supports the claim."
-        test = f"A fit to means over runs on one machine, no test; above {contrary:g} contradicts the claim."
-        return decide(setting, fitted <= bound, fitted > contrary, numbers=numbers, test=test, run_ids=values.values())
+        else:
+            fitted = fit(np.array(list(means)), np.array(list(means.values())))
+            supported, contradicted = fitted <= bound, fitted > contrary
+            numbers = f"{numbers}: {what} {fitted:.2f}; at most {bound:g} supports the claim."
+            test = f"A fit to means over runs on one machine, no test; above {contrary:g} contradicts the claim."
+        ids = values.values()
+        return decide(setting, supported, contradicted, numbers=numbers, test=test, run_ids=ids, is_open=lacks_sizes)
 
     return verdict
 

@@ -58,7 +58,9 @@ def memory_is_small(setting: Setting) -> Verdict | None:
     what = f"Memory beyond the {least:.0f} MiB of the least with focal loss or OHEM, as a share:"
     increases = {run_id: value / least - 1 for run_id, value in ap.items()}
     verdict = bounded(setting, what, increases, bound=0.1, contrary=0.25)
-    return replace(verdict, run_ids=[*ap, *(run_id for values in others for run_id in values)])
+    lacks_a_loss = not all(setting.select(loss=loss) for loss in ("focal", "ohem"))
+    ids = [*ap, *(run_id for values in others for run_id in values)]
+    return replace(verdict, run_ids=ids, is_open=lacks_a_loss)
 
 
 def _part(values: pd.Series, start: float, end: float) -> pd.Series:

@@ -187,15 +187,17 @@ def decide(
     numbers: str,
     test: str,
     run_ids: Iterable[Iterable[str]],
+    is_open: bool = True,
 ) -> Verdict:
     """Return the verdict of a rule in a setting.
 
     Args:
         run_ids: of the runs that decided it, in groups.
+        is_open: whether more runs could decide it, as further seeds can by a test.
     """
     outcome = SUPPORTED if supported else CONTRADICTED if contradicted else UNDECIDED
     ids = dict.fromkeys(run_id for group in run_ids for run_id in group)
-    return Verdict(setting.overrides, outcome, numbers, test, list(ids))
+    return Verdict(setting.overrides, outcome, numbers, test, list(ids), is_open)
 
 
 def kinds_of(tests: Iterable[Difference]) -> str:

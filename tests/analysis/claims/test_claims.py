@@ -229,10 +229,34 @@ def test_what_would_decide_a_claim_has_the_seeds_of_its_own_runs(base):
     assert claims["first-on-black-patch"].endswith("sweeps=table3 recipe=mini seed=0,1,7")  # has no run yet
 
 
+def timed(base, time_of, sizes, loss="ap"):
+    """Runs of several batch sizes of which the steps after the first take 95% of its time."""
+    values = {size: {"time": time_of(size), "early": 1 / 0.95, "late": 1.0} for size in sizes}
+    return [make(base, of, 0, **{"loss.name": loss, "batch_size": size}) for size, of in values.items()]
+
+
+def test_only_runs_that_are_missing_could_decide_a_claim_by_bounds(base):
+    def verdict_and_missing(name, runs):
+        (claim,) = [claim for claim in judge_claims(Runs(runs)) if claim.name == name]
+        assert [verdict.outcome for verdict in claim.verdicts] == [UNDECIDED]
+        return [(missing.what, missing.command.partition("sweeps=")[2]) for missing in claim.missing]
+
+    between = timed(base, lambda size: size**1.45, (1, 2, 4, 8))
+    assert verdict_and_missing("time-falls-early", between) == []
+    assert verdict_and_missing("time-is-near-linear", between) == []
+    its_runs = [("its runs", "figure11 recipe=mini seed=0")]
+    assert verdict_and_missing("time-is-near-linear", between[1:]) == its_runs
+    assert verdict_and_missing("time-is-near-linear", between[:2]) == its_runs
+    memory = {"ap": 1150, "focal": 1000, "ohem": 1000}
+    runs = [make(base, {"memory": value}, 0, **{"loss.name": loss}) for loss, value in memory.items()]
+    assert verdict_and_missing("memory-is-small", runs) == []
+    assert verdict_and_missing("memory-is-small", runs[:2]) == [("its runs", "figure9 recipe=mini seed=0")]
+
+
 def test_without_runs_each_claim_names_the_command_that_makes_them():
     for claim in judge_claims(Runs([])):
         (missing,) = claim.missing
-        assert claim.verdicts == []
+        assert claim.verdicts == [] and missing.what == "its runs"
         assert f"python -m src.run -m sweeps={claim.artefact} recipe=" in missing.command
 
 
@@ -313,6 +337,7 @@ def test_runs_of_several_machines_are_not_compared(worlds):
     claims = {claim.name: claim for claim in judge_claims(Runs([moved(run) for run in worlds["paper"].all]))}
     for name in ("memory-is-linear", "time-is-near-linear", "focal-time-is-constant"):
         assert {verdict.outcome for verdict in claims[name].verdicts} == {UNDECIDED}
+        assert not claims[name].missing  # all of its runs exist
 
 
 def test_unfinished_runs_do_not_count(worlds):
