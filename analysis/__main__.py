@@ -20,6 +20,7 @@ from analysis.artefacts.artefact import Artefact
 from analysis.reading.archive import read_archive, write_archive
 from analysis.reading.cache import read_cached
 from analysis.reading.runs import Runs
+from src.runs.state import check_outputs
 from src.utils.errors import UserError
 from src.utils.printing import print_while_read
 from src.utils.text import counted
@@ -94,9 +95,13 @@ def main() -> None:
         runs = Runs([])
         if reads_runs and arguments.kept:
             runs = read_archive(arguments.kept, arguments.unfinished)
+        if isinstance(logs, Path):
+            check_outputs(logs)
         if reads_runs and logs:
             runs = runs.joined(read_cached(logs, arguments.report / "data", arguments.unfinished))
         artefacts = report(arguments.artefacts, runs, arguments.archive or arguments.report)
+        if reads_runs and isinstance(logs, Path) and not runs.all and not runs.unreadable:
+            print(f"no run in {logs}: --outputs takes the folder of all runs, --from an archive", file=sys.stderr)
         if arguments.archive:
             archive(runs, artefacts, arguments.archive)
     except UserError as error:

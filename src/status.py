@@ -9,6 +9,7 @@ from src.launch.program import PROGRAMS, program_of_sweep
 from src.launch.status_text import describe_run, describe_sweeps
 from src.launch.sweep_records import SweepRecord
 from src.launch.sweep_runs import expand_sweep, labelled_sweeps
+from src.runs.state import check_outputs
 from src.utils import paths
 from src.utils.errors import exit_on_user_error
 from src.utils.printing import print_while_read
@@ -38,6 +39,8 @@ def main(arguments: list[str] | None = None) -> None:
     outputs = Path(given_value(overrides, "outputs") or options.outputs)
     if outputs != Path("outputs") and not outputs.is_dir():
         parser.error(f"--outputs {outputs}: no such folder")
+    with exit_on_user_error():
+        check_outputs(outputs)
     texts = []
     if ids or not overrides:
         sweeps = [(label, _with_outputs(record, outputs)) for label, record in labelled_sweeps(outputs)]

@@ -15,6 +15,7 @@ import logging
 from pathlib import Path
 
 from src.launch.cli import exit_on_wrong_configuration
+from src.runs.state import check_outputs
 from src.utils.errors import UserError
 
 
@@ -75,6 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
         directory = Path(options.run)
     try:
         with exit_on_wrong_configuration():
+            check_outputs(options.outputs)
             submit(directory, options.changes, options.folder)
     except KeyboardInterrupt:
         raise SystemExit("stopped") from None  # the path of a file that was written is on the terminal already

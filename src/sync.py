@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from src.runs.state import read_run
+from src.runs.state import check_outputs, read_run
 from src.runs.wandb_api import connect
 from src.runs.wandb_upload import find_offline_runs, upload_run
 from src.utils.errors import UserError, exit_on_user_error
@@ -28,8 +28,9 @@ def sync(outputs: Path, only: list[str], project: str | None, entity: str | None
         Whether all of them have arrived.
 
     Raises:
-        UserError: there is no such run, no API key, or no server that accepts it.
+        UserError: there is no such run, no API key, or no server that accepts it; or the folder is that of one run.
     """
+    check_outputs(outputs)
     folders = find_offline_runs(outputs)
     if missing := [run_id for run_id in only if run_id not in folders]:
         raise UserError(f"no run {', '.join(missing)} logged offline in {outputs}")

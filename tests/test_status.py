@@ -143,6 +143,16 @@ def test_a_folder_that_is_not_there_is_named(tmp_path, capsys):
     assert "nowhere: no such folder" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [["analysis"], ["src.status"], ["src.sync"], ["src.submit", "0123456789"]])
+def test_the_folder_of_one_run_is_not_taken_for_that_of_all(words, tmp_path):
+    folder = tmp_path / "0123456789"
+    folder.mkdir()
+    (folder / "config.yaml").touch()
+    done = run_python(["-m", *words, "--outputs", folder])
+    assert done.returncode == 1
+    assert f"{folder}: this is the folder of one run; give that of all runs, --outputs {tmp_path}\n" in done.stderr
+
+
 def test_an_impossible_key_is_an_error_without_a_traceback(tmp_path):
     done = run_python(["-m", "src.status", f"--outputs={tmp_path}", "detla=1"], fresh=True)
     assert done.returncode == 1 and "error: Could not override 'detla'" in done.stderr

@@ -102,6 +102,14 @@ def read_runs(directories: Iterable[Path]) -> tuple[dict[Path, RunFolder], str]:
     return runs | {directory: read_run(directory, queue) for directory in doubtful}, ""
 
 
+def check_outputs(outputs: Path) -> None:
+    """Raise a UserError if what was given as the folder of all runs is that of one run."""
+    if (outputs / "config.yaml").is_file():
+        parent = os.path.normpath(outputs / "..")
+        found = f"--outputs {outputs}: this is the folder of one run"
+        raise UserError(f"{found}; give that of all runs, --outputs {parent}")
+
+
 def submitters(outputs: Path) -> set[int]:
     """Return the numbers of the users who have submitted runs of a folder of outputs."""
     return {owner for note in outputs.glob("*/submitted.json") if (owner := _owner(note)) is not None}

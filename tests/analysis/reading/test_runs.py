@@ -85,6 +85,14 @@ def test_command_line_errors(arguments):
     assert done.returncode == 2 and ("nowhere: no such folder" in done.stderr or "table1" in done.stderr)
 
 
+def test_a_folder_without_runs_is_named(tmp_path):
+    words = ["-m", "analysis", "table1", "--report", tmp_path / "report", "--outputs"]
+    done = run_python([*words, tmp_path])
+    assert done.returncode == 0 and f"no run in {tmp_path}: --outputs takes the folder of all runs" in done.stderr
+    log_run(tmp_path / "run1", [[1, {"loss": 1.0}]])
+    assert "no run in" not in run_python([*words, tmp_path]).stderr
+
+
 @pytest.mark.parametrize("home", ["/root", "/home/me", "/Users/me"])
 def test_a_report_names_no_ones_home(home):
     config = {"dataset": {"root": f"{home}/.cache/x"}, "data": {"root": "/data/home/me/x"}, "outputs": "outputs"}
