@@ -33,19 +33,21 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_intermixed_args(arguments)
     with exit_on_user_error():
         paths.check_checkout()
-    # An id, or, as shell completion gives it, the folder.
-    ids = [word if not Path(word).is_dir() else Path(word).resolve().name for word in options.what if "=" not in word]
     overrides = [word for word in options.what if "=" in word]
     outputs = Path(given_value(overrides, "outputs") or options.outputs)
     if outputs != Path("outputs") and not outputs.is_dir():
         parser.error(f"--outputs {outputs}: no such folder")
     with exit_on_user_error():
         check_outputs(outputs)
+    # An id, or, as shell completion gives it, the folder.
+    runs = [Path(word) if Path(word).is_dir() else outputs / word for word in options.what if "=" not in word]
     texts = []
-    if ids or not overrides:
+    for place in dict.fromkeys(run.parent for run in runs):
+        records = [_with_outputs(record, place) for _, record in labelled_sweeps(place)]
+        texts += [describe_run(run.name, place, records) for run in runs if run.parent == place]
+    if not runs and not overrides:
         sweeps = [(label, _with_outputs(record, outputs)) for label, record in labelled_sweeps(outputs)]
-        texts += [describe_run(run_id, outputs, [record for _, record in sweeps]) for run_id in ids]
-        texts += [] if ids else [describe_sweeps(sweeps, outputs, others_too=True)]
+        texts.append(describe_sweeps(sweeps, outputs, others_too=True))
     if overrides:
         sweep = given_value(overrides, "sweeps")
         record = expand_sweep(options.program or program_of_sweep(sweep), overrides, outputs)

@@ -146,7 +146,7 @@ def describe_run(run_id: str, outputs: Path, sweeps: list[SweepRecord]) -> str:
     if command is not None:
         lines += [f"  command     {command}{' retry=true' if run.state == State.FAILED else ''}"]
     if run.state == State.MISSING and not sweeps:
-        lines += [f"  there is no {directory}, and no sweep contains this run"]
+        lines += [f"  there is no run in {directory}, and no sweep contains this run"]
     lines += [*_describe_job(run), *([f"  queue       {no_queue}"] if no_queue else [])]
     lines += _describe_process(run) + _describe_files(directory)
     if run.state == State.FAILED and run.failure is not None:
