@@ -37,7 +37,8 @@ def main() -> None:
         return
     if {"-m", "--multirun"} & set(words):
         raise SystemExit("error: python -m src.inspect looks at the data of one run; leave out -m")
-    sys.argv.append(f"hydra.run.dir=${{outputs}}/{FOLDER}")  # the run creates its own folder
+    # Not into the log of the run itself, which may exist.
+    sys.argv.append(f"hydra.job_logging.handlers.file.filename=${{outputs}}/{FOLDER}/run.log")
     command(inspect, dataclasses.replace(PROGRAMS["src.run"], module="src.inspect"))()
 
 

@@ -55,6 +55,7 @@ def command(run: Callable[[DictConfig], Any], program: Program) -> Callable[[], 
                 _refuse_parts_of_sweeps(context.runtime.choices)
             typed = command_line(program.module, sys.argv[1:])
             resolved = program.resolve(config, context.overrides.task, typed)
+            Path(context.job_logging["handlers"]["file"]["filename"]).parent.mkdir(parents=True, exist_ok=True)
             _say_where_processes_are_from(resolved.get("processes", 1))
             run(resolved)
         except Interrupted as stop:
@@ -80,7 +81,6 @@ def command(run: Callable[[DictConfig], Any], program: Program) -> Callable[[], 
             sys.argv[1:] = options_first(sys.argv[1:])
             _refuse_other_configuration(sys.argv[1:], program)
             check_arguments(sys.argv[1:])
-            # Before Hydra creates the run's folder in it.
             outputs = given_value(sys.argv[1:], "outputs")
             check_ranges({} if outputs is None else {"outputs": outputs})
             share_with_group(Path(outputs or "outputs"))

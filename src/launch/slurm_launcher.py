@@ -45,7 +45,7 @@ class SlurmLauncherConfig(SlurmQueueConf):
     """The keys of `hydra.launcher` in a preset of slurm/: those of Hydra's submitit launcher."""
 
     _target_: str = f"{plugin.MODULE}.SlurmLauncher"
-    submitit_folder: str = "${hydra.sweep.dir}/.slurm/%j"
+    submitit_folder: str = "${outputs}/.slurm/%j"
     max_num_timeout: int = 100
     # If one process of a run fails, srun is to end the others.
     srun_args: list[str] = field(default_factory=lambda: ["--kill-on-bad-exit=1"])

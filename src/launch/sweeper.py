@@ -67,7 +67,7 @@ class UnionSweeper(Sweeper):
             combinations, jobs = sweep_jobs(self._loader, self._config, arguments)
             if possible := [job for job in jobs if self._is_possible(job)]:  # impossible runs would be missing forever
                 record = make_record(self._program.module, arguments, possible, launched=True)
-                save_record(record, Path(self._config.hydra.sweep.dir))
+                save_record(record, Path(self._config.outputs))
             added = sum(not job.is_asked_for for job in jobs)
             different = len(jobs) - added
             duplicates = f"{combinations} combinations are {counted(different, 'different run')}"

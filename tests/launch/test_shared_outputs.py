@@ -69,12 +69,12 @@ def test_a_run_of_one_can_be_gone_on_with_by_another(team, umask):
 def test_a_folder_of_a_team_is_known_however_it_is_given(team, words):
     umask = os.umask(0o022)
     try:
-        code, output = call_run(*(word.format(team) for word in words), "batch_size=-1")
+        code, output = call_run(*(word.format(team) for word in words), "dataset=voc", "dataset.root=nowhere")
     finally:
         os.umask(umask)
-    assert code == 1 and "batch_size=-1" in output
-    (folder,) = (path for path in team.iterdir() if path.is_dir())
-    assert folder.stat().st_mode & stat.S_IWGRP
+    assert code == 1 and "dataset.root=nowhere" in output
+    folders = [path for path in team.iterdir() if path.is_dir()]
+    assert folders and all(folder.stat().st_mode & stat.S_IWGRP for folder in folders)
 
 
 def test_without_permission_a_line_says_whose_folder_it_is(shared_folder):

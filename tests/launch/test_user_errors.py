@@ -35,6 +35,22 @@ def test_outputs_that_are_refused_leave_no_folder(words, tmp_path):
     assert len([*tmp_path.iterdir()]) == 4
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("src.run", "delta=-1"),
+        ("src.run", "sweeps=table1"),
+        ("src.run", "-m", "delta=-1,-2"),
+        ("src.inspect", "delta=-1"),
+        ("src.linear", "steps=-1"),
+    ],
+)
+def test_a_refused_configuration_leaves_no_folder(words, tmp_path):
+    done = run(*words, f"outputs={tmp_path / 'outputs'}")
+    assert done.returncode == 1 and "error: " in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_sweep_of_impossible_runs_alone_is_not_recorded(tmp_path):
     done = run("src.run", "-m", "loss=ap,focal", "batch_size=-1", f"outputs={tmp_path}")
     assert done.returncode == 1 and "batch_size=-1 must be greater than 0" in done.stdout + done.stderr
