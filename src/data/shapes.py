@@ -3,9 +3,12 @@
 It is a small stand-in for VOC that needs no download. `shapes_drawing.py` describes its images.
 """
 
+import contextlib
+import glob
 import os
 import shutil
 import signal
+import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -21,6 +24,7 @@ from src.data.shapes_drawing import Shape, draw_image
 
 VERSION = 1  # raise it, here and in conf/dataset/shapes.yaml, with every change that alters a pixel or a box
 SEED = 2019
+DAY_S = 86400.0
 COUNTS = {"train": 900, "val": 100, "test": 300}  # images
 
 
@@ -28,7 +32,7 @@ def ensure_shapes(root: str | Path, *, counts: dict[str, int] | None = None, pro
     """Draw the set into a folder unless the folder has it already, and return the folder, for `read_voc`.
 
     The set appears in one step once it is complete: an interrupted call leaves no folder. Of several processes that
-    draw at once, the first to finish provides the set.
+    draw at once, the first to finish provides the set. What killed ones have left is removed after a day.
 
     Args:
         root: the folder.
@@ -41,6 +45,7 @@ def ensure_shapes(root: str | Path, *, counts: dict[str, int] | None = None, pro
     root = Path(root)
     counts = COUNTS if counts is None else counts
     marker = f"shapes version {VERSION}: " + ", ".join(f"{count} {split}" for split, count in counts.items())
+    _remove_leftovers(root)
     if _is_complete(root, marker):
         return root
     root.parent.mkdir(parents=True, exist_ok=True)
@@ -57,6 +62,14 @@ def ensure_shapes(root: str | Path, *, counts: dict[str, int] | None = None, pro
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return root
+
+
+def _remove_leftovers(root: Path) -> None:
+    """Remove what killed processes have left beside a folder, after a day: drawing takes a minute."""
+    for unfinished in root.parent.glob(f".{glob.escape(root.name)}.unfinished-*"):
+        with contextlib.suppress(OSError):  # another process has removed it
+            if time.time() - unfinished.stat().st_mtime > DAY_S:
+                shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _is_complete(root: Path, marker: str) -> bool:

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -145,6 +146,17 @@ def test_remains_of_a_killed_process_do_not_matter(tmp_path):
     (tmp_path / ".shapes.unfinished-0" / "JPEGImages").mkdir(parents=True)
     (tmp_path / "shapes").mkdir()
     assert len(read_voc(ensure_shapes(tmp_path / "shapes", counts=FEW), "all")) == 10
+
+
+def test_remains_of_a_killed_process_are_removed_after_a_day(tmp_path):
+    old, new = (tmp_path / f".some [shapes].unfinished-{name}" for name in ("old", "new"))
+    others = [tmp_path / ".shapes.unfinished-old", tmp_path / ".other [shapes].unfinished-old"]
+    for _ in range(2):  # before the set is drawn, and once it is there
+        for folder in (old, new, *others):
+            (folder / "JPEGImages").mkdir(parents=True, exist_ok=True)
+            os.utime(folder, (0, time.time() - (60 if folder == new else 90_000)))
+        root = ensure_shapes(tmp_path / "some [shapes]", counts=FEW)
+        assert sorted(tmp_path.iterdir()) == sorted([root, new, *others])
 
 
 def test_another_version_is_refused(tmp_path):
