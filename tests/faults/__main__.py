@@ -46,13 +46,15 @@ Short runs are disturbed at a random moment, each in one of the ways that happen
 that does not continue by itself is given the same command again (after a full disk, with `retry=true`). It must then
 finish, and equal an undisturbed run: the same weights bit for bit, the same metrics, a log that has each step once
 with the same losses and evaluations bit for bit, and no temporary files left.
-
+"""
+ABOUT_SWEEPS = """
 The last rows are whole sweeps in which runs need others: detectors under attack, patches, RPNs and snapshots. Each
 sweep is disturbed ten times: an array is cancelled, a job's Python is killed, or the submitting command is killed.
 After each of these, and whenever no job is left, the command is given again. All runs must then be finished and equal
 those of an undisturbed sweep. Each must have finished once, have started once (apart from restarts after its job was
 ended), and have started after all runs that it needs.
-
+"""
+ABOUT_COLUMNS = """
 "Asked again" is how often the command was given again. "Rows lost" are steps for which the log is incomplete.
 """
 HEAD = """\
@@ -170,7 +172,8 @@ class Campaign:
             f"- {len(done) - again} went on by themselves, {again} were asked for again",
             f"- rows lost: {sum(trial.lost for trial in done)}",
         ]
-        return "\n".join([ABOUT, *facts, "", HEAD]) + "".join(f"{row(trial)}\n" for trial in done)
+        about = ABOUT + ABOUT_SWEEPS * any(trial.kind.sweep is not None for trial in self.trials) + ABOUT_COLUMNS
+        return "\n".join([about, *facts, "", HEAD]) + "".join(f"{row(trial)}\n" for trial in done)
 
 
 def row(trial: Trial) -> str:
