@@ -53,14 +53,20 @@ def share_of_anchors(run: Run) -> float:
 def on_proposals(setting: Setting) -> list[Run]:
     """Return the runs of AP-loss without the loss of boxes, on any number of proposals and on all anchors.
 
-    Proposals are of RPNs trained for equally long, and snapshots are trained in the same way: as those of most runs.
+    Proposals are of RPNs trained for equally long, and snapshots are trained in the same way: as those of most runs. Of
+    snapshots given by their ids, which do not say how they were trained, a seed has to have only one.
     """
     runs = _without_box_loss(setting)
     for key in ("rpn_epochs", "snapshot"):
         counts = Counter(ablation_values(run.config)[key] for run in runs)
         usual = max(counts.keys() - {None}, key=lambda value: (counts[value], str(value)), default=None)
         runs = [run for run in runs if ablation_values(run.config)[key] in (None, usual)]
-    return runs
+    repeats = Counter(map(_level_and_seed, runs))
+    return [run for run in runs if repeats[_level_and_seed(run)] == 1]
+
+
+def _level_and_seed(run: Run) -> tuple[str, int]:
+    return _level(run), run.config["seed"]
 
 
 def _without_box_loss(setting: Setting) -> list[Run]:
@@ -77,7 +83,8 @@ def _section(setting: Setting) -> Section:
     groups = {method: setting.select(method=method, box_loss=False) for method in METHOD_TITLES}
     by_proposals = on_proposals(setting)
     others = len(_without_box_loss(setting)) - len(by_proposals)
-    notes = [f"Not shown: {counted(others, 'run')} with another RPN or snapshot than most."] if others else []
+    why = "with another RPN or snapshot than most, or of one seed from several snapshots"
+    notes = [f"Not shown: {counted(others, 'run')} {why}."] if others else []
     if all(ablation_values(run.config)["proposals"] is None for run in by_proposals):
         by_proposals = []
     panels = [panel for panel in (_training(groups), _imbalance(by_proposals)) if len(panel.data)]

@@ -276,11 +276,24 @@ def test_figure_8_takes_no_other_rpn_or_snapshot_for_a_further_seed():
     warm = [on(f"warm-{seed}", 0.4 + seed / 10, seed=seed, rpn_epochs=3, snapshot=snapshots[0]) for seed in (0, 1)]
     other_rpn = on("other-rpn", 0.9, rpn_epochs=9)
     other_snapshot = on("other-snapshot", 0.9, rpn_epochs=3, snapshot=snapshots[1])
-    (section,) = figure8.build(Runs([other_rpn, other_snapshot, *usual, *warm])).sections
-    points = section.panels[-1].data.set_index("snapshot")
-    assert points["mean"].to_dict() == pytest.approx({False: 0.25, True: 0.45}) and set(points.seeds) == {2}
-    assert set(section.run_ids) == {run.run_id for run in (*usual, *warm)}
-    assert section.notes == ["Not shown: 2 runs with another RPN or snapshot than most."]
+    by_id = [on(f"by-id-{number}", 0.6, rpn_epochs=3, snapshot=f"{number:010}") for number in range(3)]
+    of_seed_1 = on("by-id-of-seed-1", 0.8, seed=1, rpn_epochs=3, snapshot="0123456789")
+
+    def shown(*runs):
+        (section,) = figure8.build(Runs([*runs, *usual])).sections
+        points = section.panels[-1].data.set_index("snapshot")
+        left_out = len(runs) + len(usual) - len(section.run_ids)
+        assert section.notes == [
+            f"Not shown: {left_out} runs with another RPN or snapshot than most, or of one seed from several snapshots."
+        ]
+        return points["mean"].to_dict(), points.seeds.to_dict(), set(section.run_ids) - {run.run_id for run in usual}
+
+    means, seeds, ids = shown(other_rpn, other_snapshot, *warm)
+    assert means == pytest.approx({False: 0.25, True: 0.45}) and seeds == {False: 2, True: 2}
+    assert ids == {run.run_id for run in warm}
+    means, seeds, ids = shown(*by_id, of_seed_1)  # the ids do not say which of seed 0's goes with that of seed 1
+    assert means == pytest.approx({False: 0.25, True: 0.8}) and seeds == {False: 2, True: 1}
+    assert ids == {of_seed_1.run_id}
 
 
 def test_figures_9_to_11(runs):
