@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,8 @@ class SlurmLauncher(Launcher):
             print(f"{forgotten} found in the queue, from a command that was stopped as it submitted them")
         look = functools.cache(look_at)  # looks at each data set once
         left_out: dict[Path, tuple[str, RunFolder]] = {}
-        to_submit, replaced = [], {}
+        to_submit: list[Job] = []
+        replaced: dict[str, Job] = {}
         for given in progress_bar(jobs, "looking for what is missing"):
             config, directory = self._program.check(given.config, given.overrides, typed), given.directory.absolute()
             self._check_processes(config)
@@ -114,7 +115,7 @@ class SlurmLauncher(Launcher):
             reason = reason or reason_in_needed(job, left_out, queue)
             if reason is None:
                 to_submit.append(job)
-            elif config.get("resubmit") and found.submitted and has_other_code(found) and _is_replaceable(found, queue):
+            elif config.get("resubmit") and found.submitted and _is_replaceable(job, found, replaced.values(), queue):
                 replaced[found.submitted["job"]] = job
             else:
                 left_out[directory] = reason, found
@@ -223,10 +224,16 @@ class SlurmLauncher(Launcher):
         return executor
 
 
-def _is_replaceable(found: RunFolder, queue: Queue) -> bool:
-    """Return whether a run's job has not started, and is this user's to cancel."""
-    job = queue.get(found.submitted["job"]) if found.submitted else None
-    return job is not None and job.pending and found.submitter == os.getuid()
+def _is_replaceable(job: Job, found: RunFolder, replaced: Iterable[Job], queue: Queue) -> bool:
+    """Return whether a run's queued job is out of date, has not started, and is this user's to cancel.
+
+    Args:
+        replaced: the earlier runs whose jobs are replaced. SLURM removes the jobs that wait for theirs.
+    """
+    queued = queue.get(found.submitted["job"]) if found.submitted else None
+    if queued is None or not queued.pending or found.submitter != os.getuid():
+        return False
+    return has_other_code(found) or any(other.directory in job.needs for other in replaced)
 
 
 def _cancel(replaced: dict[str, Job]) -> list[Job]:

@@ -231,12 +231,19 @@ def test_attacks_start_after_the_training_that_they_need_and_are_cancelled_if_it
 ):
     attacks = ["attack=gaussian_noise", "attack.standard_deviation=0.1,0.2"]
     words = [*tiny, *attacks, *DETECTOR, "wandb.mode=disabled"]
-    code, output = call_run("-m", *words, "+hydra.launcher.additional_parameters={begin: 'now+1hour'}")
+    later = "+hydra.launcher.additional_parameters={begin: 'now+1hour'}"
+    code, output = call_run("-m", *words, later)
     assert code == 0 and "2 runs, and 1 run that these need" in output, output
-    training, waiting = job_of(output, 1), job_of(output, 2)
-    assert f"to start after {training}" in output
+    assert f"to start after {job_of(output, 1)}" in output
     assert "3 queued already\n" in call_run("-m", *words)[1]
     trained = tmp_path / "outputs" / undisturbed().name
+    note = json.loads((trained / "submitted.json").read_text())
+    (trained / "submitted.json").write_text(json.dumps(note | {"code": str(tmp_path / "outputs/.code/0123456789")}))
+    code, output = call_run("-m", *words, later, "resubmit=true")
+    # SLURM removes the jobs that wait for a cancelled one.
+    assert code == 0 and "queued already" not in output, output
+    training, waiting = job_of(output, 1), job_of(output, 2)
+    assert f"to start after {training}" in output
     status(words)
     shown = capsys.readouterr().out
     assert f"{trained.name}  submitted; needed by" in shown and "waiting for another run" in shown
