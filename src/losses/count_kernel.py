@@ -131,8 +131,9 @@ def count(
         bits = tl.load(facts + BITS)
         copy = (tl.program_id(0) % copies) * (number + 1)
         score = _read_negatives(logits, targets, begin + inner, n)
-        cell = _cell(tl.maximum(score, low), uppers, first, low, density, probe, number, bins)
-        left = (score >= low) & (cell < 1 << 20)
+        left = score >= low  # a maximum would leave it to Triton what becomes of NaN
+        cell = _cell(tl.where(left, score, low), uppers, first, low, density, probe, number, bins)
+        left &= cell < 1 << 20
         cell_a, same = _full_cell(cell, left, inner, BLOCK)
         cell_b, same = _full_cell(cell, left & ~same, inner, BLOCK)
         value_a = tl.zeros((BLOCK // 4,), tl.int64)
@@ -149,7 +150,7 @@ def count(
             next_score = _read_negatives(logits, targets, start + stride + inner, n)  # while this block is counted
             left = score >= low
             infinite |= (score < float("inf")).to(tl.int32) ^ 1  # NaN too
-            x = tl.maximum(score, low)
+            x = tl.where(left, score, low)
             cell = _cell(x, uppers, first, low, density, probe, number, bins)
             in_a = left & (cell == cell_a)
             in_b = left & (cell == cell_b)
@@ -179,7 +180,7 @@ def count(
             for start in range(begin, positives, stride):
                 inside = start + inner < positives
                 x = _score(tl.load(keys + start + inner, mask=inside, other=0))
-                x = tl.maximum(tl.where(inside, x, low), low)
+                x = tl.where(inside & (x >= low), x, low)
                 cell = _cell(x, uppers, first, low, density, probe, number, bins)
                 steps, is_fine = _steps(x, cell, uppers, rulers, bits)
                 tl.atomic_add(table + own + cell, _value(steps, is_fine, shift), mask=inside, sem="relaxed")

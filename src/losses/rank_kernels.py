@@ -281,7 +281,7 @@ def update(
         low = tl.load(uppers)
         density = tl.load(facts + DENSITY).to(tl.float32, bitcast=True)
         needed = negative & (x >= low)
-        x = tl.maximum(x, low)
+        x = tl.where(needed, x, low)
         cell = _cell(x, uppers, first, low, density, _first_probe(facts), number, bins)
         result, slope = _halves(tl.load(lines + cell - 1))
         if not HEAVISIDE:
