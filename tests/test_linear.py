@@ -40,6 +40,12 @@ def test_error_driven_update_solves_random_problems_from_any_start(start_scale):
         assert steps_to_zero(small(seed, start_scale), "error_driven", 1 + start_scale, steps=2000) is not None
 
 
+@pytest.mark.parametrize(("delta", "learning_rate"), [(1e-12, 1), (1, 1e200)])
+def test_scores_that_are_too_large_to_be_ranked_are_explained(delta, learning_rate):
+    with pytest.raises(UserError, match=r"after step \d: .* too .*; or try a smaller method.learning_rate"):
+        steps_to_zero(local_optimum(), "approximate_gradient", learning_rate, delta=delta)
+
+
 @pytest.mark.parametrize(("delta", "learning_rate"), [(0.25, 100), (1, 0.1), (1, 1000), (16, 0.1), (16, 1000)])
 def test_approximate_gradient_stays_in_the_local_optimum(delta, learning_rate):
     method = build_loss("approximate_gradient", "heaviside", delta)

@@ -34,7 +34,6 @@ from tests.support.runs import (
 
 # At 64 pixels P6 is one cell, and there torch's own bfloat16 convolution has, on some CPUs, NaN in its weight gradient.
 BF16 = ["precision=bf16", "dataset.train_size=96"]
-DIVERGING = ["schedule.learning_rate=1e18", "schedule.warmup_iterations=0"]
 # Twelve steps in four epochs, and one evaluation: that at the end, which is always made.
 FOUR_EPOCHS = ["schedule.epochs=4", "schedule.evaluate_every=9"]
 EACH_STEP = "checkpoint_minutes=1e-9"  # a checkpoint after each step, so that the folder shows how far the run is
@@ -157,11 +156,15 @@ def test_a_run_that_another_process_holds_is_left_alone(tiny, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lag", [0, 1])
-def test_a_divergent_run_stops_with_the_step_and_keeps_the_last_checkpoint(lag, tiny, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("rate", "reason"), [(1e18, "is nan"), (1e8, "cannot be computed")])  # too large for δ
+def test_a_divergent_run_stops_with_the_step_and_keeps_the_last_checkpoint(
+    rate, reason, lag, tiny, tmp_path, monkeypatch
+):
     monkeypatch.setattr(trainer, "lag_of", lambda device: lag)  # 1 is a GPU's
+    words = [f"schedule.learning_rate={rate}", "schedule.warmup_iterations=0", "schedule.evaluate_every=2"]
     # One step in each epoch, so that a checkpoint is due right after the step whose loss is not finite.
-    with pytest.raises(NonFiniteLoss, match=r"step 2: the loss is .* learning rate .* Try a lower"):
-        run_here(*tiny, *DIVERGING, *NOT_LOGGED, "batch_size=8", "schedule.evaluate_every=2")
+    with pytest.raises(NonFiniteLoss, match=rf"step 2: the loss {reason} .* learning rate .* Try a lower .* Last"):
+        run_here(*tiny, *words, *NOT_LOGGED, "batch_size=8")
     (directory,) = run_folders(tmp_path / "outputs")
     assert saved_step(directory) == 1 and not (directory / "summary.json").exists()
 

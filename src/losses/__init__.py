@@ -7,6 +7,7 @@ project under any name.
 from .ap import ap_loss
 from .approximate_gradient import ap_approximate_gradient_loss
 from .auc import auc_loss
+from .checks import LogitsTooLarge
 from .error_driven import error_driven
 from .focal import focal_loss
 from .modules import APApproximateGradientLoss, APLoss, APStructuredHingeLoss, AUCLoss, FocalLoss, OHEMLoss
@@ -21,6 +22,7 @@ __all__ = [
     "APStructuredHingeLoss",
     "AUCLoss",
     "FocalLoss",
+    "LogitsTooLarge",
     "OHEMLoss",
     "ap_approximate_gradient_loss",
     "ap_loss",

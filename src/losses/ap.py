@@ -51,10 +51,10 @@ def ap_loss(
     Raises:
         TypeError: logits are not float16, bfloat16, float32 or float64, targets are not numbers, or delta is not a
             number.
-        ValueError: shapes or devices differ, delta ≤ 0 or too small for the digits of the positives' logits, no such
-            step, interpolated is neither true nor false, or targets other than 1, 0 and −1. Triton kernels, which
-            compute the loss on most CUDA devices, raise nothing for wrong values of targets or logits: loss and update
-            are NaN.
+        LogitsTooLarge: a ValueError; delta is too small for the digits of the positives' logits.
+        ValueError: shapes or devices differ, delta ≤ 0, no such step, interpolated is neither true nor false, or
+            targets other than 1, 0 and −1. Triton kernels, which compute the loss on most CUDA devices, raise nothing
+            for wrong values of targets or logits: loss and update are NaN.
     """
     return evaluate("ap_loss", logits, targets, process_group, step=step, delta=delta, interpolated=interpolated)
 

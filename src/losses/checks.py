@@ -14,6 +14,10 @@ _AS_SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64
 _UNSIGNED = (torch.bool, torch.uint8, *_AS_SIGNED)
 
 
+class LogitsTooLarge(ValueError):
+    """Finite logits that are too large to be ranked in float64, as those of a training that diverges may be."""
+
+
 def compute_dtype(x: Tensor) -> Tensor:
     """Return the tensor in float32, or in its own dtype if that is wider."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

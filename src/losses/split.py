@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .checks import check_float64
+from .checks import LogitsTooLarge, check_float64
 from .chunks import in_chunks, nonzero
 from .collectives import Collectives
 
@@ -45,7 +45,8 @@ def split(logits: Tensor, targets: Tensor, collectives: Collectives, *, descendi
     """Split logits of any shape by their targets of the same shape; the positives in ascending order by default.
 
     Raises:
-        ValueError: a score is too large to be summed in float64, or the device has no float64.
+        LogitsTooLarge: a score is too large to be summed in float64.
+        ValueError: the device has no float64.
     """
     check_float64(logits.device)
     logits, targets = logits.reshape(-1), targets.reshape(-1)
@@ -66,7 +67,7 @@ def split(logits: Tensor, targets: Tensor, collectives: Collectives, *, descendi
     largest_positive = max(map(abs, ends), default=0.0)
     is_finite = highest_negative < math.inf and all(map(math.isfinite, ends))
     if is_finite and max(largest_positive, highest_negative) > _LARGEST:
-        raise ValueError(f"logits of more than {_LARGEST:g} are too large to be summed in float64")
+        raise LogitsTooLarge(f"logits of more than {_LARGEST:g} are too large to be summed in float64")
     (number_of_negatives,) = collectives.totals(len(logits) - others)
     return Split(
         scores=scores,

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .checks import check_number
+from .checks import LogitsTooLarge, check_number
 
 STEPS = ("piecewise", "heaviside", "sigmoid")
 # Outside this range float64 overflows or loses digits.
@@ -45,9 +45,9 @@ def check_step(step: str, delta: float) -> None:
 
 
 def check_digits(step: str, delta: float, largest: float) -> None:
-    """Raise a ValueError if float64 has too few digits for the positive of this magnitude and δ."""
+    """Raise LogitsTooLarge if float64 has too few digits for the positive of this magnitude and δ."""
     if step != "heaviside" and largest > LARGEST_IN_DELTAS * delta:
-        raise ValueError(
+        raise LogitsTooLarge(
             f"delta={delta} is too small for a positive with a logit of magnitude {largest:g}: float64 has no digits "
             f"for their sum. It must be at least {largest / LARGEST_IN_DELTAS:.2g}; step='heaviside' has no delta"
         )

@@ -29,15 +29,18 @@ def descend(
         counted as an error) as `ap_loss`, and the value of what is optimised as `loss`.
 
     Raises:
-        UserError: the weights are no longer finite.
+        UserError: the scores are no longer finite, or too large to be ranked.
     """
     weights = problem.start.clone().requires_grad_()
     for step in range(steps + 1):
         scores = problem.points @ weights
         if not scores.isfinite().all():
             raise UserError(f"scores are not finite after step {step}: try a smaller method.learning_rate")
-        objective = loss(scores, problem.targets)
-        true = losses.ap_loss(scores.detach(), problem.targets, interpolated=False, step="heaviside").item()
+        try:
+            objective = loss(scores, problem.targets)
+            true = losses.ap_loss(scores.detach(), problem.targets, interpolated=False, step="heaviside").item()
+        except losses.LogitsTooLarge as error:
+            raise UserError(f"after step {step}: {error}; or try a smaller method.learning_rate") from None
         yield {"ap_loss": true, "loss": objective.item()}
         if true == 0:
             return

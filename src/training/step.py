@@ -14,7 +14,7 @@ from src.data.loading import TrainingBatch
 from src.detectors.detector import Detector
 from src.detectors.proposals import ignore_others
 from src.detectors.targets import Targets, box_loss
-from src.losses import ap_loss
+from src.losses import LogitsTooLarge, ap_loss
 from src.utils.distributed import World
 from src.utils.errors import UserError
 from src.utils.timing import Stopwatch
@@ -135,8 +135,12 @@ class Trainer:
 
         Args:
             batch: on the device.
+
+        Raises:
+            NonFiniteLoss: the scores are too large to be ranked; it names the learning rate.
         """
         self.model.train()
+        learning_rate = self.optimizer.param_groups[0]["lr"]
         images = batch.images.contiguous(memory_format=torch.channels_last)
         targets = self.targets(images, batch)
         own_positives = targets.positive.sum().float()
@@ -148,10 +152,13 @@ class Trainer:
             localisation = localisation * (own_positives * positives.clamp(min=1).reciprocal())
         with Stopwatch(self.device) as loss_time:
             scores = logits.detach().requires_grad_()
-            classification = self.classification_loss(scores, targets.classes)
+            try:
+                classification = self.classification_loss(scores, targets.classes)
+            except LogitsTooLarge as error:
+                reason = f"the loss cannot be computed with learning rate {learning_rate:.3g}"
+                raise NonFiniteLoss(f"{reason}: {error}. {HOW_TO_CONVERGE}") from None
             self.scaler.scale(classification).backward()
 
-        learning_rate = self.optimizer.param_groups[0]["lr"]
         box = self.world.all_reduce_sum(localisation)
         values = {
             "loss": classification + self.options.box_loss_weight * box,

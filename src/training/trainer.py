@@ -5,6 +5,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ def train(
                 return progress.metrics
             progress.start_clock()
             for batch in itertools.islice(remaining, min(steps_in_epoch - done, total - tracker.step)):
-                progress.note(trainer.step(batch), len(batch.images))
+                progress.launch(batch)
                 guard.note_step()
                 try:
                     progress.log_steps(but=progress.lag)
@@ -148,9 +149,15 @@ class _Progress:
         """Start timing the next step."""
         self._clock = time.perf_counter()
 
-    def note(self, values: StepValues, images: int) -> None:
-        """Note a launched step, and on how many images of this process."""
-        self._launched.append((values, images))
+    def launch(self, batch: TrainingBatch) -> None:
+        """Launch a step on this process's part of a batch.
+
+        Raises:
+            NonFiniteLoss: naming the step.
+        """
+        with self._named(self.context.tracker.step + len(self._launched) + 1):
+            values = self.trainer.step(batch)
+        self._launched.append((values, len(batch.images)))
 
     def log_steps(self, but: int = 0) -> None:
         """Log all launched steps except the last `but`.
@@ -163,11 +170,8 @@ class _Progress:
 
     def _log_step(self, values: StepValues, images: int) -> None:
         tracker, device, bar = self.context.tracker, self.trainer.device, self.bar
-        try:
+        with self._named(tracker.step + 1):
             read = values.read()
-        except NonFiniteLoss as error:
-            step, checkpoint = tracker.step + 1, self.context.checkpoint
-            raise NonFiniteLoss(f"step {step}: {error}. Last checkpoint: {checkpoint}") from None
         epoch = tracker.step // self.steps_in_epoch
         tracker.step += 1
         seconds, self._clock = time.perf_counter() - self._clock, time.perf_counter()
@@ -180,14 +184,20 @@ class _Progress:
         bar.update()
         tracker.log({**read, **speed, **memory, "epoch": epoch})
 
+    @contextmanager
+    def _named(self, step: int) -> Iterator[None]:
+        """Add a step and the last checkpoint to the message of a NonFiniteLoss."""
+        try:
+            yield
+        except NonFiniteLoss as error:
+            raise NonFiniteLoss(f"step {step}: {error}. Last checkpoint: {self.context.checkpoint}") from None
+
     def _check_weights(self) -> None:
         """Raise NonFiniteLoss if a weight is not finite, as after a step with a finite loss but infinite gradient."""
-        for name, value in self.trainer.model.state_dict().items():
-            if not value.isfinite().all():
-                raise NonFiniteLoss(
-                    f"step {self.context.tracker.step}: {name} is no longer finite. {HOW_TO_CONVERGE}. Last "
-                    f"checkpoint: {self.context.checkpoint}"
-                )
+        with self._named(self.context.tracker.step):
+            for name, value in self.trainer.model.state_dict().items():
+                if not value.isfinite().all():
+                    raise NonFiniteLoss(f"{name} is no longer finite. {HOW_TO_CONVERGE}")
 
     def minutes_since_save(self) -> float:
         return (time.monotonic() - self._saved) / 60
