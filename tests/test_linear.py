@@ -133,6 +133,7 @@ def test_identity_is_that_of_the_science():
     [
         ("method.learning_rate=0", "method.learning_rate=0.0 must be greater than 0"),
         ("method.learning_rate=nan", "method.learning_rate"),
+        ("method={name: approximate_gradient, delta: 1e-101}", "method.delta=1e-101 must be from 1e-100"),
         ("problem.positives=0", "problem.positives=0"),
         ("problem.margin=-1", "problem.margin=-1.0"),
         ("problem.start_scale=-1", "problem.start_scale=-1.0"),
@@ -179,7 +180,7 @@ def test_command_line(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("AP-loss 0 after") == 2 and len(list(tmp_path.glob("*/summary.json"))) == 2
     done = run_python(["-m", "src.linear", f"outputs={tmp_path}", "method.delta=0", "method.name=approximate_gradient"])
-    assert done.returncode == 1 and done.stderr == "error: method.delta=0.0 must be greater than 0 and finite\n"
+    assert done.returncode == 1 and done.stderr == "error: method.delta=0.0 must be from 1e-100 to 1e+100\n"
 
 
 @pytest.mark.slow

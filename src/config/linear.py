@@ -11,6 +11,7 @@ from src.config.command import canonical_words, command_line
 from src.config.identity import digest, to_plain
 from src.config.registry import METHODS, used_options
 from src.config.schema import Step, Wandb
+from src.config.value_ranges import DELTA
 from src.utils.errors import UserError
 
 MethodName = Enum("MethodName", list(METHODS))  # type: ignore[misc]  # mypy knows literal members only
@@ -87,8 +88,11 @@ def resolve_linear(config: Mapping[str, Any], overrides: Iterable[str] = (), typ
 def check_linear(plain: Mapping[str, Any], overrides: Iterable[str] = (), typed: str = "") -> dict[str, Any]:
     """Return a plain configuration with `command`; arguments and errors are those of :func:`resolve_linear`."""
     known = linear_identity(plain)
+    delta = known["method"].get("delta", 1.0)
+    if not DELTA.contains(delta):
+        raise UserError(f"method.delta={delta} must be {DELTA.words}")
     for group in ("method", "problem"):
-        for key in {"delta", "learning_rate", "dimensions", "positives", "negatives", "margin"} & known[group].keys():
+        for key in {"learning_rate", "dimensions", "positives", "negatives", "margin"} & known[group].keys():
             if not 0 < known[group][key] < float("inf"):
                 raise UserError(f"{group}.{key}={known[group][key]} must be greater than 0 and finite")
     if not 0 <= known["problem"].get("start_scale", 0) < float("inf"):

@@ -22,6 +22,7 @@ def _are_scales(scales: Sequence[float]) -> bool:
 
 POSITIVE = Range("greater than 0", lambda x: x > 0)
 POSITIVE_FINITE = Range("greater than 0 and finite", lambda x: 0 < x < math.inf)
+DELTA = Range("from 1e-100 to 1e+100", lambda x: 1e-100 <= x <= 1e100)  # as in src.losses
 POSITIVE_OR_NULL = Range("null or greater than 0", lambda x: x is None or x > 0)
 NOT_NEGATIVE = Range("at least 0", lambda x: x >= 0)
 NOT_NEGATIVE_FINITE = Range("at least 0 and finite", lambda x: 0 <= x < math.inf)
@@ -62,7 +63,7 @@ RANGES = {
     "images_logged": IMAGES_LOGGED,
     "proposals": Range("all, or a number greater than 0", lambda x: x == "all" or (isinstance(x, int) and x > 0)),
     "rpn_epochs": POSITIVE,
-    "delta": POSITIVE_FINITE,
+    "delta": DELTA,
     "method.epsilon": NOT_NEGATIVE_FINITE,
     "loss.negatives_per_positive": POSITIVE,
     "loss.alpha": FRACTION,

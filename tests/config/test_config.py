@@ -206,7 +206,7 @@ def test_an_unknown_option_of_a_group_is_named(option):
         (["batch_size=0"], "batch_size=0 must be greater than 0"),
         (["loss=ohem", "loss.negatives_per_positive=0"], "loss.negatives_per_positive=0 must be greater than 0"),
         (["method=approximate_gradient", "method.epsilon=-1"], "method.epsilon=-1.0 must be at least 0"),
-        (["delta=0"], "delta=0.0 must be greater than 0"),
+        (["delta=0"], "delta=0.0 must be from 1e-100"),
         (["dataset.train_size=100"], "dataset.train_size=100 must be a multiple of 32"),
         (["schedule.decay_at=[60]"], "schedule.decay_at"),
         (["recipe=bccd"], "no value given for dataset.root"),

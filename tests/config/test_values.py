@@ -4,13 +4,15 @@ import inspect
 import math
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from src.config.identity import identity, run_id
 from src.config.registry import DETECTORS
 from src.config.validate import resolve
-from src.config.value_ranges import RANGES
+from src.config.value_ranges import DELTA, RANGES
 from src.detectors.postprocess import detect, detect_by_class
+from src.losses import step_function
 from src.utils.errors import UserError
 from tests.support.configurations import make_config
 
@@ -22,7 +24,7 @@ WRONG = {
     "workers": [-1],
     "checkpoint_minutes": [0, -1, math.nan],
     "images_logged": [-1, 1001],
-    "delta": [0, -1, *NOT_FINITE],
+    "delta": [0, -1, 1e-101, 1e101, *NOT_FINITE],
     "schedule.epochs": [0, -1],
     "schedule.steps": [0, -1],
     "proposals": [0, -1, "many", "500"],
@@ -73,6 +75,14 @@ OF_A_CHOICE = {
 }
 CASES = [([], key, value) for key, values in WRONG.items() for value in values]
 CASES += [([choice], key, value) for key, (choice, values) in OF_A_CHOICE.items() for value in values]
+
+
+def test_the_range_of_delta_is_that_of_the_losses():
+    for delta in (1e-100, 1e100):
+        assert DELTA.contains(delta) and step_function(torch.zeros(1, dtype=torch.float64), delta=delta) == 0.5
+    for delta in (9e-101, 1.1e100):
+        with pytest.raises(ValueError, match=DELTA.words.replace("+", r"\+")):
+            step_function(torch.zeros(1, dtype=torch.float64), delta=delta)
 
 
 def test_every_range_is_tried():
