@@ -13,8 +13,10 @@ from src.runs.lineage import Lineage
 from src.utils.distributed import World
 from src.utils.errors import UserError
 from src.utils.files import write_atomically
+from src.utils.text import one_line
 
 logger = logging.getLogger(__name__)
+WIDTH = 300  # characters of torch's messages, which list every layer
 
 
 def save_checkpoint(path: Path, parts: dict[str, Any], progress: dict[str, Any], lineage: Lineage) -> None:
@@ -53,7 +55,8 @@ def load_checkpoint(path: Path, parts: dict[str, Any], lineage: Lineage) -> dict
     except Exception as error:  # unpickling what is damaged may raise anything
         aside = path.with_name(f"{path.stem}.damaged{path.suffix}")
         path.rename(aside)
-        logger.warning("%s is damaged (%s). It is now %s, and the run starts anew", path, error, aside.name)
+        reason = one_line(error, WIDTH)
+        logger.warning("%s is damaged (%s). It is now %s, and the run starts anew", path, reason, aside.name)
         return None
     try:
         lineage.continue_from(state.get("lineage"), path, state["progress"]["step"])
@@ -67,7 +70,8 @@ def load_checkpoint(path: Path, parts: dict[str, Any], lineage: Lineage) -> dict
     except UserError:
         raise
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:  # the file may hold anything
-        raise UserError(f"{path} belongs to another model: {error}. Delete it to start this run anew") from error
+        reason = one_line(error, WIDTH)
+        raise UserError(f"{path} belongs to another model: {reason}. Delete it to start this run anew") from error
 
 
 def load_on_all(world: World, path: Path, parts: dict[str, Any], lineage: Lineage) -> dict[str, Any] | None:
@@ -99,7 +103,7 @@ def load_weights(directory: Path, network: nn.Module, data: str | None = None) -
     except FileNotFoundError:
         raise UserError(f"{directory} has finished, but its weights, {path.name}, are gone: {remedy}") from None
     except Exception as error:  # unpickling what is damaged may raise anything
-        raise UserError(f"{path} cannot be read ({error}): {remedy}") from error
+        raise UserError(f"{path} cannot be read ({one_line(error, WIDTH)}): {remedy}") from error
     if kept.get("run_id", directory.name) != directory.name:
         raise UserError(f"{path} is of run {kept['run_id']}: {remedy}")
     if None not in (data, kept.get("data")) and kept["data"] != data:
@@ -107,7 +111,8 @@ def load_weights(directory: Path, network: nn.Module, data: str | None = None) -
     try:
         network.load_state_dict(weights)
     except (RuntimeError, TypeError) as error:
-        raise UserError(f"{path} is of another network, as with other classes or another detector: {error}") from error
+        why = "as with another detector, another number of classes, or loss=ohem for only one of the two"
+        raise UserError(f"{path} is of another network, {why}: {one_line(error, WIDTH)}") from error
 
 
 def keeps_all_rows(path: Path) -> bool:

@@ -57,6 +57,8 @@ def test_weights_of_other_data_another_network_or_another_run_are_refused(tmp_pa
         load_weights(tmp_path / "run", other, "another")
     with pytest.raises(UserError, match=r"checkpoint\.pt is of another network"):
         load_weights(tmp_path / "run", nn.Linear(3, 1))
+    with pytest.raises(UserError, match=r"^\S*checkpoint\.pt is of another network.{,400}…$"):  # . is no line end
+        load_weights(tmp_path / "run", nn.Sequential(*(nn.Linear(1, 1) for _ in range(99))))
     (tmp_path / "run").rename(tmp_path / "renamed")
     with pytest.raises(UserError, match=r"checkpoint\.pt is of run run: delete"):
         load_weights(tmp_path / "renamed", other)
