@@ -57,7 +57,7 @@ def deepfool_and_log(tester: Tester, log: RunLog) -> dict[str, float]:
     metrics |= {f"deepfool/{key}": value for key, value in summary.items()}
     log.tracker.log(metrics)
     if world.is_main and not summary["images_changed"]:
-        logger.warning("warning: there is no minimal perturbation: %s", _why_none(summary, threshold))
+        logger.warning("warning: there is no minimal perturbation: %s", _why_none(summary, threshold, len(data.test)))
     shown = _attack_shown(tester, attack, attacked)
     if shown[0]:
         gallery = Gallery(*shown, threshold, f1, len(data.test))
@@ -65,11 +65,12 @@ def deepfool_and_log(tester: Tester, log: RunLog) -> dict[str, float]:
     return metrics
 
 
-def _why_none(summary: Mapping[str, float], threshold: float) -> str:
-    """Return why no image is changed, and what to do, from the result of :func:`summarise`."""
+def _why_none(summary: Mapping[str, float], threshold: float, available: int) -> str:
+    """Return why no image is changed, and what to do, from the result of :func:`summarise` and the number of images."""
     images, objects = counted(int(summary["images"]), "image"), counted(int(summary["objects"]), "object")
     if not summary["objects"]:
-        return f"no object in {images} is detected with a score of {threshold:.3g} or more; raise attack.images"
+        advice = "raise attack.images" if summary["images"] < available else "the detector needs more training"
+        return f"no object in {images} is detected with a score of {threshold:.3g} or more; {advice}"
     return f"none of {objects} detected in {images} is lost within the iterations; raise attack.iterations"
 
 

@@ -27,9 +27,9 @@ def test_a_mean_over_no_image_is_explained():
     nan = float("nan")
     failed = Perturbation((1,), 2.5, 50, None, nan, nan, nan)
     undetected, fooled_by_none = DeepFoolResult((4, 4), [], None), DeepFoolResult((4, 4), [failed], failed)
-    assert _why_none(summarise([undetected] * 2), 0.25) == (
-        "no object in 2 images is detected with a score of 0.25 or more; raise attack.images"
-    )
-    assert _why_none(summarise([undetected, fooled_by_none]), 0.25) == (
+    why = "no object in 2 images is detected with a score of 0.25 or more"
+    assert _why_none(summarise([undetected] * 2), 0.25, 3) == f"{why}; raise attack.images"
+    assert _why_none(summarise([undetected] * 2), 0.25, 2) == f"{why}; the detector needs more training"
+    assert _why_none(summarise([undetected, fooled_by_none]), 0.25, 3) == (
         "none of 1 object detected in 2 images is lost within the iterations; raise attack.iterations"
     )
