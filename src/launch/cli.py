@@ -150,6 +150,9 @@ def explain_configuration(error: BaseException) -> str | None:
     text = " ".join(line for line in lines if line and not line.startswith(("object_type=", "reference_type=")))
     if of_resolver := re.fullmatch(r"UserError raised while resolving interpolation: (.*?)( full_key: \S+)?", text):
         return of_resolver[1]
+    if " is not a ListConfig" in text and (given := re.match(r"Error merging override ([\w.]+)=(\S+) ", text)):
+        key, value = given.groups()
+        return f"{key}={value}: this takes a list: {shell_quoted(f'{key}=[{value}]')}"
     if text.startswith("Sweeping over Hydra's configuration"):
         return f"{text}; a value that has commas needs quotes within quotes: 'hydra.launcher.partition=\"a,b\"'"
     # Hydra's advice would add a key that nothing reads.

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import OverrideParseException
+from hydra.errors import ConfigCompositionException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
@@ -101,6 +101,14 @@ def test_the_texts_of_a_list_that_hydra_cannot_read_are_named_with_their_quotes(
     assert """quote the texts in it: 'dataset.classes=["café",dog]';""" in explain_configuration(caught.value)
     (given,) = OverridesParser.create().parse_overrides(['dataset.classes=["café",dog]'])
     assert [str(text) for text in given.value()] == ["café", "dog"]
+
+
+@pytest.mark.parametrize("word", ["schedule.decay_at=0.5", "test.scales=400", "dataset.classes=dog"])
+def test_a_value_in_place_of_a_list_comes_with_the_list(word):
+    with pytest.raises(ConfigCompositionException) as caught:
+        make_config(word)
+    key, _, value = word.partition("=")
+    assert explain_configuration(caught.value) == f"{word}: this takes a list: '{key}=[{value}]'"
 
 
 @pytest.mark.parametrize("word", ["seed", "1", "a b"])
