@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from src.config.command import command_line
+from src.config.registry import unused_options
 from src.config.value_ranges import check_ranges
 from src.launch.hydra_setup import register
 from src.launch.presets import check_arguments, similar_key
@@ -57,6 +58,8 @@ def command(run: Callable[[DictConfig], Any], program: Program) -> Callable[[], 
             resolved = program.resolve(config, context.overrides.task, typed)
             Path(context.job_logging["handlers"]["file"]["filename"]).parent.mkdir(parents=True, exist_ok=True)
             _say_where_processes_are_from(resolved.get("processes", 1))
+            if context.mode == RunMode.RUN and "loss" in resolved:
+                say_what_has_no_effect(resolved, context.overrides.task)
             run(resolved)
         except Interrupted as stop:
             logger.warning("%s", stop)
@@ -130,6 +133,20 @@ def _say_where_processes_are_from(processes: int) -> None:
             source,
             name,
         )
+
+
+def say_what_has_no_effect(config: Mapping[str, Any], overrides: Iterable[str]) -> None:
+    """Log which overrides of a single run it does not use; a sweep may well give them, for its other runs.
+
+    Args:
+        config: resolved, of `src.run`.
+        overrides: those of the command line.
+    """
+    unused = unused_options(config)
+    given = [word for word in overrides if word.partition("=")[0].partition(".")[0] in unused]
+    if given and os.environ.get("RANK", "0") == "0":
+        loss = config["loss"]["name"]
+        logger.info("Without effect on this run of loss=%s: %s", loss, ", ".join(map(shell_quoted, given)))
 
 
 def explain_configuration(error: BaseException) -> str | None:

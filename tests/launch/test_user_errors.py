@@ -10,7 +10,8 @@ from hydra.errors import ConfigCompositionException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
-from src.launch.cli import explain_configuration, given_value, options_first
+from src.config.validate import resolve
+from src.launch.cli import explain_configuration, given_value, options_first, say_what_has_no_effect
 from src.utils import paths
 from src.utils.quoting import override
 from tests.support.configurations import make_config
@@ -101,6 +102,21 @@ def test_the_texts_of_a_list_that_hydra_cannot_read_are_named_with_their_quotes(
     assert """quote the texts in it: 'dataset.classes=["café",dog]';""" in explain_configuration(caught.value)
     (given,) = OverridesParser.create().parse_overrides(['dataset.classes=["café",dog]'])
     assert [str(text) for text in given.value()] == ["café", "dog"]
+
+
+@pytest.mark.parametrize(
+    ("words", "unused"),
+    [
+        (["loss=focal", "delta=3", "seed=1"], "loss=focal: delta=3"),
+        (["loss=auc", "method=structured_hinge", "interpolated=false"], "method=structured_hinge, interpolated=false"),
+        (["step=heaviside", "delta=2", "rpn_epochs=4"], "loss=ap: delta=2, rpn_epochs=4"),
+        (["delta=2", "method=error_driven", "proposals=9", "rpn_epochs=4"], ""),
+    ],
+)
+def test_options_that_a_run_does_not_use_are_named(words, unused, caplog):
+    caplog.set_level("INFO")
+    say_what_has_no_effect(resolve(make_config(*words)), words)
+    assert bool(unused) == ("Without effect" in caplog.text) and unused in caplog.text
 
 
 @pytest.mark.parametrize("word", ["schedule.decay_at=0.5", "test.scales=400", "dataset.classes=dog"])
