@@ -9,6 +9,8 @@ from analysis.artefacts.number_format import notes_of, to_text
 from analysis.report.contents import number_columns, paper_columns, starts_group
 from analysis.report.provenance import paper_anchor, source_anchor
 
+DENSE_FROM = 10  # columns: a table with more does not fit a desktop's window unless its words wrap
+
 
 def link(target: str, text: str, css_class: str = "") -> str:
     """Return a link; the target is an address, or # and an anchor of the page."""
@@ -61,7 +63,8 @@ def artefact_table(table: Table) -> str:
     head = "\n".join(_head_rows(table, classes))
     body = "\n".join(_row(row, classes) for row in table.rows)
     caption = f"<caption>{escape(table.title)}</caption>"
-    html = f"<table>{caption}\n<thead>\n{head}\n</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+    look = _class("dense" * (len(table.columns) > DENSE_FROM))
+    html = f"<table{look}>{caption}\n<thead>\n{head}\n</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
     return scroll_box(table.title, html) + paragraphs(notes_of(table), "note")
 
 

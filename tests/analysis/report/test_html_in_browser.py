@@ -130,6 +130,17 @@ def test_the_page_is_complete_and_fits(browser, page, size):
 
 
 @pytest.mark.slow
+def test_table_3_fits_a_desktop_without_scrolling(browser, page):
+    view, _ = open_page(browser, page)
+    box = view.locator("#table3 .scroll").first
+    # As wide as the numbers of several seeds are.
+    box.evaluate("box => box.querySelectorAll('td.number:not(.paper) a').forEach(a => a.textContent = '36.0 ± 22.0')")
+    assert box.locator("thead tr").last.locator("th").count() == 11
+    assert box.evaluate("box => box.scrollWidth - box.clientWidth") == 0
+    view.context.close()
+
+
+@pytest.mark.slow
 def test_without_javascript_the_page_is_the_same(browser, page):
     texts = []
     for enabled in (True, False):
