@@ -57,8 +57,13 @@ def losses_by_batch_size(setting: Setting, sweep: str, quantity: Quantity, title
     ]
     frame = pd.DataFrame(rows, columns=["loss", "batch_size", "seed", quantity.name])
     data = over_seeds(frame, "loss", "batch_size", quantity.name)
-    named = {f"{titles[loss]} at {size}": runs for (loss, size), runs in groups.items() if loss in PAPER_LOSSES}
-    missing = missing_runs(setting, sweep, named)
+    # Runs on another machine exist: the command skips them.
+    existing = {
+        f"{titles[loss]} at {size}": setting.select(loss=loss, batch_size=size)
+        for loss, size in groups
+        if loss in PAPER_LOSSES
+    }
+    missing = missing_runs(setting, sweep, existing)
     shown = [run for runs in groups.values() for run in runs]
     others = [run for runs in measured.values() for run in runs if machine(run) != best]
     if not shown:

@@ -328,6 +328,10 @@ def test_times_and_memory_of_two_machines_are_not_averaged():
         assert section.panels[0].data.seeds.max() == 2 and set(section.run_ids) <= {run.run_id for run in runs.all[1:]}
         assert "Measured on x86_64 CPU of fast" in section.notes[0] and "Not shown" in section.notes[0]
         assert "CPU of slow (1 thread)" in section.notes[0]
+    runs = Runs([on("slow", 0, "batch_size=2"), on("fast", 0), on("fast", 0, "batch_size=4")])
+    for module in (figure9, figure11):
+        (missing,) = section_of(module.build(runs), "recipe=mini").missing
+        assert "AP-loss at 1" in missing.what and "AP-loss at 2" not in missing.what  # the command would skip it
 
 
 def test_a_training_of_so_many_steps_is_for_figures_9_to_11_alone():
