@@ -56,10 +56,10 @@ def by_batch_size(
     def verdict(setting: Setting) -> Verdict | None:
         best = on_one_machine(list(groups.values()))
         by_size = {size: group.runs(setting) for size, group in zip(groups, best, strict=True)}
-        if not any(by_size.values()):
+        values = {size: values_of(runs, metric) for size, runs in sorted(by_size.items())}
+        if not any(values.values()):
             return None
         lacks_sizes = not all(group.runs(setting) for group in groups.values())
-        values = {size: values_of(runs, metric) for size, runs in sorted(by_size.items())}
         means = {size: float(np.mean(list(of_runs.values()))) for size, of_runs in values.items() if of_runs}
         texts = {size: f"{mean:,.0f}" if mean >= 100 else f"{mean:.3g}" for size, mean in means.items()}
         numbers = ", ".join(f"{text} at batch size {size}" for size, text in texts.items())

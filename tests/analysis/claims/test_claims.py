@@ -253,6 +253,12 @@ def test_only_runs_that_are_missing_could_decide_a_claim_by_bounds(base):
     assert verdict_and_missing("memory-is-small", runs[:2]) == [("its runs", "figure9 recipe=mini seed=0")]
 
 
+def test_runs_without_a_number_show_nothing_about_a_claim(base):
+    runs = [make(base, {"AP": 30.0}, 0, batch_size=size) for size in (4, 8)]  # whose system tells no memory
+    claims = {claim.name: claim for claim in judge_claims(Runs(runs))}
+    assert claims["batch-8-is-best"].verdicts and not claims["memory-is-linear"].verdicts
+
+
 def test_without_runs_each_claim_names_the_command_that_makes_them():
     for claim in judge_claims(Runs([])):
         (missing,) = claim.missing
