@@ -67,6 +67,12 @@ def _attack(config: dict[str, Any]) -> str | None:
     return None if name == "none" else " ".join([name, *words_of_attack(config.get("command.canonical", ""))])
 
 
+def _attack_options(config: dict[str, Any]) -> frozenset[tuple[str, str]]:
+    """Return an attack's name and all of its options, whether the command gives them or not."""
+    options = {key: value for key, value in config.items() if key.startswith("identity.attack.")}
+    return frozenset((key, repr(value)) for key, value in ({"name": config.get("attack.name")} | options).items())
+
+
 def _snapshot(config: dict[str, Any]) -> str | None:
     """Return how a run's snapshot differs from it, None without; of ids, which differ by seed, that it is one."""
     text = config.get("snapshot")
@@ -123,17 +129,33 @@ class Setting:
 
     def attacks(self, name: str) -> list[str]:
         """Return an attack of this name with each choice of options that any run has, that of most runs first."""
-        values = [ablation_values(run.config)["attack"] for run in self.runs]
+        values = [self._values[run.run_id]["attack"] for run in self.runs]
         counts = Counter(value for value in values if value is not None and value.split()[0] == name)
         return sorted(counts, key=lambda value: (-counts[value], value)) or [name]
 
     @cached_property
     def _by_values(self) -> dict[frozenset[tuple[str, Any]], list[Run]]:
-        """The runs by their :func:`ablation_values`."""
+        """The runs by their :attr:`_values`."""
         by_values: dict[frozenset[tuple[str, Any]], list[Run]] = {}
         for run in sorted(self.runs, key=lambda run: run.config["seed"]):
-            by_values.setdefault(frozenset(ablation_values(run.config).items()), []).append(run)
+            by_values.setdefault(frozenset(self._values[run.run_id].items()), []).append(run)
         return by_values
+
+    @cached_property
+    def _values(self) -> dict[str, dict[str, Any]]:
+        """The :func:`ablation_values` of each run by its id; of the same attack the name with the fewest words.
+
+        Commands may give an option its usual value, or write it in another way.
+        """
+        values = {run.run_id: ablation_values(run.config) for run in self.runs}
+        names: dict[frozenset[tuple[str, str]], list[str]] = {}
+        attacked = [run for run in self.runs if values[run.run_id]["attack"] is not None]
+        for run in attacked:
+            names.setdefault(_attack_options(run.config), []).append(values[run.run_id]["attack"])
+        for run in attacked:
+            same = names[_attack_options(run.config)]
+            values[run.run_id]["attack"] = min(same, key=lambda name: (len(name), name))
+        return values
 
     def command(self, sweep: str, seeds: Iterable[int] = ()) -> str:
         """Return the command that makes the runs of a file of sweeps/ in this setting; those that exist are skipped."""

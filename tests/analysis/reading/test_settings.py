@@ -295,3 +295,11 @@ def test_a_setting_whose_recipe_no_longer_exists_is_still_one():
 def test_a_setting_without_runs_has_a_command():
     command = Setting(("recipe=voc", "dataset.root=VOCdevkit")).command("table1")
     assert command == "python -m src.run -m sweeps=table1 recipe=voc dataset.root=VOCdevkit"
+
+
+def test_an_attack_is_the_same_however_its_options_are_given():
+    words = [[], ["attack.images=100"], ["attack.overshoot=2e-2"], ["attack.images=24"]]
+    runs = [run_of(config_of("attack=deepfool", f"seed={seed}", *own), []) for seed, own in enumerate(words)]
+    (setting,) = settings(runs)
+    assert setting.attacks("deepfool") == ["deepfool", "deepfool attack.images=24"]
+    assert [run.config["seed"] for run in setting.select(attack="deepfool")] == [0, 1, 2]
