@@ -1,10 +1,10 @@
-"""Builds the paper's tables and figures from the runs' W&B logs: into a report, or one of them on the terminal.
+"""Build the paper's tables and figures from the runs' W&B logs, as a report or on the terminal.
 
 python -m analysis                            everything, into report/: open report/index.html
 python -m analysis table1                     prints Table 1, and writes its files into report/
 python -m analysis claims                     what the runs show about the paper's claims
 python -m analysis --wandb ENTITY/PROJECT     from a W&B server instead of the folder of outputs
-python -m analysis --archive results          into results/, with the runs it is from, to be kept or sent elsewhere
+python -m analysis --archive results          into results/, together with the runs it is based on
 python -m analysis --from results             the same report again, from there
 python -m analysis --from results --outputs outputs --archive results     with runs made since
 """

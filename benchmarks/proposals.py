@@ -1,7 +1,7 @@
 """Measure an RPN's proposals: python -m benchmarks.proposals outputs/ID [--counts 20,75,150,300]
 
-By number of proposals: the recall of the test images' objects, beside as many random anchors, and the imbalance of the
-training images of one epoch. ID is that of the RPN's run, which a run with proposals makes first.
+By number of proposals: the recall of the test images' objects, compared with as many random anchors, and the imbalance
+in the training images of one epoch. ID is that of the RPN's run, which a run with proposals makes first.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def main() -> None:
     )
     parser.add_argument("run", type=Path, help="folder of the RPN's run")
     parser.add_argument(
-        "--counts", help="numbers of proposals; by default the shares that the paper's are of its anchors"
+        "--counts", help="numbers of proposals (default: the shares of all anchors that 500 to 8000 are at 512 × 512)"
     )
     options = parser.parse_args()
     config: DictConfig = OmegaConf.load(options.run / "config.yaml")  # type: ignore[assignment]

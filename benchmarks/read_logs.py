@@ -83,7 +83,9 @@ def measure(outputs: Path, cache: Path) -> dict[str, float]:
 def main() -> None:
     """Print a table of the time and memory of a first reading and of a second, by the number of runs."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.read_logs", description=__doc__)
-    parser.add_argument("--runs", type=int, nargs="+", default=[125, 250, 500, 1000], help="numbers of runs")
+    parser.add_argument(
+        "--runs", type=int, nargs="+", default=[125, 250, 500, 1000], help="numbers of runs (default: %(default)s)"
+    )
     parser.add_argument("--steps", type=int, default=2000, help="of each run (default: %(default)s)")
     parser.add_argument("--measure", type=Path, nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()

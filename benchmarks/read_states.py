@@ -1,4 +1,4 @@
-"""Measure `python -m src.status` on many runs, damaged ones among them: `python -m benchmarks.read_states`."""
+"""Measure `python -m src.status` on many runs, some of them damaged: `python -m benchmarks.read_states`."""
 
 import argparse
 import json
@@ -28,7 +28,7 @@ DAMAGE: dict[str, bytes] = {  # ten ways, by the name of a file and what it then
 
 
 def make_runs(outputs: Path, count: int, special: int) -> None:
-    """Make folders of finished runs, of which so many are damaged instead, and so many another user's."""
+    """Make folders of runs: `special` damaged ones, as many that are another user's, and otherwise finished ones."""
     names = [f"{number:010x}" for number in range(count)]
     metrics = {f"AP/class {number}": number / 7 for number in range(100)}
     for number, name in enumerate(names):
@@ -65,8 +65,10 @@ def _cpu_seconds() -> float:
 def main() -> None:
     """Print how long a look at all runs takes, and check that each damaged file is named."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.read_states", description=__doc__)
-    parser.add_argument("--runs", type=int, default=1000)
-    parser.add_argument("--special", type=int, default=50, help="so many are damaged, and so many another user's")
+    parser.add_argument("--runs", type=int, default=1000, help="number of runs (default: %(default)s)")
+    parser.add_argument(
+        "--special", type=int, default=50, help="number of damaged runs, and of another user's (default: %(default)s)"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         outputs = Path(folder, "outputs")

@@ -1,11 +1,11 @@
-"""Where the time of a training step goes on a CPU: processor time of each part, and its share.
+"""Measure where the time of a training step goes on a CPU: processor time of each part, and its share.
 
     python -m benchmarks.step_parts recipe=mini
     python -m benchmarks.step_parts --steps 2 recipe=voc dataset=shapes dataset.train=trainval dataset.test=test \\
         model.weights=null batch_size=2
 
-Takes the options of `python -m src.run`. Images are loaded in the process that trains, and all runs on one thread. So
-nothing overlaps, nothing waits, and other programs on the machine change little.
+Takes the options of `python -m src.run`. The process that trains also loads the images, on a single thread. So nothing
+overlaps, nothing waits, and other programs on the machine change little.
 """
 
 import argparse
@@ -77,7 +77,7 @@ def main(words: Sequence[str] | None = None) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--steps", type=int, default=10, help="that are measured (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=10, help="number of steps measured (default: %(default)s)")
     options, overrides = parser.parse_known_args(words)
     torch.set_num_threads(1)
     print(f"\n{measure(compose_config(overrides), options.steps).markdown()}")

@@ -1,10 +1,10 @@
-"""The accuracy of torchvision's RetinaNet under the conditions of a run of this project.
+"""Measure the accuracy of torchvision's RetinaNet under the conditions of a run of this project.
 
     python -m benchmarks.torchvision_accuracy recipe=voc_small dataset.root=VOCdevkit
 
-It is `torchvision.models.detection.RetinaNet` with its own focal loss, matching and post-processing, on the backbone,
-pyramid, images, batches, optimizer and learning rates of `python -m src.run` with the same overrides, and with as wide
-heads; it is tested once, after the last step, by the same evaluator. It trains on the CPU, and saves nothing.
+It is `torchvision.models.detection.RetinaNet` with its own focal loss, matching and post-processing. Backbone, pyramid,
+width of the heads, images, batches, optimizer and learning rates are those of `python -m src.run` with these options.
+It is tested once, after the last step, by the same evaluator. It trains on the CPU, and saves nothing.
 """
 
 import argparse

@@ -1,13 +1,13 @@
-"""Images a second in training on a CPU: this project with AP-loss and with focal loss, and torchvision's RetinaNet.
+"""Measure training images per second on a CPU: this project with AP-loss and focal loss, and torchvision's RetinaNet.
 
     python -m benchmarks.training                              ResNet-50, 512 × 512, batches of 2: minutes
     python -m benchmarks.training --backbone resnet18 --side 256 --batch 8
 
-All train on the same images of the built-in set, which come from one loader with its processes: of each batch every
-detector makes a step, in an order that rotates. The detectors have the same backbone, the same pyramid and heads of 256
-channels without norms, and the same 6 anchors per cell, all start from random weights, and step with SGD. torchvision's
-is `torchvision.models.detection.RetinaNet` as it comes, with its focal loss, matching and image transform; it gets
-images that are normalised already, and is told so. Options of `python -m src.run` can be added, such as dataset.root.
+All train on the same images of the built-in set, which come from one loader: each detector makes a step on each batch,
+in an order that rotates. They have the same backbone, the same pyramid and heads of 256 channels without norms, and the
+same 6 anchors per cell, start from random weights, and use SGD. torchvision's is its own
+`torchvision.models.detection.RetinaNet`, with its focal loss, matching and image transform; it gets images that are
+normalised already, and is told so. Options of `python -m src.run` can be added, such as dataset.root=DIR.
 """
 
 import argparse
@@ -52,12 +52,12 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--backbone", default="resnet50", choices=["resnet18", "resnet50", "resnet101"])
     parser.add_argument("--side", type=int, default=512, help="of the images, in pixels (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=2, help="images a step (default: %(default)s)")
-    parser.add_argument("--batches", type=int, default=8, help="that are measured (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: %(default)s")
+    parser.add_argument("--batch", type=int, default=2, help="images per step (default: %(default)s)")
+    parser.add_argument("--batches", type=int, default=8, help="number of batches measured (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="processes that load images (default: %(default)s)")
-    parser.add_argument("--processor-time", action="store_true", help="not wall time, for machines with other work")
-    parser.add_argument("--compiled", action="store_true", help="also the network under torch.compile")
+    parser.add_argument("--processor-time", action="store_true", help="measure it where other programs run")
+    parser.add_argument("--compiled", action="store_true", help="also measure the network under torch.compile")
     options, overrides = parser.parse_known_args(words)
     options.overrides = overrides
     return options
