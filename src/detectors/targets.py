@@ -15,6 +15,7 @@ from torchvision.models.detection._utils import BoxCoder
 # Offsets are divided by standard deviations of (.1, .1, .2, .2).
 BOX_CODER = BoxCoder(weights=(10.0, 10.0, 5.0, 5.0))
 NEGATIVE, IGNORED = -1, -2  # in place of the index of an anchor's object
+POSITIVE_IOU = 0.5  # with an object, of a positive anchor
 NO_OBJECT = -1.0  # the IoU of padding, where an image has fewer objects than another
 # Pairs of objects and anchors processed at once: on a CPU as many as its cache holds, elsewhere 64 MiB of IoUs.
 _PAIRS_ON_CPU, _PAIRS_ELSEWHERE = 2**18, 2**24
@@ -92,7 +93,7 @@ def _pairwise_iou(boxes: Tensor, anchors: Tensor) -> Tensor:
     return intersection / ((x2 - x1) * (y2 - y1) + (right - left) * (bottom - top) - intersection)
 
 
-def match_by_iou(iou: Tensor, positive_iou: float = 0.5, negative_iou: float = 0.4) -> Tensor:
+def match_by_iou(iou: Tensor, positive_iou: float = POSITIVE_IOU, negative_iou: float = 0.4) -> Tensor:
     """Match anchors with objects as RetinaNet does, by IoU alone.
 
     An anchor is positive for the object that it overlaps most, if that IoU is at least `positive_iou`, or if no other
@@ -110,7 +111,7 @@ def match_by_iou(iou: Tensor, positive_iou: float = 0.5, negative_iou: float = 0
     return torch.where((best_iou >= positive_iou) | is_best, object_of, no_object)
 
 
-def match_bipartite(iou: Tensor, positive_iou: float = 0.5) -> Tensor:
+def match_bipartite(iou: Tensor, positive_iou: float = POSITIVE_IOU) -> Tensor:
     """Match anchors with objects as SSD does: each object with one anchor of its own, then by IoU.
 
     The pair with the highest IoU is matched first, then the best pair of the remaining objects and anchors, until all

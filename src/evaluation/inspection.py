@@ -10,9 +10,9 @@ from src.data.messages import first_names
 from src.data.records import DataError, ImageRecord
 from src.detectors.anchors import AnchorGrid, closest_anchors
 from src.detectors.detector import Detector
+from src.detectors.targets import POSITIVE_IOU
 from src.utils.text import counted, one_line
 
-POSITIVE_IOU = 0.5  # of match_by_iou and match_bipartite
 SMALL, LARGE = 32**2, 96**2  # square pixels: COCO's limits
 SIZES = ("small", "medium", "large")
 MOST_CLASSES = 6  # up to which all are listed in one line

@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from src.data.images import read_image
 from src.data.records import DataError, ImageRecord
-from src.evaluation.inspection import POSITIVE_IOU, DetectorView, SplitView, areas_of
+from src.detectors.targets import POSITIVE_IOU
+from src.evaluation.inspection import DetectorView, SplitView, areas_of
 
 DARK = 8  # mean of all pixel values, out of 255
 CONSTANT = 2  # range between the darkest and the brightest value, out of 255

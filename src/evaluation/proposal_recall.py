@@ -10,8 +10,7 @@ from torchvision.ops import box_iou
 from src.data.records import ImageRecord
 from src.detectors.postprocess import ImageOutputs
 from src.detectors.proposals import top_anchors
-
-MIN_IOU = 0.5  # with which an anchor reaches an object: that of positive anchors
+from src.detectors.targets import POSITIVE_IOU
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ def proposal_recall(
         boxes, _ = record.training_objects()
         height, width = image.size
         zoom = torch.tensor([width / record.width, height / record.height] * 2)
-        reaches = box_iou(torch.cat(image.anchors).cpu(), boxes * zoom) >= MIN_IOU  # [A, N]
+        reaches = box_iou(torch.cat(image.anchors).cpu(), boxes * zoom) >= POSITIVE_IOU  # [A, N]
         objectness = image.scores[:, 0].cpu()
         noise = torch.rand(len(objectness), generator=generator)
         for row, count in enumerate(counts):

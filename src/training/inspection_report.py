@@ -12,10 +12,10 @@ from omegaconf import DictConfig
 from src.data.messages import first_names
 from src.data.records import DataError
 from src.detectors.detector import Detector, build_detector
+from src.detectors.targets import POSITIVE_IOU
 from src.evaluation.drawing import Sample, draw_samples, write_png
 from src.evaluation.inspection import (
     FLAGS,
-    POSITIVE_IOU,
     DetectorView,
     SplitView,
     areas_of,
