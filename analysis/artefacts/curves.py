@@ -119,7 +119,7 @@ def best_machine(groups: Iterable[Iterable[Run]]) -> str:
     return max(machines, key=lambda name: (len(set(machines[name])), len(machines[name])), default="")
 
 
-def where_run(shown: Iterable[Run], others: Iterable[Run] = ()) -> str:
+def where_run(shown: Iterable[Run], others: Iterable[Run]) -> str:
     """Return a sentence that names the machines of the runs that are shown, and those of others, which are not."""
     names = [list(dict.fromkeys(map(machine, runs))) for runs in (shown, others)]
     rest = f" Not shown, as times and memory of machines do not compare: {listed(names[1])}." if names[1] else ""

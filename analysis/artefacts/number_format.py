@@ -34,9 +34,9 @@ def _number(value: float, digits: int, signed: bool = False) -> str:
     return f"{'−' if value < 0 else '+' if signed else ''}{text}"
 
 
-def signed(value: float, digits: int = 1) -> str:
-    """Return a number with its sign."""
-    return _number(value, digits, signed=True)
+def signed(value: float) -> str:
+    """Return a number with its sign and one decimal."""
+    return _number(value, 1, signed=True)
 
 
 def is_single(cell: Cell) -> bool:

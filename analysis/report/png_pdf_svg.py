@@ -69,7 +69,7 @@ def draw(drawing: Drawing, folder: Path) -> None:
         write_svg(panel, folder / name)
 
 
-def write_png_and_pdf(panels: Sequence[Panel], path: Path, per_row: int = 2) -> None:
+def write_png_and_pdf(panels: Sequence[Panel], path: Path, per_row: int) -> None:
     """Draw panels as one figure, so many per row, into `path` with .png and .pdf added to its name."""
     from matplotlib.figure import Figure
 

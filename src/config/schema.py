@@ -19,9 +19,9 @@ Ranking = Enum("Ranking", ["global", "per_process"])
 Step = Enum("Step", list(STEPS))  # type: ignore[misc]  # mypy knows literal members only
 
 
-def not_identity(default: Any = MISSING) -> Any:
+def not_identity() -> Any:
     """Declare a key that cannot change a run's results, and so is not part of its identity."""
-    return field(default=default, metadata={"identity": False})
+    return field(default=MISSING, metadata={"identity": False})
 
 
 def with_identity_default(value: Any, **options: Any) -> Any:

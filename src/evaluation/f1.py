@@ -10,27 +10,26 @@ from src.evaluation.voc_ap import match_detections
 
 
 def best_f1(
-    records: Sequence[ImageRecord], detections: Sequence[Detections], classes: Sequence[str], *, iou: float = 0.5
+    records: Sequence[ImageRecord], detections: Sequence[Detections], classes: Sequence[str]
 ) -> tuple[float, float]:
     """Return the score threshold at which F1 is highest, and that F1 in percent.
 
     F1 is 2 TP / (D + G) over all classes together: D is the number of detections that reach the threshold, G that of
-    ground truths, and TP that of true positives as :func:`src.evaluation.voc_ap.voc_ap` defines them; what is ignored
-    there does not count. The threshold is midway between the lowest score that reaches it and the next score, or that
-    score itself if it is the last; ties go to the highest threshold. If no detection is a true positive, the threshold
-    is NaN and F1 is 0.
+    ground truths, and TP that of true positives at IoU 0.5 as :func:`src.evaluation.voc_ap.voc_ap` defines them; what
+    is ignored there does not count. The threshold is midway between the lowest score that reaches it and the next
+    score, or that score itself if it is the last; ties go to the highest threshold. If no detection is a true positive,
+    the threshold is NaN and F1 is 0.
 
     Args:
         records: the ground truth.
         detections: those of each record, in the same order.
         classes: the names that labels index.
-        iou: the least IoU of a match.
 
     Raises:
         ValueError: as `check_detections`.
     """
     check_detections(records, detections, classes)
-    scores, true_positive, objects = match_detections(records, detections, len(classes), iou=iou)
+    scores, true_positive, objects = match_detections(records, detections, len(classes))
     order = np.argsort(-scores, kind="stable")
     scores, hits = scores[order], np.cumsum(true_positive[order])
     if not hits[-1:].any():

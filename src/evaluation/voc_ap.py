@@ -60,13 +60,13 @@ def voc_ap(
 
 
 def match_detections(
-    records: Sequence[ImageRecord], detections: Sequence[Detections], classes: int, *, iou: float = 0.5
+    records: Sequence[ImageRecord], detections: Sequence[Detections], classes: int
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Return the scores of the detections that count, which are true positives, and how many ground truths count.
 
-    Detections and ground truths of all classes are matched as `voc_ap` does.
+    Detections and ground truths of all classes are matched as `voc_ap` does at IoU 0.5.
     """
-    by_class = _matches_by_class(records, detections, classes, iou)
+    by_class = _matches_by_class(records, detections, classes, iou=0.5)
     scores, true_positives, counts = zip(*by_class, strict=True)
     return np.concatenate(scores), np.concatenate(true_positives), sum(counts)
 

@@ -85,7 +85,7 @@ def read_part(file: Path) -> Part:
     return part
 
 
-def attempt_in(items: Iterable[Any], before: int | None = None) -> int | None:
+def attempt_in(items: Iterable[Any], before: int | None) -> int | None:
     """Return the number of the attempt among items of a logged configuration; `before` if it is not there."""
     for item in items:
         if (list(item.nested_key) or [item.key]) == [ATTEMPT]:
