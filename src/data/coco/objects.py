@@ -43,10 +43,8 @@ def parse_objects(
     """Return the annotations of a file.
 
     Args:
-        path: of the file.
-        annotations: its list of them.
-        find_image: the row of an image id, or None.
-        find_category: the row of a category id, or None.
+        path, annotations: the file, and its list of annotations.
+        find_image, find_category: return the row of an image's or a category's id, or None.
         notes: what was repaired or left out is added here.
 
     Raises:
