@@ -128,7 +128,7 @@ def summary(train: SplitView, test: SplitView, view: DetectorView) -> list[str]:
     others = "" if with_anchor == train.objects else ", the others at best the closest one"
     return [
         _split_line("train on", train, view, "trained on"),
-        _split_line("test on", test, view, "to be found"),
+        _split_line("test on", test, view, "counted"),
         f"training objects at {side} × {side} pixels: {shares}; {with_anchor:,} of {train.objects:,} have an anchor "
         f"of IoU ≥ {POSITIVE_IOU}{others}",
     ]

@@ -23,9 +23,9 @@ def reason_to_skip(found: RunFolder, config: Mapping[str, Any]) -> str | None:
                 "submitted.json in the runs' folders"
             )
         if has_other_code(found) and found.submitter not in (None, os.getuid()):
-            return "queued already by another user, with other code than today's"
+            return "queued already by another user, with different code"
         if has_other_code(found):
-            return "queued already, with other code than today's; to replace these jobs add resubmit=true"
+            return "queued already, with different code; to replace these jobs add resubmit=true"
         return "queued already"
     if found.state == State.FAILED and found.refused_failure and not config.get("retry", False):
         return "failed before; to try them again add retry=true. `python -m src.status` shows why"

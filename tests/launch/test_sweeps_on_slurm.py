@@ -211,7 +211,7 @@ def test_queued_jobs_are_found_replaced_and_missed(cluster, tmp_path, capsys):
 
     (directory / "submitted.json").write_text(json.dumps(note | {"code": str(tmp_path / ".code/0123456789")}))
     output = submit_linear(*words)
-    assert "1 queued already, with other code than today's; to replace these jobs add resubmit=true" in output
+    assert "1 queued already, with different code; to replace these jobs add resubmit=true" in output
     second = job_of(submit_linear(*words, "resubmit=true"), 1)
     assert second != first and "CANCELLED" in job_states(first)
     assert "1 queued already\n" in submit_linear(*words, "resubmit=true")  # whose code is today's
