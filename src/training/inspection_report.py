@@ -117,7 +117,7 @@ def _describe(title: str, split: SplitView, view: DetectorView) -> list[str]:
         f"  by size at {side}: {_listed(count_sizes(areas_of(boxes)))}; median {_median(boxes)}",
         f"  by size as COCO's metrics count it, in pixels of the file: {_listed(count_sizes(original))}",
         f"  at {side} {with_anchor:,} objects have an anchor of IoU ≥ {POSITIVE_IOU}, {split.objects - with_anchor:,} "
-        "at best the closest anchor, positive by force",
+        "at best the closest anchor, which is made positive",
     ]
 
 
