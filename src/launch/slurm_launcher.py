@@ -123,7 +123,7 @@ class SlurmLauncher(Launcher):
             cancelled = _cancel(replaced)
             for job_id, job in replaced.items():
                 if job not in cancelled:
-                    started = "started meanwhile, with other code than today's"
+                    started = "started meanwhile, with different code"
                     left_out[job.directory] = started, read_run(job.directory, {job_id: QueuedJob(pending=False)})
             order = {given.directory.absolute(): number for number, given in enumerate(jobs)}
             to_submit = sorted([*to_submit, *cancelled], key=lambda job: order[job.directory])
