@@ -56,7 +56,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batches", type=int, default=8, help="number of batches measured (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="processes that load images (default: %(default)s)")
-    parser.add_argument("--processor-time", action="store_true", help="measure it where other programs run")
+    parser.add_argument("--processor-time", action="store_true", help="not wall time, for machines with other work")
     parser.add_argument("--compiled", action="store_true", help="also measure the network under torch.compile")
     options, overrides = parser.parse_known_args(words)
     options.overrides = overrides
