@@ -112,8 +112,9 @@ def hold_run(
             try:
                 yield guard
             except Interrupted as stop:
-                # W&B's service may be stopped together with the run; SLURM goes by the signal.
-                if interruption.signum not in (None, stop.signum):
+                # W&B's service, or a process that loads images, may be stopped together with the run; SLURM goes by the
+                # signal.
+                if interruption.signum is not None:
                     raise Interrupted(interruption.signum) from stop
                 raise
             except Exception as error:

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from src.data.loading import LoaderKilled
 from src.runs import run_lock
 from src.runs.attempt import hold_run
 from src.runs.state import State, read_run, state
@@ -92,14 +93,16 @@ def test_what_a_folder_holds_of_other_data_is_set_aside(tmp_path):
     assert len(seen) == 2 and (tmp_path / "earlier-2/data.json").exists()
 
 
-def test_the_signal_counts_where_wandbs_service_is_stopped_with_the_run(tmp_path):
+@pytest.mark.parametrize("other", [ServiceLost, LoaderKilled])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGUSR2])
+def test_the_signal_counts_where_other_processes_are_stopped_with_the_run(other, signum, tmp_path):
     def stopped(guard):
-        signal.raise_signal(signal.SIGUSR2)
-        raise ServiceLost
+        signal.raise_signal(signum)
+        raise other
 
-    with pytest.raises(Interrupted, match="SIGUSR2") as caught:
+    with pytest.raises(Interrupted, match=f"^stopped by {signum.name};") as caught:
         attempt(tmp_path, "it", stopped, World())
-    assert caught.value.signum == signal.SIGUSR2
+    assert caught.value.signum == signum
 
 
 def test_temporary_files_of_a_killed_process_are_removed(tmp_path):
