@@ -203,6 +203,15 @@ def test_a_refused_upload_is_an_error(outputs, server, refused):
     assert not (outputs / "finished/resumed" / MARKER).exists()
 
 
+def test_files_that_a_failing_server_never_takes_are_an_error(outputs, server):
+    server.refused, server.status = "storage", 503  # W&B tries again after this, unlike after a refusal
+    done = sync(outputs / "finished", server.url, "resumed", WANDB_X_FILE_TRANSFER_RETRY_MAX="1")
+    assert done.returncode == 1
+    assert done.lines["resumed"].startswith("error: not all has arrived: PUT ")
+    assert "giving up after 2 attempt" in done.lines["resumed"] and len(done.stdout.splitlines()) == 1
+    assert not (outputs / "finished/resumed" / MARKER).exists()
+
+
 def test_a_run_that_is_not_there_and_a_missing_key_are_errors(outputs, server):
     done = sync(outputs / "finished", server.url, "absent", "whole")
     assert done.returncode == 1 and done.stderr.startswith("error: no run absent")

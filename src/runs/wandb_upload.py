@@ -195,7 +195,8 @@ def _wandb_sync(log: Path, project: str, entity: str) -> str | None:
     output = done.stdout + done.stderr
     errors = re.findall(r"(?:ERROR|^Error:) (.*)", output, re.MULTILINE) + _errors_noted(temporary)
     if errors or done.returncode or not log.with_name(f"{log.name}.synced").exists():
-        raise UserError(f"not all has arrived: {'; '.join(dict.fromkeys(errors)) or output.strip()}")
+        lines = dict.fromkeys(" ".join(error.split()) for error in errors or [output])
+        raise UserError(f"not all has arrived: {'; '.join(lines)}")
     address = re.search(r"https?://\S+/runs/\S+", output)
     return address[0] if address else None
 
@@ -203,5 +204,5 @@ def _wandb_sync(log: Path, project: str, entity: str) -> str | None:
 def _errors_noted(folder: Path) -> list[str]:
     """Return the errors of uploading in the logs of `wandb sync`, which it does not print."""
     notes = [json.loads(line) for file in folder.rglob("debug-sync*.log") for line in file.open()]
-    kinds = ("filestream", "runfiles", "file transfer")
+    kinds = ("filestream", "runfiles", "file transfer", "PUT ")  # the last of a file that was tried several times
     return [note["msg"] for note in notes if "ERROR" in note["level"] and note["msg"].startswith(kinds)]

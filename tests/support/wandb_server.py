@@ -42,11 +42,11 @@ class UploadedRun:
 
 @contextmanager
 def wandb_server() -> Iterator[SimpleNamespace]:
-    """Yield the server's `url`, its `runs` by entity/project/id, `refused` and `asked`.
+    """Yield the server's `url`, its `runs` by entity/project/id, `refused`, `status` and `asked`.
 
-    Requests that contain `refused` get a 400; `asked` lists the GraphQL operations so far.
+    Requests that contain `refused` get that HTTP status, by default 400; `asked` lists the GraphQL operations so far.
     """
-    state = SimpleNamespace(runs={}, refused="nothing", asked=[])
+    state = SimpleNamespace(runs={}, refused="nothing", status=400, asked=[])
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"state": state}))
     server.handle_error = lambda *_: None  # a client that ends drops its connections
     state.url = f"http://127.0.0.1:{server.server_port}"
@@ -68,14 +68,14 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._body()
         run, name = self.path.removeprefix("/storage/").split("?")
         if self.state.refused in self.path:
-            return self._answer({}, status=400)
+            return self._answer({}, status=self.state.status)
         self.state.runs[run].files[name] = body
         self._answer({})
 
     def do_POST(self) -> None:
         body = self._body()
         if self.state.refused in self.path + body.decode(errors="replace"):
-            return self._answer({"errors": [{"message": "refused"}]}, status=400)
+            return self._answer({"errors": [{"message": "refused"}]}, status=self.state.status)
         if self.path == "/graphql":
             request = json.loads(body)
             return self._answer({"data": self._graphql(request["query"], request.get("variables") or {})})
