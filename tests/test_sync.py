@@ -217,6 +217,8 @@ def test_a_run_that_is_not_there_and_a_missing_key_are_errors(outputs, server):
     assert done.returncode == 1 and done.stderr.startswith("error: no run absent")
     done = sync(outputs / "finished", server.url, key="")
     assert done.returncode == 1 and "wandb login" in done.stderr and "WANDB_API_KEY" in done.stderr
+    done = sync(outputs / "finished", server.url.removeprefix("http://"))
+    assert done.returncode == 1 and "error: W&B cannot use the environment variable WANDB_BASE_URL: " in done.stderr
 
 
 def test_a_server_that_does_not_answer_is_an_error_soon(outputs):

@@ -21,7 +21,7 @@ from src.runs.log_parts import ATTEMPT, joined_rows, read_parts
 from src.runs.provenance import code_version
 from src.runs.set_aside import set_parts_aside
 from src.runs.wandb_log import HEADER, check_log, read_log
-from src.runs.wandb_variables import overrule_variables
+from src.runs.wandb_variables import overrule_variables, wrong_settings_named
 from src.utils.errors import UserError
 from src.utils.signals import Interrupted
 
@@ -86,7 +86,7 @@ class Tracker:
         self.step = 0
         self.directory, self._is_on = directory, mode != "disabled"
         self.rows, self._logged = KeptRows(), 0  # of the run, and the number of those that this process has logged
-        with _interrupted_with_service():
+        with _interrupted_with_service(), wrong_settings_named():
             self.run = wandb.init(
                 id=directory.name,
                 dir=directory,

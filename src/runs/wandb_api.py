@@ -4,6 +4,7 @@ import os
 
 import wandb
 
+from src.runs.wandb_variables import wrong_settings_named
 from src.utils.errors import UserError
 
 
@@ -14,21 +15,22 @@ def connect() -> wandb.Api:
     WANDB_X_GRAPHQL_TIMEOUT_SECONDS, WANDB_X_GRAPHQL_RETRY_MAX and WANDB_X_GRAPHQL_RETRY_WAIT_MAX_SECONDS set others.
 
     Raises:
-        UserError: there is no key, or no server that accepts it and answers in that time.
+        UserError: there is no key, or no server that accepts it and answers in that time, or a setting is wrong.
     """
     seconds = _number("WANDB_X_GRAPHQL_TIMEOUT_SECONDS", 10)
     retries = int(_number("WANDB_X_GRAPHQL_RETRY_MAX", 2))
     wait = _number("WANDB_X_GRAPHQL_RETRY_WAIT_MAX_SECONDS", 2)
     # By default, W&B's service retries for minutes. It must be the first to give up: a process that has given up a
     # request waits for the service as it exits, sometimes for ever (0.31).
-    wandb.setup(
-        wandb.Settings(
-            x_graphql_timeout_seconds=seconds,
-            x_graphql_retry_max=retries,
-            x_graphql_retry_wait_min_seconds=wait,
-            x_graphql_retry_wait_max_seconds=wait,
+    with wrong_settings_named():
+        wandb.setup(
+            wandb.Settings(
+                x_graphql_timeout_seconds=seconds,
+                x_graphql_retry_max=retries,
+                x_graphql_retry_wait_min_seconds=wait,
+                x_graphql_retry_wait_max_seconds=wait,
+            )
         )
-    )
     try:
         return wandb.Api(timeout=int(2 * (retries + 1) * (seconds + wait)))
     except wandb.errors.UsageError as error:

@@ -2,7 +2,11 @@
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from src.utils.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -17,6 +21,19 @@ OVERRULED = (
     *("WANDB_X_SKIP_TRANSACTION_LOG", "WANDB__SKIP_TRANSACTION_LOG"),
 )
 NOTHING = ("", "false", "0")
+
+
+@contextmanager
+def wrong_settings_named() -> Iterator[None]:
+    """Raise a UserError that names the variable where W&B cannot use its value."""
+    from pydantic import ValidationError  # only here, as its import takes long
+
+    try:
+        yield
+    except ValidationError as error:
+        problem = error.errors()[0]
+        variable = f"WANDB_{'_'.join(map(str, problem['loc'])).upper()}"
+        raise UserError(f"W&B cannot use the environment variable {variable}: {problem['msg']}") from None
 
 
 def overrule_variables(directory: Path, name: str, *, mode: str, project: str, entity: str | None) -> None:
