@@ -65,5 +65,8 @@ def _with_outputs(record: SweepRecord, outputs: Path) -> SweepRecord:
 
 
 if __name__ == "__main__":
-    with exit_on_wrong_configuration():
-        main()
+    try:
+        with exit_on_wrong_configuration():
+            main()
+    except KeyboardInterrupt:  # while it composes sweeps, or waits for SLURM's answer
+        raise SystemExit("stopped") from None

@@ -2,17 +2,19 @@ import dataclasses
 import json
 import os
 import shlex
+import signal
 import time
 
 import pytest
 
+from slurm.one_machine.daemons import wait_for
 from src.launch.sweep_records import save_record
 from src.launch.sweep_runs import expand_sweep, labelled_sweeps
 from src.runs.run_lock import acquire
 from src.status import main
 from src.utils import paths
 from src.utils.quoting import hydra_quoted
-from tests.support.programs import run_python
+from tests.support.programs import run_python, start_python
 from tests.support.runs import leave_finished
 
 ARGUMENTS = ["loss=ap,focal,auc", "delta=1,2,4"]
@@ -159,6 +161,20 @@ def test_an_impossible_key_is_an_error_without_a_traceback(tmp_path):
     assert done.returncode == 1 and "error: Could not override 'detla'" in done.stderr
     assert "do you mean delta" in done.stderr and "+detla" not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_while_slurm_does_not_answer_is_no_traceback(tmp_path):
+    directory = tmp_path / "outputs/0123456789"
+    directory.mkdir(parents=True)
+    (directory / "submitted.json").write_text('{"job": "1"}')
+    (tmp_path / "squeue").write_text(f"#!/bin/sh\ntouch {tmp_path}/asked\nexec sleep 60\n")
+    (tmp_path / "squeue").chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    words = ["-m", "src.status", directory.name, f"--outputs={directory.parent}"]
+    program = start_python(words, environment=environment)
+    assert wait_for((tmp_path / "asked").exists, 100)
+    program.send_signal(signal.SIGINT)
+    assert program.communicate(timeout=60)[1] == "stopped\n" and program.returncode == 1
 
 
 @pytest.mark.parametrize("module", ["src.status", "src.run"])
