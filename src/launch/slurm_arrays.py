@@ -139,7 +139,12 @@ OF_THIS_SHELL = re.compile(
     r"SLURM_(?!CONF|CLUSTERS$|JWT$).*|SBATCH_(ARRAY_INX|WAIT|OPEN_MODE|SIGNAL|JOB_NAME|(NO_)?REQUEUE)|PYTHONSAFEPATH|"
     r"(LOCAL_|GROUP_|ROLE_)?(RANK|WORLD_SIZE)|MASTER_(ADDR|PORT)|TORCHELASTIC_.*"
 )
-OTHER_NAMES = {"timelimit": "timeout_min", "mem_per_node": "mem_gb"}
+OTHER_NAMES = {
+    "timelimit": "timeout_min",
+    "mem_per_node": "mem_gb",
+    "gpus": "gpus_per_node",
+    "gpus_per_task": "gpus_per_node",
+}
 
 
 @contextlib.contextmanager

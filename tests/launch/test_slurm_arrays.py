@@ -164,6 +164,7 @@ def test_a_limit_on_the_number_of_jobs_is_known_with_and_without_its_name(progra
 def test_variables_that_contradict_the_preset_do_not_reach_the_jobs(programs, tmp_path, monkeypatch, capfd):
     given = {
         "SBATCH_PARTITION": "cpu",
+        "SBATCH_GPUS": "1",
         "SBATCH_ACCOUNT": "me",
         "SBATCH_WAIT": "1",
         "SLURM_JOB_ID": "7",
@@ -174,12 +175,13 @@ def test_variables_that_contradict_the_preset_do_not_reach_the_jobs(programs, tm
         monkeypatch.setenv(name, value)
     programs("srun", "exit 1")
     programs("sbatch", f"env > {tmp_path}/seen; echo Submitted batch job 12")
-    with environment_of_jobs({"partition": "gpu", "timeout_min": 60}):
+    with environment_of_jobs({"partition": "gpu", "timeout_min": 60, "gpus_per_node": 2}):
         submitit.SlurmExecutor(tmp_path / "jobs").submit_array([print, print])
     seen = (tmp_path / "seen").read_text().splitlines()
     assert {name for name in given if f"{name}={given[name]}" in seen} == {"SBATCH_ACCOUNT", "SLURM_CONF"}
     assert all(os.environ[name] == value for name, value in given.items())
-    assert capfd.readouterr().err == "SBATCH_PARTITION=cpu is left out: the preset decides\n"
+    said = capfd.readouterr().err.splitlines()
+    assert said == [f"SBATCH_{name} is left out: the preset decides" for name in ("PARTITION=cpu", "GPUS=1")]
 
 
 def test_what_slurm_has_not_taken_is_removed_a_day_later(tmp_path):
