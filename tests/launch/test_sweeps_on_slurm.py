@@ -244,9 +244,13 @@ def test_attacks_start_after_the_training_that_they_need_and_are_cancelled_if_it
     assert code == 0 and "queued already" not in output, output
     training, waiting = job_of(output, 1), job_of(output, 2)
     assert f"to start after {training}" in output
-    status(words)
-    shown = capsys.readouterr().out
-    assert f"{trained.name}  submitted; needed by" in shown and "waiting for another run" in shown
+
+    def is_shown():
+        status(words)
+        shown = capsys.readouterr().out
+        return f"{trained.name}  submitted; needed by" in shown and "waiting for another run" in shown
+
+    assert wait_for(is_shown, 60)  # SLURM notes that a job waits for another one some time after it was submitted
     client("scancel", training)
     assert wait_for(lambda: not client("squeue", "--noheader", f"--jobs={waiting}", "--states=all").count("PD"), 60)
     assert {run.state for run in read_runs(run_folders(tmp_path / "outputs"))[0].values()} == {State.GONE}
