@@ -32,6 +32,7 @@ SHAPES = {
     "solve": (2048, 16),
     "update": (512, 4),
 }
+OPTIONS = {"enable_fp_fusion": True}  # of Triton's compiler, whose default is about to change
 # Compiled kernels by name, for each kind of call: everything that Triton's compilation depends on.
 _compiled: dict[tuple[Any, ...], dict[str, Any]] = defaultdict(dict)
 
@@ -127,7 +128,7 @@ def _launch(
     if name in compiled:
         compiled[name][programs, 1, 1](*arguments, *constants.values(), block)
         return
-    result = kernel[(programs,)](*arguments, **constants, BLOCK=block, num_warps=warps)
+    result = kernel[(programs,)](*arguments, **constants, BLOCK=block, num_warps=warps, **OPTIONS)
     if result is not None:  # as from Triton's interpreter
         compiled[name] = result
 

@@ -38,7 +38,7 @@ def compile_for_an_h100(name, **constants):
         signature={arg: "constexpr" if arg in constants else types[arg] for arg in kernel.arg_names},
         constexprs={(kernel.arg_names.index(arg),): value for arg, value in constants.items()},
     )
-    compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": warps})
+    compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": warps, **launch.OPTIONS})
     assert compiled.asm["cubin"]
 
 
