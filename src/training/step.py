@@ -1,6 +1,7 @@
 """A training step: forward pass, loss of the detached logits, and its update propagated backward."""
 
 import math
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -110,6 +111,8 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.options.precision == "fp16")
+        if self.scaler.is_enabled():  # which skips the steps that overflow; for the schedule they are steps
+            warnings.filterwarnings("ignore", r"Detected call of `lr_scheduler\.step\(\)` before")
         size = self.options.image_size
         self.anchors = torch.cat(self.detector.anchors(size, size, self.device))
         # On a GPU the host would wait for the number of positive anchors; under torch.compile the graph would break.
