@@ -95,7 +95,7 @@ def test_a_sweep_may_be_named_in_quotes(word, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("index", "words"),
     [
-        (0, ["finished", "AP 12.35, AP50 30", "a run"]),
+        (0, ["finished", "\n  AP 12.3, AP50 30.0 after 9 s; ", "a run"]),
         (1, ["running", f"process     {os.getpid()} on", "is running it"]),
         (2, ["submitted", "as job 12_3, with the code in a/copy", "a/log"]),
         (3, ["interrupted", "was the last to run it"]),

@@ -21,6 +21,7 @@ ALWAYS_SHOWN = (State.FINISHED, State.RUNNING, State.SUBMITTED, State.INTERRUPTE
 TO_LAUNCH = (State.MISSING, State.INTERRUPTED, State.GONE, State.DAMAGED)
 DONE = (State.FINISHED, State.UNLOGGED)
 NO_LOG = "wandb.mode=disabled"
+METRICS = {"AP": 1, "AP50": 1, "minimal_perturbation": 1, "ap_loss": 3}  # shown of a finished run, with their decimals
 
 
 def describe_sweeps(sweeps: list[tuple[str, SweepRecord]], outputs: Path, *, others_too: bool = False) -> str:
@@ -163,10 +164,12 @@ def _describe_results(run: RunFolder) -> list[str]:
     if run.summary is None:
         return []
     metrics, seconds = run.summary["metrics"], run.summary.get("seconds")
-    numbers = ((key, metrics.get(key)) for key in ("AP", "AP50", "minimal_perturbation", "ap_loss"))
-    shown = ", ".join(f"{key} {value:.4g}" for key, value in numbers if isinstance(value, int | float))
-    took = f" after {seconds:.0f} s" if isinstance(seconds, int | float) else ""
-    lines = [f"  {run.summary.get('name', '')}", f"  {shown}{took}; {run.directory / 'summary.json'}"]
+    numbers = [(key, metrics.get(key), digits) for key, digits in METRICS.items()]
+    shown = ", ".join(f"{key} {value:.{digits}f}" for key, value, digits in numbers if isinstance(value, int | float))
+    took = f"after {seconds:.0f} s" if isinstance(seconds, int | float) else ""
+    results = " ".join(filter(None, [shown, took]))
+    where = "; ".join(filter(None, [results, str(run.directory / "summary.json")]))
+    lines = [f"  {run.summary.get('name', '')}", f"  {where}"]
     return lines + [f"  versions    {line}" for line in lineage_changes(run.summary.get("attempts"))]
 
 
