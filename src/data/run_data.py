@@ -52,17 +52,16 @@ def take_look(dataset: Mapping[str, Any], outputs: str) -> dict[str, str]:
     return {"": look_at(Path(dataset["root"]).expanduser(), outputs)}
 
 
-def describe_weights(weights: str | None) -> dict[str, dict[str, str]]:
+def describe_weights(weights: object) -> dict[str, dict[str, str]]:
     """Return the entry of `data.json` for a file of pretrained weights; none if there is no such file.
 
     Args:
-        weights: the configuration's `model.weights`.
+        weights: the configuration's `model.weights`, which a detector of your own may define in another way.
     """
-    file = Path(weights or "").expanduser()
-    if not file.is_file():  # nothing to compare, so a finished run does not need it any more
-        return {}
+    if not (isinstance(weights, str) and (file := Path(weights).expanduser()).is_file()):
+        return {}  # nothing to compare, so a finished run does not need it any more
     try:
-        return {"weights": {"file": str(weights), "sha256": _sha256(file, tuple(stamp(file)))}}
+        return {"weights": {"file": weights, "sha256": _sha256(file, tuple(stamp(file)))}}
     except OSError as error:
         raise UserError(f"model.weights={weights} cannot be read: {error.strerror or error}") from error
 
@@ -165,7 +164,7 @@ def compare_data(
     directory: Path,
     dataset: Mapping[str, Any],
     *,
-    weights: str | None = None,
+    weights: object = None,
     outputs: str,
     workers: int,
     check_stop: Callable[[], None] = lambda: None,
