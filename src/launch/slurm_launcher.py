@@ -39,6 +39,8 @@ from src.utils.files import read_json, write_atomically, write_json
 from src.utils.progress import progress_bar
 from src.utils.text import counted
 
+CHANGED_BY_SLURM = {"%": "%", "\\": "\\", "\n": "line ends"}  # in the names of logs
+
 
 @dataclass
 class SlurmLauncherConfig(SlurmQueueConf):
@@ -149,8 +151,8 @@ class SlurmLauncher(Launcher):
         known = {key.name for key in fields(SlurmLauncherConfig)}
         if unknown := ", ".join(key for key in self.parameters if key not in known):  # added with +
             raise UserError(f"hydra.launcher has no {unknown}; {OPTIONS_OF_SBATCH}")
-        if "%" in str(outputs):
-            raise UserError(f"outputs={outputs}: SLURM replaces % in the names of its logs; choose a folder without it")
+        if signs := " and ".join(name for sign, name in CHANGED_BY_SLURM.items() if sign in str(outputs)):
+            raise UserError(f"outputs={outputs}: SLURM changes {signs} in the names of its logs; choose another folder")
         minutes, delay = self.parameters["timeout_min"], self.parameters["signal_delay_s"]
         if not 0 < delay < 60 * minutes:
             raise UserError(

@@ -77,6 +77,17 @@ def test_a_key_that_is_added_to_the_launcher_is_refused(tmp_path):
         SlurmLauncher(**parameters, reservation="x")._check_parameters(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "signs"), [("100%", "%"), ("a\\b", "\\"), ("a\nb%", "% and line ends"), ("a b=ü,$", None)]
+)
+def test_outputs_whose_logs_slurm_would_name_otherwise_are_refused(name, signs, tmp_path):
+    launcher = SlurmLauncher(**dataclasses.asdict(SlurmLauncherConfig()))
+    if signs is None:
+        return launcher._check_parameters(tmp_path / name)
+    with pytest.raises(UserError, match=re.escape(f"SLURM changes {signs} in the names of its logs")):
+        launcher._check_parameters(tmp_path / name)
+
+
 def test_several_partitions_come_with_how_to_quote_them():
     with pytest.raises(HydraException) as refusal:
         compose_sweep("slurm=gpu", "hydra.launcher.partition=a,b")
