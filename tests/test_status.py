@@ -156,6 +156,16 @@ def test_the_folder_of_one_run_is_not_taken_for_that_of_all(words, tmp_path):
     assert f"{folder}: this is the folder of one run; give that of all runs, --outputs {tmp_path}\n" in done.stderr
 
 
+@pytest.mark.parametrize("words", [["src.run"], ["src.run", "-m", "loss=ap,focal"], ["src.linear"]])
+def test_no_run_is_made_in_the_folder_of_another(words, tmp_path):
+    folder = tmp_path / "0123456789"
+    folder.mkdir()
+    (folder / "config.yaml").touch()
+    done = run_python(["-m", *words, f"outputs={folder}"])
+    assert done.returncode == 1 and f"give that of all runs, outputs={tmp_path}\n" in done.stderr
+    assert [path.name for path in folder.iterdir()] == ["config.yaml"]
+
+
 def test_an_impossible_key_is_an_error_without_a_traceback(tmp_path):
     done = run_python(["-m", "src.status", f"--outputs={tmp_path}", "detla=1"], fresh=True)
     assert done.returncode == 1 and "error: Could not override 'detla'" in done.stderr

@@ -25,6 +25,7 @@ from src.config.value_ranges import check_ranges
 from src.launch.hydra_setup import register
 from src.launch.presets import check_arguments, similar_key
 from src.launch.program import Program
+from src.runs.state import check_outputs
 from src.utils import paths
 from src.utils.distributed_env import source_of_processes
 from src.utils.errors import UserError, explain
@@ -86,6 +87,7 @@ def command(run: Callable[[DictConfig], Any], program: Program) -> Callable[[], 
             check_arguments(sys.argv[1:])
             outputs = given_value(sys.argv[1:], "outputs")
             check_ranges({} if outputs is None else {"outputs": outputs})
+            check_outputs(Path(outputs or "outputs"), "outputs=")
             share_with_group(Path(outputs or "outputs"))
             try:
                 hydra_main()

@@ -8,6 +8,7 @@ Reading changes nothing, in one's own folders and in others', and tolerates any 
 """
 
 import os
+import re
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -102,12 +103,11 @@ def read_runs(directories: Iterable[Path]) -> tuple[dict[Path, RunFolder], str]:
     return runs | {directory: read_run(directory, queue) for directory in doubtful}, ""
 
 
-def check_outputs(outputs: Path) -> None:
-    """Raise a UserError if what was given as the folder of all runs is that of one run."""
-    if (outputs / "config.yaml").is_file():
+def check_outputs(outputs: Path, option: str = "--outputs ") -> None:
+    """Raise a UserError if what was given as the folder of all runs, by an option, is that of one run."""
+    if re.fullmatch("[0-9a-f]{10}", outputs.resolve().name) and (outputs / "config.yaml").is_file():
         parent = os.path.normpath(outputs / "..")
-        found = f"--outputs {outputs}: this is the folder of one run"
-        raise UserError(f"{found}; give that of all runs, --outputs {parent}")
+        raise UserError(f"{option}{outputs}: this is the folder of one run; give that of all runs, {option}{parent}")
 
 
 def submitters(outputs: Path) -> set[int]:
