@@ -83,7 +83,7 @@ def command(run: Callable[[DictConfig], Any], program: Program) -> Callable[[], 
         with exit_on_wrong_configuration():
             paths.check_checkout()
             sys.argv[1:] = options_first(sys.argv[1:])
-            _refuse_other_configuration(sys.argv[1:], program)
+            _refuse_options(sys.argv[1:], program)
             check_arguments(sys.argv[1:])
             outputs = given_value(sys.argv[1:], "outputs")
             check_ranges({} if outputs is None else {"outputs": outputs})
@@ -99,17 +99,27 @@ def command(run: Callable[[DictConfig], Any], program: Program) -> Callable[[], 
 
 
 def options_first(words: list[str]) -> list[str]:
-    """Return the words of a command line with its overrides last: Hydra refuses them on both sides of an option."""
-    overrides = get_args_parser().parse_intermixed_args(words).overrides
+    """Return the words of a command line with its overrides last: Hydra refuses them on both sides of an option.
+
+    With --help there are none, as the help is the same for all, and Hydra would refuse those of a sweep.
+    """
+    parsed = get_args_parser().parse_intermixed_args(words)
+    if parsed.help:
+        return ["--help"]
+    overrides = parsed.overrides
     options = list(words)
     for word in overrides:
         options.remove(word)
     return [*options, *overrides]
 
 
-def _refuse_other_configuration(words: list[str], program: Program) -> None:
-    """Raise a UserError if Hydra's option --config-name names a configuration other than the program's."""
-    name = get_args_parser().parse_args(words).config_name
+def _refuse_options(words: list[str], program: Program) -> None:
+    """Raise a UserError if Hydra's options contradict each other or name another program's configuration."""
+    given = get_args_parser().parse_args(words)
+    modes = [mode for mode in ("run", "multirun", "cfg", "info", "shell_completion") if getattr(given, mode)]
+    if len(modes) > 1:
+        raise UserError(f"{' and '.join(f'--{mode}' for mode in modes).replace('_', '-')} exclude each other")
+    name = given.config_name
     if name not in (None, program.config_name):
         raise UserError(f"--config-name {name}: python -m {program.module} takes only {program.config_name}")
 
@@ -172,6 +182,10 @@ def explain_configuration(error: BaseException) -> str | None:
     if " is not a ListConfig" in text and (given := re.match(r"Error merging override ([\w.]+)=(\S+) ", text)):
         key, value = given.groups()
         return f"{key}={value}: this takes a list: {shell_quoted(f'{key}=[{value}]')}"
+    if ambiguous := re.match(r"Ambiguous value for argument '([^=]+)=(.*?)' 1\. To use it as", text):
+        key, value = ambiguous.groups()
+        as_list = shell_quoted(f"{key}=[{value}]")
+        return f"{key}={value}: a sweep needs -m; one list is {as_list}, one text {override(key, value)}"
     if text.startswith("Sweeping over Hydra's configuration"):
         return f"{text}; a value that has commas needs quotes within quotes: 'hydra.launcher.partition=\"a,b\"'"
     # Hydra's advice would add a key that nothing reads.

@@ -67,6 +67,7 @@ def test_a_sweep_of_impossible_runs_alone_is_not_recorded(tmp_path):
             ["loss=ap", "--cfg", "job", "~x", "--config-dir", "a=b"],
             ["--cfg", "job", "--config-dir", "a=b", "loss=ap", "~x"],
         ),
+        (["-m", "loss=ap,focal", "--help"], ["--help"]),
     ],
 )
 def test_overrides_may_be_on_both_sides_of_an_option(words, expected):
@@ -86,6 +87,18 @@ def test_another_programs_configuration_is_refused(words, tmp_path):
     done = run("src.run", *words, "-cn", "linear", f"outputs={tmp_path}")
     assert done.stderr == "error: --config-name linear: python -m src.run takes only config\n"
     assert done.returncode == 1 and not list(tmp_path.iterdir())
+
+
+def test_a_sweep_is_not_shown_as_one_configuration(tmp_path):
+    done = run("src.run", "-m", "loss=ap,focal", "--cfg", "job", f"outputs={tmp_path}")
+    assert done.stderr == "error: --multirun and --cfg exclude each other\n" and done.returncode == 1
+
+
+def test_several_values_without_m_come_with_what_they_may_mean():
+    with pytest.raises(ConfigCompositionException) as caught:
+        make_config("loss=ap,focal")
+    message = "loss=ap,focal: a sweep needs -m; one list is 'loss=[ap,focal]', one text 'loss=\"ap,focal\"'"
+    assert explain_configuration(caught.value) == message
 
 
 @pytest.mark.parametrize("value", ["~/data", "data (1)", "数", "a=b", "[it's]"])
