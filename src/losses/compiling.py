@@ -86,7 +86,7 @@ def _loss_and_update(
     options = {option: value for option, value in options.items() if option in taken}
     result = outcome(logits, targets, process_group=None, **options)
     update = result.gradient(torch.ones_like(result.loss), result.loss.dtype, *result.tensors)
-    return result.loss, update
+    return result.loss, update.contiguous()  # as registered below; the compiler relies on it
 
 
 @_loss_and_update.register_fake

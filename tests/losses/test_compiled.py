@@ -1,5 +1,7 @@
 """The losses inside torch.compile: no break of the graph, no recompilation as values change, and eager's results."""
 
+import itertools
+
 import pytest
 import torch
 from torch._dynamo.utils import counters
@@ -105,6 +107,22 @@ def test_errors_and_special_values_are_those_of_eager(case):
             torch.testing.assert_close(other.grad, one.grad, equal_nan=True)
     with pytest.raises(ValueError, match="targets must be 1"):
         compiled(logits, targets + 5)
+
+
+@pytest.mark.parametrize("value", [0.5, torch.nan])
+def test_the_compiler_knows_the_layout_of_the_operators_results(value):
+    """Whatever that of the arguments is, such as that of targets made by one_hot and permuted."""
+    ((_, targets),) = batches("ohem_loss", 1)
+    targets[0, 0, 1] = 1
+    outputs = torch.randn(3, 40, 5)
+    outputs[0, 0, 1] = value
+    operators = getattr(torch.ops, losses.compiling.NAMESPACE)
+    for one, other in itertools.product((lambda x: x, lambda x: x.mT.contiguous().mT), repeat=2):
+        x, t = one(outputs), other(targets)
+        cases = [(operators.checked_targets, (t,)), (operators.choose_anchors, (x, t, 3))]
+        cases += [(operators.loss_and_update, (one(outputs[..., 1:]), t, "ap_structured_hinge_loss"))]
+        for operator, arguments in cases:
+            torch.library.opcheck(operator.default, arguments, test_utils=("test_schema", "test_faketensor"))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
