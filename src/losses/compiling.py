@@ -36,6 +36,11 @@ def evaluate(name: str, logits: Tensor, targets: Tensor, process_group: ProcessG
         return _evaluate_eagerly(name, logits, targets, process_group, options)
     if process_group is not None:  # no argument of an operator
         return torch.compiler.disable(_evaluate_eagerly)(name, logits, targets, process_group, options)
+    for key in ("delta", "epsilon"):
+        # As a text, a number that changes from call to call is a constant of the graph. Torch 2.15 may otherwise keep
+        # an earlier call's, if it is computed from another: https://github.com/pytorch/pytorch/issues/197889
+        if isinstance(options.get(key), (int, float)):
+            options[key] = float(f"{options[key]}")
     loss, _ = _loss_and_update(logits, targets, name, **options)
     return loss
 

@@ -138,6 +138,22 @@ def test_half_precision_rounds_after_the_incoming_gradient(dtype):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("function", [losses.ap_loss, losses.ap_approximate_gradient_loss])
+def test_an_option_that_follows_a_schedule_has_its_value_of_each_call(function):
+    """With the default compiler, and as an expression of a number that the rest of the graph needs, too."""
+    ((_, targets),) = batches("ap_loss", 1)
+    targets[:, ::9] = 1
+    logits = torch.randn(targets.shape, generator=torch.Generator().manual_seed(0))
+
+    def step(progress):
+        return function(logits * progress, targets, delta=2 - progress)
+
+    compiled = torch.compile(step, fullgraph=True)
+    for progress in (0.2, 0.4, 0.6, 0.8):
+        torch.testing.assert_close(compiled(progress), step(progress))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["ap piecewise"])
 def test_compiles_with_the_default_compiler(case):
     name, options = CASES[case]
