@@ -203,12 +203,18 @@ def test_a_refused_upload_is_an_error(outputs, server, refused):
     assert not (outputs / "finished/resumed" / MARKER).exists()
 
 
-def test_files_that_a_failing_server_never_takes_are_an_error(outputs, server):
-    server.refused, server.status = "storage", 503  # W&B tries again after this, unlike after a refusal
-    done = sync(outputs / "finished", server.url, "resumed", WANDB_X_FILE_TRANSFER_RETRY_MAX="1")
+@pytest.mark.parametrize(
+    ("refused", "requests", "kind"),
+    [("upsertBucket", "POST", "GRAPHQL"), ("file_stream", "POST", "FILE_STREAM"), ("storage", "PUT", "FILE_TRANSFER")],
+)
+def test_a_server_that_fails_again_and_again_is_an_error_soon(outputs, server, refused, requests, kind):
+    server.refused, server.status = refused, 503  # W&B tries again after this, unlike after a refusal
+    waits = {f"WANDB_X_{kind}_RETRY_WAIT_{end}_SECONDS": "1" for end in ("MIN", "MAX")}
+    done = sync(outputs / "finished", server.url, "resumed", **waits)
     assert done.returncode == 1
-    assert done.lines["resumed"].startswith("error: not all has arrived: PUT ")
-    assert "giving up after 2 attempt" in done.lines["resumed"] and len(done.stdout.splitlines()) == 1
+    assert done.lines["resumed"].startswith("error: not all has arrived: ") and len(done.stdout.splitlines()) == 1
+    assert f" {requests} {server.url}" in done.lines["resumed"]
+    assert "giving up after 6 attempt" in done.lines["resumed"]
     assert not (outputs / "finished/resumed" / MARKER).exists()
 
 

@@ -183,7 +183,8 @@ def _wandb_sync(log: Path, project: str, entity: str) -> str | None:
     # Meant for runs as they are logged, these would make it another upload, or hide its errors.
     unset = {*OVERRULED, "WANDB_SILENT", "WANDB_QUIET"}
     environment = {key: value for key, value in os.environ.items() if key not in unset}
-    environment.setdefault("WANDB_X_GRAPHQL_RETRY_MAX", "4")  # half a minute; by default it is many
+    for kind in ("GRAPHQL", "FILE_STREAM", "FILE_TRANSFER"):
+        environment.setdefault(f"WANDB_X_{kind}_RETRY_MAX", "5")  # a minute; by default it is many, without a word
     temporary = log.parent.parent
     done = subprocess.run(
         [sys.executable, "-m", "wandb", "sync", "--project", project, "--entity", entity, str(log)],
