@@ -36,13 +36,7 @@ CAPTION = (
     "seed."
 )
 PERTURBATIONS = {
-    "original": "Original",
-    "black_patch": "Black Patch",
-    "random_patch": "Random Patch",
-    "flip_patch": "Flip Patch",
-    "adversarial_patch": "Adversarial Patch",
-    "gaussian_noise": "Gaussian Noise",
-    "deepfool": "DeepFool",
+    "original" if name == "none" else name: attack.title for name, attack in ATTACKS.items() if name != "patch_making"
 }
 
 

@@ -15,11 +15,11 @@ from analysis.reading.needed import needed_by, without_needed
 from analysis.reading.runs import Run
 from src.config.command import command_line
 from src.config.needs import RUN_ID
-from src.config.registry import LOSS_OPTIONS, LOSSES, METHODS, used_options
+from src.config.registry import DETECTORS, LOSS_OPTIONS, LOSSES, METHODS, used_options
 from src.utils.quoting import shell_quoted
 
 LOSS_TITLES = {name: loss.title for name, loss in LOSSES.items() if loss.trains}
-DETECTOR_TITLES = {"retinanet": "RetinaNet", "ssd": "SSD"}
+DETECTOR_TITLES = {name: detector.title for name, detector in DETECTORS.items()}
 DATA_TITLES = {"voc": "PASCAL VOC", "coco": "COCO", "bccd": "BCCD"}
 METHOD_TITLES = {name: method.title for name, method in METHODS.items()}
 # Those of the paper: only they are in sweeps/ and in its claims, not a user's own.
@@ -183,7 +183,7 @@ class Setting:
 
     @property
     def detector_title(self) -> str:
-        """The detector as papers write it; of a user's own, its name."""
+        """The detector as papers write it; of one that is not registered here, its name."""
         return DETECTOR_TITLES.get(self.detector, self.detector)
 
     @property

@@ -102,7 +102,7 @@ DETECTORS = {
         batch_norm_stride=32,
     ),
     "ssd": DetectorEntry(
-        "SSD512",
+        "SSD",
         "src.detectors.ssd.build_ssd",
         {
             "weights": str | None,

@@ -20,10 +20,6 @@ METHODS["mine"] = Method("my method", Objective("my_method"))
 DETECTORS["blobs"] = DetectorEntry("Blobs", "blobs.build_blobs")
 ATTACKS["fog"] = AttackEntry("Fog", "fog.fog")
 
-from analysis.artefacts import table3
-
-table3.PERTURBATIONS["fog"] = "Fog"
-
 from analysis.__main__ import ARTEFACTS, build
 from analysis.claims import judge_claims
 from analysis.reading.runs import Runs
@@ -93,9 +89,9 @@ def test_an_own_method_is_shown_and_no_sweep_is_said_to_make_it(reports):
 
 def test_an_own_detector_is_compared_with_the_papers_retinanet(reports):
     _, texts = reports
-    section = texts["table2"].split("### blobs + shapes")[1].split("##")[0]
+    section = texts["table2"].split("### Blobs + shapes")[1].split("##")[0]
     assert rows(section, "AP-loss")[0][1] == "**25.0 †**" and "those of RetinaNet + PASCAL VOC" in section
-    assert "blobs, shapes" in texts["figure6"] and "(a) blobs" not in texts["figure6"]
+    assert "Blobs, shapes" in texts["figure6"] and "(a) Blobs" not in texts["figure6"]
     for name in ("table1", "table4", "figure7", "figure9", "figure10", "figure11"):
         assert "model=blobs" in texts[name]
 
