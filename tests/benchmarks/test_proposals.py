@@ -2,9 +2,9 @@
 
 import torch
 
+from benchmarks.proposals import proposal_recall
 from src.data.records import make_record
 from src.detectors.postprocess import ImageOutputs
-from src.evaluation.proposal_recall import proposal_recall
 
 
 def outputs(index, anchors, objectness, size=(100, 100)):
