@@ -104,11 +104,8 @@ def proposal_recall(
     reached = torch.zeros(len(counts), 3)
     objects = 0
     for image in outputs:
-        record = records[image.index]
-        boxes, _ = record.training_objects()
-        height, width = image.size
-        zoom = torch.tensor([width / record.width, height / record.height] * 2)
-        reaches = box_iou(torch.cat(image.anchors).cpu(), boxes * zoom) >= POSITIVE_IOU  # [A, N]
+        boxes, _ = records[image.index].training_objects(image.size)
+        reaches = box_iou(torch.cat(image.anchors).cpu(), boxes) >= POSITIVE_IOU  # [A, N]
         objectness = image.scores[:, 0].cpu()
         noise = torch.rand(len(objectness), generator=generator)
         for row, count in enumerate(counts):

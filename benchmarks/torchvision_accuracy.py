@@ -142,12 +142,11 @@ def test(network: Network, data: Data, config: DictConfig) -> dict[str, float]:
     found: dict[int, Detections] = {}
     for batch in progress_bar(data.inference_batches(data.test, view, shared=False), "test"):
         outputs = network.detector(list(batch.images))
-        for index, (height, width), output in zip(batch.indexes, batch.sizes, outputs, strict=True):
-            record = data.test[index]
-            zoom = torch.tensor([record.width / width, record.height / height] * 2)
-            found[index] = Detections(output["boxes"] * zoom, output["scores"], output["labels"])
-    detections = [found[index] for index in range(len(found))]
-    return evaluate_detections(data.test, detections, data.classes, max_detections=config.model.max_detections)
+        for index, size, output in zip(batch.indexes, batch.sizes, outputs, strict=True):
+            detections = Detections(output["boxes"], output["scores"], output["labels"])
+            found[index] = detections.in_pixels_of(data.test[index], size)
+    in_order = [found[index] for index in range(len(found))]
+    return evaluate_detections(data.test, in_order, data.classes, max_detections=config.model.max_detections)
 
 
 if __name__ == "__main__":

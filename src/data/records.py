@@ -35,10 +35,17 @@ class ImageRecord:
     crowd: Tensor  # bool [N]: COCO's iscrowd; not trained on, and detections on it are not counted in evaluation
     area: Tensor  # float32 [N], square pixels: COCO's segmentation area; elsewhere that of the box
 
-    def training_objects(self) -> tuple[Tensor, Tensor]:
-        """Return the boxes [M, 4] and labels [M] of the objects that are neither difficult nor crowds."""
+    def training_objects(self, size: tuple[int, int] | None = None) -> tuple[Tensor, Tensor]:
+        """Return the boxes [M, 4] and labels [M] of the objects that are neither difficult nor crowds.
+
+        Args:
+            size: (height, width) of the image once it is resized, in whose pixels the boxes then are; None: as it is.
+        """
         keep = ~(self.difficult | self.crowd)
-        return self.boxes[keep], self.labels[keep]
+        if size is None:
+            return self.boxes[keep], self.labels[keep]
+        zoom = torch.tensor([size[1] / self.width, size[0] / self.height] * 2)
+        return self.boxes[keep] * zoom, self.labels[keep]
 
 
 def make_record(

@@ -17,6 +17,11 @@ class Detections:
     scores: Tensor  # float [M]
     labels: Tensor  # int64 [M], 0 … K−1
 
+    def in_pixels_of(self, record: ImageRecord, size: tuple[int, int]) -> "Detections":
+        """Return detections on a record's image, resized to (height, width), in the record's own pixels."""
+        zoom = torch.tensor([record.width / size[1], record.height / size[0]] * 2)
+        return Detections(self.boxes * zoom, self.scores, self.labels)
+
 
 def check_detections(records: Sequence[ImageRecord], detections: Sequence[Detections], classes: Sequence[str]) -> None:
     """Raise a ValueError unless metrics can be computed for these detections.

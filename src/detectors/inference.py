@@ -50,13 +50,7 @@ def predict(
         records: the data set.
         detect: returns an image's detections in pixels of the detector's input.
     """
-    results = {}
-    for image in outputs:
-        detections = detect(image)
-        height, width = image.size
-        zoom = torch.tensor([records[image.index].width / width, records[image.index].height / height] * 2)
-        results[image.index] = Detections(detections.boxes * zoom, detections.scores, detections.labels)
-    return results
+    return {image.index: detect(image).in_pixels_of(records[image.index], image.size) for image in outputs}
 
 
 def mirror(detections: Detections, width: int) -> Detections:

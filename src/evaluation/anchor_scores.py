@@ -45,13 +45,11 @@ def add_anchor_scores(
 @torch.inference_mode()
 def _bins(image: ImageOutputs, record: ImageRecord) -> Tensor | None:
     """Return each anchor's bin as a flat index, int64 [A]; None for an image without objects."""
-    boxes, labels = record.training_objects()
+    boxes, labels = record.training_objects(image.size)
     if not len(boxes):
         return None
-    height, width = image.size
-    zoom = torch.tensor([width / record.width, height / record.height] * 2)
     anchors = torch.cat(image.anchors)
-    iou = box_iou(anchors, (boxes * zoom).to(anchors.device))  # [A, N]
+    iou = box_iou(anchors, boxes.to(anchors.device))  # [A, N]
     best = iou.amax(1, keepdim=True)
     score = image.scores[:, labels.to(anchors.device)].masked_fill(iou < best, 0).amax(1)  # [A, N] -> [A]
     bins = [(x.double() * BINS).long().clamp(0, BINS - 1) for x in (best.squeeze(1), score)]

@@ -46,12 +46,8 @@ def deepfool_images(
     """
     for record in records:
         image = resize(read_image(record)).as_subclass(Tensor).float().to(attacked.device)
-        boxes, labels = record.training_objects()
-        height, width = image.shape[-2:]
-        zoom = torch.tensor([width / record.width, height / record.height] * 2)
-        yield deepfool(
-            attacked, image, (boxes * zoom, labels), threshold=threshold, iterations=iterations, overshoot=overshoot
-        )
+        objects = record.training_objects((image.shape[1], image.shape[2]))
+        yield deepfool(attacked, image, objects, threshold=threshold, iterations=iterations, overshoot=overshoot)
 
 
 def summarise(results: Iterable[DeepFoolResult]) -> dict[str, float]:

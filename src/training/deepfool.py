@@ -136,11 +136,9 @@ def _attack_shown(
 @torch.no_grad()
 def _shown(attacked: AttackedDetector, record: ImageRecord, image: Tensor) -> tuple[Tensor, Detections]:
     """Return an image of the network's input, rounded, and the detections on it in pixels of the record."""
-    height, width = image.shape[-2:]
+    size = image.shape[1], image.shape[2]
     logits, offsets = attacked.outputs(image[None])
-    found = attacked.detections(logits[0], offsets[0], (height, width))
-    zoom = torch.tensor([record.width / width, record.height / height] * 2)
-    detections = Detections(found.boxes.cpu() * zoom, found.scores.cpu(), found.labels.cpu())
+    detections = attacked.detections(logits[0], offsets[0], size).in_pixels_of(record, size)
     return image.round().to(torch.uint8).cpu(), detections
 
 
