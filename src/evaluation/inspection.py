@@ -5,6 +5,7 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from torchvision.ops import box_area
 
 from src.data.messages import first_names
 from src.data.records import DataError, ImageRecord
@@ -115,14 +116,9 @@ def count_sizes(areas: Tensor) -> dict[str, int]:
     return dict(zip(SIZES, (small, len(areas) - small - large, large), strict=True))
 
 
-def areas_of(boxes: Tensor) -> Tensor:
-    """Return the areas [N] of boxes [N, 4]."""
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-
-
 def summary(train: SplitView, test: SplitView, view: DetectorView) -> list[str]:
     """Return the data of a run in three lines."""
-    sizes = count_sizes(areas_of(train.boxes[train.counts]))
+    sizes = count_sizes(box_area(train.boxes[train.counts]))
     shares = ", ".join(f"{round(100 * count / max(train.objects, 1))}% {name}" for name, count in sizes.items())
     side, with_anchor = view.train_size, train.with_anchor()
     others = "" if with_anchor == train.objects else ", the others at best the closest one"

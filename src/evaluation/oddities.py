@@ -8,20 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
-from PIL import Image
 from torch import Tensor
-from torchvision.ops import box_iou
+from torchvision.ops import box_area, box_iou
 from tqdm import tqdm
 
-from src.data.images import read_image
+from src.data.images import read_header, read_image
 from src.data.records import DataError, ImageRecord
 from src.detectors.targets import POSITIVE_IOU
-from src.evaluation.inspection import DetectorView, SplitView, areas_of
+from src.evaluation.inspection import DetectorView, SplitView
 
 DARK = 8  # mean of all pixel values, out of 255
 CONSTANT = 2  # range between the darkest and the brightest value, out of 255
 WHOLE_IMAGE = 0.98  # of its area
-EXIF_ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ def odd_boxes(split: SplitView, view: DetectorView) -> list[Oddity]:
     side = (split.boxes[:, 2:] - split.boxes[:, :2]).amin(1)
     longer = (split.boxes[:, 2:] - split.boxes[:, :2]).amax(1)
     size = f"at {view.train_size} × {view.train_size} pixels"
-    whole = areas_of(split.boxes) >= WHOLE_IMAGE * view.train_size**2
+    whole = box_area(split.boxes) >= WHOLE_IMAGE * view.train_size**2
     same_class, other_class = _duplicates(split)
     masks = {
         f"boxes less than 1 pixel wide or high {size}, which training drops": split.dropped(),
@@ -118,8 +116,7 @@ def _look(record: ImageRecord) -> Look:
     try:
         image = read_image(record).as_subclass(Tensor)
         digest = hashlib.blake2b(record.path.read_bytes(), digest_size=16).hexdigest()
-        with Image.open(record.path) as file:
-            turned = file.getexif().get(EXIF_ORIENTATION, 1) not in (0, 1)
+        turned = read_header(record.path).orientation != 1
     except (DataError, OSError) as error:
         return Look(name, problem=str(error))
     return Look(name, digest, "", turned, float(image.float().mean()), int(image.max()) - int(image.min()))

@@ -8,20 +8,14 @@ from pathlib import Path
 
 import torch
 from omegaconf import DictConfig
+from torchvision.ops import box_area
 
 from src.data.messages import first_names
 from src.data.records import DataError
 from src.detectors.detector import Detector, build_detector
 from src.detectors.targets import POSITIVE_IOU
 from src.evaluation.drawing import Sample, draw_samples, write_png
-from src.evaluation.inspection import (
-    FLAGS,
-    DetectorView,
-    SplitView,
-    areas_of,
-    count_sizes,
-    warnings,
-)
+from src.evaluation.inspection import FLAGS, DetectorView, SplitView, count_sizes, warnings
 from src.evaluation.oddities import Look, Oddity, in_both_splits, look_at_images, odd_boxes, odd_images, without_anchors
 from src.training.data import Data, build_data
 from src.training.data_check import check_batch, detector_view, view_splits
@@ -114,7 +108,7 @@ def _describe(title: str, split: SplitView, view: DetectorView) -> list[str]:
         f"  {counted(len(split.records), 'image')}, {int((per_image == 0).sum()):,} of them without objects",
         f"  {counted(split.objects, 'object')}, at most {int(per_image.max()) if len(per_image) else 0:,} in an image; "
         f"not counted: {', '.join(counted(split.flagged(flag), noun) for flag, noun in FLAGS.items())}",
-        f"  by size at {side}: {_listed(count_sizes(areas_of(boxes)))}; median {_median(boxes)}",
+        f"  by size at {side}: {_listed(count_sizes(box_area(boxes)))}; median {_median(boxes)}",
         f"  by size as COCO's metrics count it, in pixels of the file: {_listed(count_sizes(original))}",
         f"  at {side} {with_anchor:,} objects have an anchor of IoU ≥ {POSITIVE_IOU}, {split.objects - with_anchor:,} "
         "at best the closest anchor, which is made positive",
