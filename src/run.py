@@ -109,11 +109,7 @@ def _finish_needed(config: DictConfig, name: str, world: "World") -> dict[str, P
 def _redo(found: "RunFolder", config: DictConfig) -> "Redo":
     """Return what of a finished run must be made again because its log is incomplete."""
     from src.runs.log_again import redo_for_log
-
-    def keeps_all_rows(checkpoint: Path) -> bool:
-        from src.training.checkpoint import keeps_all_rows  # imports torch
-
-        return keeps_all_rows(checkpoint)
+    from src.training.checkpoint import keeps_all_rows
 
     # A test under attack is simply repeated.
     keeps = keeps_all_rows if config.attack.name == "none" else None
