@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from src.runs.run_lock import slurm_job
 from src.utils import paths
 
 logger = logging.getLogger(__name__)
@@ -82,9 +83,7 @@ def _redirect_output(file: Path) -> None:
 
 def _name_job(name: str) -> None:
     """Give this job the run's name; the tasks of an array are submitted under one name."""
-    array = os.environ.get("SLURM_ARRAY_JOB_ID")
-    job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
-    command = ["scontrol", "update", f"JobId={job}", f"JobName={name}"]
+    command = ["scontrol", "update", f"JobId={slurm_job()}", f"JobName={name}"]
     try:
         subprocess.run(command, capture_output=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError) as error:
