@@ -10,9 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 from src.config.identity import run_id
 from src.config.linear import LinearConfig, linear_run_id
 from src.config.schema import Config, option_schemas
+from src.launch.plugin import register_plugin
 from src.launch.presets import register_presets
-from src.launch.slurm_launcher import register_launcher
-from src.launch.sweeper import register_sweeper
+from src.launch.slurm_launcher import SlurmLauncher, SlurmLauncherConfig
+from src.launch.sweeper import SweeperConfig, UnionSweeper
 from src.utils import paths
 from src.utils.distributed_env import number_of_processes
 
@@ -20,8 +21,8 @@ from src.utils.distributed_env import number_of_processes
 @functools.cache
 def register() -> None:
     """Register the schemas, the resolvers that conf/ uses, the sweeper, the launcher, sweeps/ and slurm/."""
-    register_sweeper()
-    register_launcher()
+    register_plugin(UnionSweeper, "hydra/sweeper", "union", SweeperConfig)
+    register_plugin(SlurmLauncher, "hydra/launcher", "slurm", SlurmLauncherConfig)
     register_presets()
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)

@@ -20,8 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.config.command import command_line
 from src.data.quick_look import look_at
-from src.launch import plugin
 from src.launch.compose import Composer, Job
+from src.launch.plugin import MODULE
 from src.launch.presets import OPTIONS_OF_SBATCH
 from src.launch.program import program_of_config
 from src.launch.skipped_runs import has_other_code, reason_in_data, reason_to_skip
@@ -46,7 +46,7 @@ CHANGED_BY_SLURM = {"%": "%", "\\": "\\", "\n": "line ends"}  # in the names of 
 class SlurmLauncherConfig(SlurmQueueConf):
     """The keys of `hydra.launcher` in a preset of slurm/: those of Hydra's submitit launcher."""
 
-    _target_: str = f"{plugin.MODULE}.SlurmLauncher"
+    _target_: str = f"{MODULE}.SlurmLauncher"
     submitit_folder: str = "${outputs}/.slurm/%j"
     max_num_timeout: int = 100
     # If one process of a run fails, srun is to end the others.
@@ -256,8 +256,3 @@ def freeze_code(folder: Path) -> Path:
     if not (copy / "code.json").exists():
         write_json(copy / "code.json", code_version())
     return copy
-
-
-def register_launcher() -> None:
-    """Register :class:`SlurmLauncher` as `hydra/launcher=slurm`."""
-    plugin.register_plugin(SlurmLauncher, "hydra/launcher", "slurm", SlurmLauncherConfig)

@@ -12,8 +12,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from src.launch import plugin
 from src.launch.compose import Job, sweep_jobs
+from src.launch.plugin import MODULE
 from src.launch.presets import check_chosen
 from src.launch.program import program_of_config
 from src.launch.slurm_launcher import SlurmLauncher
@@ -28,7 +28,7 @@ from src.utils.text import counted
 class SweeperConfig:
     """The keys of `hydra.sweeper` in a file of sweeps/."""
 
-    _target_: str = f"{plugin.MODULE}.UnionSweeper"
+    _target_: str = f"{MODULE}.UnionSweeper"
     params: dict[str, str] | None = None
     runs: list[dict[str, Any]] = field(default_factory=list)
     program: str | None = None  # the program that the sweep belongs to, src.run or src.linear; null: either
@@ -129,8 +129,3 @@ def launch_in_order(launcher: Launcher, jobs: Sequence[Job]) -> tuple[list[JobRe
         else:
             launch([job])
     return results, failures
-
-
-def register_sweeper() -> None:
-    """Register :class:`UnionSweeper` as `hydra/sweeper=union`."""
-    plugin.register_plugin(UnionSweeper, "hydra/sweeper", "union", SweeperConfig)
