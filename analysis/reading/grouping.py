@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from analysis.reading.runs import Run
+from src.config.command import key_of
 from src.config.registry import LOSSES
 
 # Keys, or groups of keys, of the identity in which the runs of one group may differ. OPTIONS are not among them if the
@@ -91,7 +92,7 @@ def facts_of(run: Run) -> RunFacts | None:
     has_box_loss = identity.get(BOX_LOSS_WEIGHT) != 0
     words, processes = _words_of(config["command.canonical"], has_box_loss)
     fixed = {key: value for key, value in identity.items() if not _is_varied(key)}
-    options = {key for key in map(_key, words) if key.startswith(OPTIONS) and key in identity}
+    options = {key for key in map(key_of, words) if key.startswith(OPTIONS) and key in identity}
     fixed |= {key: identity[key] for key in options}
     if not has_box_loss:
         del fixed[BOX_LOSS_WEIGHT]
@@ -109,11 +110,8 @@ def differing_keys(groups: list[Group]) -> set[str]:
 
 def words_of_attack(command: str) -> list[str]:
     """Return the options that a command gives its attack: ["attack.images=24"]."""
-    return [word for word in shlex.split(command) if _key(word).startswith("attack.") and _key(word) != "attack.name"]
-
-
-def _key(word: str) -> str:
-    return word.partition("=")[0].lstrip("+~")
+    keys = {word: key_of(word) for word in shlex.split(command)}
+    return [word for word, key in keys.items() if key.startswith("attack.") and key != "attack.name"]
 
 
 def _is_varied(key: str) -> bool:
@@ -127,7 +125,7 @@ def _words_of(command: str, has_box_loss: bool) -> tuple[tuple[str, ...], int]:
     processes = int(parts[parts.index("--nproc-per-node") + 1]) if "--nproc-per-node" in parts else 1
     kept = []
     for word in parts[start:]:
-        key = _key(word)
+        key = key_of(word)
         is_option = key.startswith(OPTIONS) and not key.endswith(".name")
         if is_option or not (_is_varied(key) or (key == BOX_LOSS_WEIGHT and not has_box_loss)):
             kept.append(word)
@@ -165,7 +163,7 @@ def _is_usual(key: str, facts: RunFacts, group: Group) -> bool:
     if isinstance(usual, dict):
         return usual.get(facts.loss, ABSENT) == value
     if key == BOX_LOSS_WEIGHT:
-        return value is ABSENT and not any(_key(word) == key for word in group.words)
+        return value is ABSENT and not any(key_of(word) == key for word in group.words)
     if key.startswith(OPTIONS) and usual is ABSENT:
         return any(other.loss == facts.loss and other.identity.get(key, ABSENT) == value for other in group.own)
     return False

@@ -21,6 +21,16 @@ def command_line(module: str, words: Iterable[str], options: Iterable[str] = (),
     return " ".join([python, "-m", module, *options, *(shell_quoted(word) for word in words)])
 
 
+def key_of(override: str) -> str:
+    """Return the key that an override sets, adds or removes."""
+    return override.partition("=")[0].lstrip("+~")
+
+
+def is_in(key: str, names: Iterable[str]) -> bool:
+    """Return whether a key, with dots between its levels, is one of these names, or in a group that is one of them."""
+    return any(f"{key}.".startswith(f"{name}.") for name in names)
+
+
 def canonical_words(overrides: Iterable[str], left_out: Collection[str]) -> list[str]:
     """Return the overrides that make a run, in a fixed order; of several for one key, the last.
 
@@ -31,7 +41,7 @@ def canonical_words(overrides: Iterable[str], left_out: Collection[str]) -> list
     words: dict[str, str] = {}
     for override in overrides:
         key = override.partition("=")[0]
-        if not any(key.lstrip("+~") == name or key.lstrip("+~").startswith(f"{name}.") for name in left_out):
+        if not is_in(key_of(override), left_out):
             words.pop(key, None)
             words[key] = override
     return [words[key] for key in sorted(words, key=_place)]

@@ -19,6 +19,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from src.config.command import is_in, key_of
 from src.config.registry import ATTACKS
 from src.config.schema import Config, option_schemas, with_later_keys
 from src.utils.errors import UserError
@@ -252,12 +253,7 @@ def _without_command(config: Mapping[str, Any]) -> Plain:
 
 def _without(overrides: Iterable[str], keys: Collection[str]) -> list[str]:
     """Return the overrides without those of these keys, or of keys in these groups."""
-
-    def is_left_out(override: str) -> bool:
-        name = override.partition("=")[0].lstrip("+~")
-        return any(f"{name}.".startswith(f"{key}.") for key in keys)
-
-    return [override for override in overrides if not is_left_out(override)]
+    return [override for override in overrides if not is_in(key_of(override), keys)]
 
 
 def _words_of_command(config: Mapping[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError
 
-from src.config.command import canonical_words, command_line, refuse_rewritten
+from src.config.command import canonical_words, command_line, is_in, refuse_rewritten
 from src.config.identity import flatten, keys_not_in_identity, run_id, to_plain
 from src.config.needs import RUN_ID, needed_runs, snapshot_changes
 from src.config.registry import ATTACKS, DETECTORS, LOSS_OPTIONS, LOSSES, METHODS, unused_options, used_options
@@ -157,7 +157,7 @@ def _check_snapshot(plain: Mapping[str, Any], config: Mapping[str, Any]) -> None
             raise UserError(f"{plain['outputs']}/{text}/config.yaml is not of run {text}, but of {named}")
         return
     for key in snapshot_changes(plain):
-        if any(f"{key}.".startswith(f"{other}.") for other in keys_not_in_identity()):
+        if is_in(key, keys_not_in_identity()):
             raise UserError(f'snapshot="{text}": {key} changes no number of a run; leave it out')
     if named == run_id({**plain, "attack": {"name": "none"}, "snapshot": None}):
         raise UserError(f'snapshot="{text}" is this run itself without a snapshot; name what is different')

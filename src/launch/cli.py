@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from src.config.command import command_line
+from src.config.command import command_line, is_in, key_of
 from src.config.registry import unused_options
 from src.config.value_ranges import check_ranges
 from src.launch.hydra_setup import register
@@ -155,7 +155,7 @@ def say_what_has_no_effect(config: Mapping[str, Any], overrides: Iterable[str]) 
         overrides: those of the command line.
     """
     unused = unused_options(config)
-    given = [word for word in overrides if word.partition("=")[0].partition(".")[0] in unused]
+    given = [word for word in overrides if is_in(key_of(word), unused)]
     if given and os.environ.get("RANK", "0") == "0":
         loss = config["loss"]["name"]
         logger.info("Without effect on this run of loss=%s: %s", loss, ", ".join(map(shell_quoted, given)))

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from src.config.command import is_in, key_of
 from src.config.identity import flatten, to_plain
 from src.utils import paths
 from src.utils.errors import UserError
@@ -106,7 +107,7 @@ def check_chosen(master: DictConfig) -> None:
             f"slurm={choices.slurm}: slurm/{choices.slurm}.yaml does not choose the launcher, so that the sweep would "
             "run here. It must begin with defaults: [override /hydra/launcher: slurm]"
         )
-    overridden = [word.lstrip("+").partition("=")[0] for words in master.hydra.overrides.values() for word in words]
+    overridden = [key_of(word) for words in master.hydra.overrides.values() for word in words]
     composed = flatten(to_plain(master, resolve=False))
     for group in GROUPS:
         if not choices.get(group):
@@ -114,7 +115,7 @@ def check_chosen(master: DictConfig) -> None:
         (file,) = (file for file in _files(group) if file.stem == choices[group])
         content = to_plain(OmegaConf.load(file), resolve=False)
         for key, value in flatten(content).items():
-            if key == "defaults" or any(f"{key}.".startswith(f"{other}.") for other in overridden):
+            if key == "defaults" or is_in(key, overridden):
                 continue
             if composed.get(key) != value and str(composed.get(key)) != str(value):
                 raise UserError(
