@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from src.config.identity import to_plain
 from src.config.linear import linear_identity, linear_run_id
+from src.config.plain import to_plain
 from src.launch.cli import command
 from src.launch.program import PROGRAMS
 

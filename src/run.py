@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from src.config.identity import identity, run_id, run_name, to_plain
+from src.config.identity import identity, run_id, run_name
 from src.config.needs import needed_runs
+from src.config.plain import to_plain
 from src.config.validate import resolve
 from src.launch.cli import command
 from src.launch.program import PROGRAMS

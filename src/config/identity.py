@@ -4,12 +4,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from enum import Enum
 from typing import Any, cast
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from src.config.needs import RUN_ID, needed_runs
+from src.config.plain import to_plain
 from src.config.registry import LOSSES, METHODS, unused_options, used_options
 from src.config.schema import Config, model_schema
 
@@ -96,25 +96,3 @@ def run_name(config: DictConfig) -> str:
 def digest(plain: Mapping[str, Any]) -> str:
     """Return ten hexadecimal digits that stand for plain values, whatever the order of the keys."""
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:10]
-
-
-def to_plain(value: Any, resolve: bool = True) -> Any:
-    """Return a configuration, or a value of one, as plain dicts and lists, enumerations as their names.
-
-    Args:
-        resolve: whether references are replaced by what they refer to.
-    """
-    if OmegaConf.is_config(value):
-        return OmegaConf.to_container(value, resolve=resolve, enum_to_str=True)
-    return value.name if isinstance(value, Enum) else value
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a nested configuration as one dict, with dots between the levels of its keys."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

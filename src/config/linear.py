@@ -8,7 +8,8 @@ from typing import Any
 from omegaconf import MISSING, DictConfig
 
 from src.config.command import canonical_words, command_line
-from src.config.identity import digest, to_plain
+from src.config.identity import digest
+from src.config.plain import to_plain
 from src.config.registry import METHODS, used_options
 from src.config.schema import Step, Wandb
 from src.config.value_ranges import DELTA

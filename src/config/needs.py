@@ -11,7 +11,6 @@ import re
 import shlex
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from src.config.command import is_in, key_of
+from src.config.plain import to_plain
 from src.config.registry import ATTACKS
 from src.config.schema import Config, option_schemas, with_later_keys
 from src.utils.errors import UserError
@@ -216,13 +216,10 @@ def _typed_value(config: Mapping[str, Any], key: str, text: str, where: str) -> 
         typed = OmegaConf.structured(own)
         name = option if schemas else key
         OmegaConf.update(typed, name, yaml.safe_load(text))
-        value = OmegaConf.select(typed, name)
+        return to_plain(OmegaConf.select(typed, name))
     except (OmegaConfBaseException, yaml.YAMLError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{where}: {key}: {reason}") from None
-    if isinstance(value, Enum):
-        return value.name
-    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 
 
 def _as_word(value: Any) -> str:
@@ -247,8 +244,7 @@ def _changed(config: Mapping[str, Any], changes: Mapping[str, Any]) -> Plain:
 
 
 def _without_command(config: Mapping[str, Any]) -> Plain:
-    plain: Any = OmegaConf.to_container(config) if OmegaConf.is_config(config) else config
-    return {key: value for key, value in plain.items() if key != "command"}
+    return {key: value for key, value in to_plain(config).items() if key != "command"}
 
 
 def _without(overrides: Iterable[str], keys: Collection[str]) -> list[str]:

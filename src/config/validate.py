@@ -10,8 +10,9 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError
 
 from src.config.command import canonical_words, command_line, is_in, refuse_rewritten
-from src.config.identity import flatten, keys_not_in_identity, run_id, to_plain
+from src.config.identity import keys_not_in_identity, run_id
 from src.config.needs import RUN_ID, needed_runs, snapshot_changes
+from src.config.plain import flatten, to_plain
 from src.config.registry import ATTACKS, DETECTORS, LOSS_OPTIONS, LOSSES, METHODS, unused_options, used_options
 from src.config.value_ranges import check_ranges
 from src.utils import paths

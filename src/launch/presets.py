@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from src.config.command import is_in, key_of
-from src.config.identity import flatten, to_plain
+from src.config.plain import flatten, to_plain
 from src.utils import paths
 from src.utils.errors import UserError
 from src.utils.quoting import as_numbers_are_written

@@ -6,9 +6,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from src.config.identity import run_id, to_plain
+from src.config.identity import run_id
 from src.config.linear import check_linear, linear_run_id
 from src.config.needs import NeededRun, needed_runs
+from src.config.plain import to_plain
 from src.config.validate import check, plain_config
 from src.launch.presets import check_arguments
 from src.utils import paths

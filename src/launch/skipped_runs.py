@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from src.config.identity import to_plain
+from src.config.plain import to_plain
 from src.data.run_data import DataChanged, compare_data
 from src.runs.provenance import code_digest
 from src.runs.slurm_queue import HIDDEN

@@ -16,9 +16,10 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf, SlurmQueueConf
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from src.config.command import command_line
+from src.config.plain import to_plain
 from src.data.quick_look import look_at
 from src.launch.compose import Composer, Job
 from src.launch.plugin import MODULE
@@ -66,10 +67,7 @@ class SlurmLauncher(Launcher):
     """
 
     def __init__(self, **parameters: Any):
-        plain: dict[str, Any] = {
-            key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-            for key, value in parameters.items()
-        }
+        plain = {key: to_plain(value) for key, value in parameters.items()}
         self.folder, self.max_num_timeout = plain.pop("submitit_folder"), plain.pop("max_num_timeout")
         self.parameters = {key: value for key, value in plain.items() if value is not None}
 

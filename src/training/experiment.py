@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from src import losses
-from src.config.identity import identity, to_plain
+from src.config.identity import identity
+from src.config.plain import to_plain
 from src.config.registry import LOSSES, loss_call, used_options
 from src.data.fingerprint import fingerprint_of_version_01
 from src.data.loading import interrupted_with_loaders

@@ -9,8 +9,8 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from yaml import YAMLError
 
 from src.config.command import refuse_rewritten
-from src.config.identity import to_plain
 from src.config.needs import read_configuration
+from src.config.plain import to_plain
 from src.config.schema import Dataset, Test, model_schema
 from src.config.validate import check_values, refuse_attack
 from src.data.loading import interrupted_with_loaders

@@ -6,7 +6,8 @@ from hydra.errors import ConfigCompositionException, MissingConfigException
 from omegaconf import OmegaConf
 
 from src import losses
-from src.config.identity import identity, run_id, run_name, to_plain
+from src.config.identity import identity, run_id, run_name
+from src.config.plain import to_plain
 from src.config.registry import LOSSES, loss_call
 from src.config.schema import with_later_keys
 from src.config.validate import resolve

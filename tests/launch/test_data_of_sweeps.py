@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from src.config.identity import to_plain
+from src.config.plain import to_plain
 from src.data.datasets import read_data
 from src.data.quick_look import look_at
 from src.data.run_data import describe_data, take_look
