@@ -1,11 +1,10 @@
 """Detecting the format of the data in a folder."""
 
-import os
 import re
 from itertools import islice
 from pathlib import Path
 
-from src.data.listings import is_hidden
+from src.data.listings import entries_of
 from src.data.messages import first_names
 from src.data.records import DataError
 from src.data.splits import SET_OF
@@ -37,7 +36,7 @@ def detect_format(root: Path) -> str:
     if not evidence:
         nested = {
             str(folder): found
-            for folder in _entries(root)[0]
+            for folder in entries_of(root)[0]
             if folder.name.casefold() not in SET_OF and (found := _evidence(folder))
         }
         if nested:
@@ -48,7 +47,7 @@ def detect_format(root: Path) -> str:
             )
     if xml := _xml_beside_images(root, has_voc="voc" in evidence):
         evidence["flat"] = str(xml.relative_to(root))
-    if not evidence and (names := [path for path in _entries(root)[1] if _names_classes(path)]):
+    if not evidence and (names := [path for path in entries_of(root)[1] if _names_classes(path)]):
         evidence["yolo"] = names[0].name
     if len(evidence) == 1:
         return next(iter(evidence))
@@ -59,7 +58,7 @@ def detect_format(root: Path) -> str:
             f"{' or '.join(f'dataset.format={name}' for name in evidence)}"
         )
     wanted = "; ".join(f"{name}: {what}" for name, what in FORMATS.items())
-    folders, files = _entries(root)
+    folders, files = entries_of(root)
     there = first_names([f"{folder.name}/" for folder in folders] + [path.name for path in files], 12) or "nothing"
     raise DataError(
         f"dataset.root={root} is in no format that is known. Looked for {wanted}. Found {there}. Correct dataset.root, "
@@ -69,7 +68,7 @@ def detect_format(root: Path) -> str:
 
 def _evidence(root: Path) -> dict[str, str]:
     """Return what shows that a folder is in VOC, COCO or YOLO: by format, the path of a file or folder in it."""
-    folders, files = _entries(root)
+    folders, files = entries_of(root)
     evidence = {}
     for folder in (root, *(folder for folder in folders if YEAR.fullmatch(folder.name))):
         if (folder / "JPEGImages").is_dir() and (folder / "Annotations").is_dir():
@@ -77,7 +76,7 @@ def _evidence(root: Path) -> dict[str, str]:
     splits = [folder for folder in folders if folder.name.casefold() in SET_OF]
     in_splits = [folder / "annotations" for folder in splits if (folder / "annotations").is_dir()]
     for folder in (root, *folders, *in_splits):
-        json_files = (path for path in _entries(folder)[1] if path.suffix == ".json")
+        json_files = (path for path in entries_of(folder)[1] if path.suffix == ".json")
         if coco := next((path for path in islice(json_files, MOST_JSON) if _is_coco(path)), None):
             evidence.setdefault("coco", str(coco.relative_to(root)))
     yaml_files = [path for path in files if path.suffix in (".yaml", ".yml") and _has_names(path)]
@@ -90,7 +89,7 @@ def _evidence(root: Path) -> dict[str, str]:
 
 def _xml_beside_images(root: Path, has_voc: bool) -> Path | None:
     """Return an XML file in a folder or at most two below it; with `has_voc` none in the folders of VOC's layout."""
-    folders, files = _entries(root)
+    folders, files = entries_of(root)
     if has_voc:
         folders = [folder for folder in folders if not (folder.name in VOC_FOLDERS or YEAR.fullmatch(folder.name))]
     beside = (path for path in files if path.suffix.lower() == ".xml")
@@ -100,7 +99,7 @@ def _xml_beside_images(root: Path, has_voc: bool) -> Path | None:
 
 def _first(folder: Path, suffix: str, depth: int) -> Path | None:
     """Return a file with this suffix in a folder or at most `depth` below it, None if there is none."""
-    folders, files = _entries(folder)
+    folders, files = entries_of(folder)
     found = next((path for path in files if path.suffix.lower() == suffix), None)
     below = (_first(subfolder, suffix, depth - 1) for subfolder in folders if depth)
     return found or next(filter(None, below), None)
@@ -124,14 +123,3 @@ def _has_names(path: Path) -> bool:
     """Return whether a YAML file, in UTF-8 or UTF-16, has a key `names` at its top level."""
     data = read_bytes(path).replace(b"\0", b"")
     return re.search(rb"^(\xef\xbb\xbf|\xff\xfe)?[\"']?names[\"']?\s*:", data, re.MULTILINE) is not None
-
-
-def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return the visible folders and files in a folder, sorted, without a query per file."""
-    try:
-        with os.scandir(folder) as entries:
-            visible = sorted((entry.name, entry.is_dir()) for entry in entries if not is_hidden(entry.name))
-    except OSError as error:
-        raise DataError(f"{folder} cannot be read ({error.strerror})") from error
-    folders, files = ([folder / name for name, is_folder in visible if is_folder == kind] for kind in (True, False))
-    return folders, files

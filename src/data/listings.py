@@ -1,9 +1,13 @@
-"""Finding files by name in folders that are listed once each: a query per file is slow on a cluster."""
+"""Finding files in folders that are listed once each: a query per file is slow on a cluster."""
 
 import os
 import unicodedata
 from collections.abc import Collection, Iterable
 from pathlib import Path
+
+from src.data.messages import first_names
+from src.data.records import DataError
+from src.utils.text import is_text
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif"}
@@ -15,6 +19,47 @@ HIDDEN = ("thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin")
 def is_hidden(name: str) -> bool:
     """Return whether a file or folder is one that systems leave behind, such as .DS_Store, ._a.jpg or Thumbs.db."""
     return name.startswith(".") or name.casefold() in HIDDEN
+
+
+def entries_of(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the visible folders and files in a folder, sorted.
+
+    Raises:
+        DataError: the folder cannot be read.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            visible = sorted((entry.name, entry.is_dir()) for entry in entries if not is_hidden(entry.name))
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read ({error.strerror})") from error
+    folders, files = ([folder / name for name, is_folder in visible if is_folder == kind] for kind in (True, False))
+    return folders, files
+
+
+def walk(top: Path) -> list[str]:
+    """Return the paths of the visible files below a folder, relative to it and sorted.
+
+    Raises:
+        DataError: a folder cannot be read, or a name is not UTF-8.
+    """
+    seen: set[str] = set()
+    relatives = []
+    for folder, subfolders, names in os.walk(top, followlinks=True, onerror=_refuse):
+        real = os.path.realpath(folder)
+        subfolders[:] = [] if real in seen else [name for name in subfolders if not is_hidden(name)]
+        if real in seen:  # a link to a folder above would never end
+            continue
+        seen.add(real)
+        prefix = "" if folder == str(top) else os.path.relpath(folder, top) + "/"
+        relatives += [prefix + name for name in names if not is_hidden(name)]
+    if wrong := [name for name in relatives if not is_text(name)]:
+        names = [os.fsencode(name).decode("utf-8", "backslashreplace") for name in wrong]
+        raise DataError(f"{top} has files whose names are not UTF-8: {first_names(names)}; rename them")
+    return sorted(relatives)
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(f"{error.filename} cannot be read ({error.strerror})") from error
 
 
 class Listings:

@@ -1,15 +1,12 @@
 """The images, XML files and set lists of a folder, in PASCAL VOC's layout or flat."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from src.data.listings import IMAGE_SUFFIXES, is_hidden
-from src.data.messages import first_names
+from src.data.listings import IMAGE_SUFFIXES, is_hidden, walk
 from src.data.records import DataError
 from src.data.splits import SET_OF
-from src.utils.text import is_text
 
 # Suffixes of files that are no images. Any other file may be an image in an unknown format: a warning names it.
 NOT_IMAGES = frozenset(
@@ -77,31 +74,6 @@ def _by_name(top: Path, drop: tuple[str, ...]) -> dict[str, dict[str, Path]]:
             raise DataError(f"{top} has both {first} and {relative}, which have one name; keep one or rename it")
         files[kind][name] = top / relative
     return files
-
-
-def walk(top: Path) -> list[str]:
-    """Return the paths of the visible files below a folder, relative to it and sorted.
-
-    From one listing a folder: a query per file is slow on a cluster's file system.
-    """
-    seen: set[str] = set()
-    relatives = []
-    for folder, subfolders, names in os.walk(top, followlinks=True, onerror=_refuse):
-        real = os.path.realpath(folder)
-        subfolders[:] = [] if real in seen else [name for name in subfolders if not is_hidden(name)]
-        if real in seen:  # a link to a folder above would never end
-            continue
-        seen.add(real)
-        prefix = "" if folder == str(top) else os.path.relpath(folder, top) + "/"
-        relatives += [prefix + name for name in names if not is_hidden(name)]
-    if wrong := [name for name in relatives if not is_text(name)]:
-        names = [os.fsencode(name).decode("utf-8", "backslashreplace") for name in wrong]
-        raise DataError(f"{top} has files whose names are not UTF-8: {first_names(names)}; rename them")
-    return sorted(relatives)
-
-
-def _refuse(error: OSError) -> None:
-    raise DataError(f"{error.filename} cannot be read ({error.strerror})") from error
 
 
 def _lists(folder: Path) -> dict[str, Path]:

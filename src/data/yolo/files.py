@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from src.data.listings import is_hidden
+from src.data.listings import entries_of
 from src.data.messages import first_names, shown
 from src.data.records import DataError
 from src.data.splits import SYNONYMS, find_set
@@ -229,11 +229,7 @@ def _usual_sets(root: Path) -> dict[str, list[Path]]:
 
 
 def _folders(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if entry.is_dir() and not is_hidden(entry.name))
-    return [folder / name for name in names]
+    return entries_of(folder)[0] if folder.is_dir() else []
 
 
 def _place_of_all(root: Path) -> Path:

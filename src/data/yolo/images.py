@@ -5,11 +5,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.data.listings import IMAGE_SUFFIXES, Listings, is_hidden
+from src.data.listings import IMAGE_SUFFIXES, Listings, is_hidden, walk
 from src.data.messages import Notes, first_names
 from src.data.records import DataError
 from src.data.text import read_lines
-from src.data.voc.files import walk
 from src.data.yolo.files import YoloFolder
 from src.utils.text import is_text
 
