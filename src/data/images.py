@@ -81,6 +81,24 @@ def read_sizes(paths: Sequence[Path]) -> list[tuple[int, int]]:
     return sizes
 
 
+def check_size(annotation: Path, path: Path, size: tuple[int, int]) -> None:
+    """Raise a DataError if the size of an image outside which all its boxes lie is not that of its file.
+
+    The image may be left out of training, and so never be compared with its size.
+
+    Args:
+        annotation: the file that gives the size.
+        path: of the image.
+        size: its width and height there.
+    """
+    header = read_header(path)
+    if size not in (header.upright, header.stored):
+        raise DataError(
+            f"{annotation} gives {path} the size {size[0]}×{size[1]}, outside which all its boxes lie; the image has "
+            f"{header.upright[0]}×{header.upright[1]} pixels. Correct width and height"
+        )
+
+
 def read_image(record: ImageRecord) -> tv_tensors.Image:
     """Return an image as uint8 [3, H, W], in RGB, in the position to which its boxes refer.
 

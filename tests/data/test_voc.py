@@ -207,7 +207,7 @@ def test_the_file_name_in_xml_and_its_suffix_do_not_matter(tmp_path):
 def test_boxes_that_all_lie_outside_an_exchanged_size_name_both_sizes(tmp_path):
     size = "<size><width>80</width><height>100</height></size>"
     add_image(tmp_path, "a", object_xml(box=(82, 5, 99, 70)), size=size)
-    with pytest.raises(DataError, match=r"a\.xml gives the size 80×100, outside.*a\.jpg has 100×80 pixels"):
+    with pytest.raises(DataError, match=r"a\.xml gives .*a\.jpg the size 80×100, outside.* has 100×80 pixels"):
         read_voc(tmp_path, "all")
 
 

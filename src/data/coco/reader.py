@@ -13,7 +13,7 @@ from src.data.coco.boxes import clip_boxes
 from src.data.coco.files import WHOLE_SETS, find_images, find_json_files, set_name_of
 from src.data.coco.json_file import CocoCategory, CocoFile, read_json, repeated_names
 from src.data.fields import canonical_id
-from src.data.images import read_header, read_sizes
+from src.data.images import check_size, read_sizes
 from src.data.messages import Notes, add_notes, first_names, summary
 from src.data.records import DataError, ImageRecord
 from src.data.splits import dealt_to, is_dealt, joins_train_and_val, resolve_split, warn_of_dealing
@@ -200,7 +200,7 @@ def _records(root: Path, set_name: str, file: CocoFile, *, classes: Sequence[str
     corners, has_area = clip_boxes(file.path, objects, np.array(sizes, np.float64)[objects.images], of_file)
     outside = ~has_area & np.all(objects.boxes[:, 2:] > 0, axis=1)
     for row in sorted({*objects.images[outside]} - {*objects.images[has_area]}):
-        _check_size(file.path, paths[row], sizes[row])
+        check_size(file.path, paths[row], sizes[row])
     area = np.where(np.isnan(objects.area), (corners[:, 2:] - corners[:, :2]).prod(1), objects.area)
     add_notes(notes, of_file)
 
@@ -224,19 +224,6 @@ def _records(root: Path, set_name: str, file: CocoFile, *, classes: Sequence[str
             )
         )
     return records
-
-
-def _check_size(json_path: Path, path: Path, size: tuple[int, int]) -> None:
-    """Raise a DataError if the size of an image outside which all its boxes lie is not that of its file.
-
-    The image may be left out of training, and so never be compared with its size.
-    """
-    header = read_header(path)
-    if size not in (header.upright, header.stored):
-        raise DataError(
-            f"{json_path} gives {path} the size {size[0]}×{size[1]}, outside which all its boxes lie; the image has "
-            f"{header.upright[0]}×{header.upright[1]} pixels. Correct width and height"
-        )
 
 
 def _labels(file: CocoFile, classes: Sequence[str]) -> np.ndarray:

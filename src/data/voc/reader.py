@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from src.data.box_checks import has_area
-from src.data.images import read_header
+from src.data.images import check_size, read_header
 from src.data.messages import first_names, look_alike
 from src.data.records import Box, DataError, ImageRecord, make_record
 from src.data.voc.annotation import VocObject, read_annotation
@@ -141,7 +141,8 @@ def _record(annotation: VocAnnotation, label_of: dict[str, int], odd: dict[str, 
         if box is not None:
             kept.append((item, box))
     if outside and not kept:
-        _check_size(annotation)
+        if annotation.size != (0, 0):
+            check_size(files.xml, files.image, annotation.size)
         odd["all outside"].append(xml)
     return make_record(
         files.stem,
@@ -169,18 +170,6 @@ def _box_in_image(corners: Box, size: tuple[int, int]) -> tuple[Box | None, list
     if xmin < 0 or ymin < 0 or xmax > width + 1 or ymax > height + 1:
         odd.append("clipped")
     return (x1, y1, x2, y2), odd
-
-
-def _check_size(annotation: VocAnnotation) -> None:
-    """Raise a DataError if an annotation whose boxes all lie outside its image gives a size that is not the image's."""
-    if annotation.size == (0, 0):
-        return
-    header, (width, height) = read_header(annotation.files.image), annotation.size
-    if annotation.size not in (header.upright, header.stored):
-        raise DataError(
-            f"{annotation.files.xml} gives the size {width}×{height}, outside which all its boxes lie; "
-            f"{annotation.files.image} has {header.upright[0]}×{header.upright[1]} pixels. Correct the size"
-        )
 
 
 def _counts(odd: dict[str, list[str]]) -> list[str]:
