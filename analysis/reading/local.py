@@ -12,9 +12,9 @@ from typing import Any
 from tqdm import tqdm
 
 from analysis.reading.runs import DAMAGED, FAILED, FINISHED, UNFINISHED, Run, Runs, make_run
-from src.runs.log_parts import ATTEMPT, part_order
+from src.runs.log_parts import ATTEMPT, PATTERN, part_order
 from src.runs.state import RunFolder, State, read_run
-from src.runs.wandb_log import HEADER, read_log
+from src.runs.wandb_log import HEADER, key_levels, read_log
 from src.utils.quoting import override
 
 HOW = "to log it again"
@@ -38,7 +38,7 @@ class _Part:
 def local_files(outputs: Path) -> dict[str, list[Path]]:
     """Return the W&B files under a folder of outputs by the folders of the runs that they belong to."""
     files: dict[str, list[Path]] = {}
-    for file in sorted(outputs.glob("*/wandb/*run-*/run-*.wandb")):
+    for file in sorted(outputs.glob(f"*/{PATTERN}")):
         files.setdefault(str(file.parents[2]), []).append(file)
     return files
 
@@ -184,7 +184,7 @@ def _read_part(file: Path) -> _Part:
 
 def _update(config: dict[str, Any], items: Iterable[Any]) -> None:
     for item in items:
-        *groups, key = item.nested_key or [item.key]
+        *groups, key = key_levels(item)
         group = config
         for name in groups:
             group = group.setdefault(name, {})

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from src.runs.wandb_log import join_rows, read_log
+from src.runs.wandb_log import join_rows, key_levels, read_log
 
 ATTEMPT = "attempt"  # the key under which a part's configuration has the number of its attempt
 PATTERN = "wandb/*run-*/run-*.wandb"  # of the parts in a run's folder
@@ -76,7 +76,7 @@ def read_part(file: Path) -> Part:
                 case "config":
                     part.attempt = attempt_in(record.config.update, part.attempt)
                 case "history":
-                    items = {"/".join(item.nested_key) or item.key: item.value_json for item in record.history.item}
+                    items = {"/".join(key_levels(item)): item.value_json for item in record.history.item}
                     if step := items.get("global_step"):
                         row = dict.fromkeys(texts.setdefault(key, key) for key in items)
                         part.rows.append((int(json.loads(step)), row))
@@ -88,7 +88,7 @@ def read_part(file: Path) -> Part:
 def attempt_in(items: Iterable[Any], before: int | None) -> int | None:
     """Return the number of the attempt among items of a logged configuration; `before` if it is not there."""
     for item in items:
-        if (list(item.nested_key) or [item.key]) == [ATTEMPT]:
+        if key_levels(item) == (ATTEMPT,):
             return int(json.loads(item.value_json))
     return before
 

@@ -161,6 +161,11 @@ def _join_frames(log: bytes, frames: Iterable[_Frame | _Damage]) -> Iterator[_Pa
             parts = []
 
 
+def key_levels(item: Any) -> tuple[str, ...]:
+    """Return the key of a value in a record, level by level; W&B has another field for keys of one level."""
+    return tuple(item.nested_key) or (item.key,)
+
+
 def write_log(file: Path, records: Iterable[Record]) -> None:
     """Write records as a W&B log."""
     log = bytearray(HEADER)

@@ -25,7 +25,7 @@ from wandb.proto.wandb_internal_pb2 import HistoryItem, Record, SummaryItem
 
 from src.runs.log_parts import attempt_in, part_files, part_order
 from src.runs.state import read_run
-from src.runs.wandb_log import join_rows, read_log, write_log
+from src.runs.wandb_log import join_rows, key_levels, read_log, write_log
 from src.runs.wandb_variables import OVERRULED
 from src.utils.errors import UserError
 from src.utils.files import DamagedFile, read_json, write_json
@@ -110,7 +110,7 @@ def _read_segment(file: Path) -> _Segment:
     for record in read_log(file, refuse):
         match record.WhichOneof("record_type"):
             case "history":
-                row = {tuple(item.nested_key) or (item.key,): item.value_json for item in record.history.item}
+                row = {key_levels(item): item.value_json for item in record.history.item}
                 if STEP in row:
                     segment.rows.append(row)
             case "header":
