@@ -10,6 +10,7 @@ import pandas as pd
 from analysis.artefacts.statistics import estimate
 from analysis.artefacts.style import COLOURS, SKY, Axes
 from analysis.reading.runs import Run
+from src.utils.text import counted
 
 MARKERS = {"ap": "o", "focal": "s", "ohem": "^", "auc": "D", "none": "x"}
 DASHES = {
@@ -61,7 +62,7 @@ def draw_over_seeds(ax: Axes, data: pd.DataFrame, group: str, x: str, titles: Ma
         points = data[data[group] == name].sort_values(x)
         look = line_of(name) | style
         seeds = int(points["seeds"].max())
-        label = f"{titles[name]} (1 seed)" if seeds == 1 else f"{titles[name]} ({seeds} seeds)"
+        label = f"{titles[name]} ({counted(seeds, 'seed')})"
         ax.plot(points[x], points["mean"], label=label, **look)
         ax.fill_between(points[x], points["low"], points["high"], color=look["color"], alpha=0.15, linewidth=0)
     if len(data):

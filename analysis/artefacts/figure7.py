@@ -12,6 +12,7 @@ from analysis.artefacts.style import INK, Axes, label
 from analysis.artefacts.table_cells import compares, measured, missing_losses, run_ids_of, sections_by_setting
 from analysis.reading.runs import Run, Runs
 from analysis.reading.settings import LOSS_TITLES, Setting
+from src.utils.text import counted
 
 TITLE = "Fig. 7: scores of anchors against their IoU"
 CAPTION = (
@@ -100,8 +101,8 @@ def _edges(counts: np.ndarray) -> np.ndarray:
 def _section(setting: Setting) -> Section:
     selected = setting.by_loss()
     groups = {loss: [run for run in runs if counts_of(run) is not None] for loss, runs in selected.items()}
-    counted = {loss: [array for run in runs if (array := counts_of(run)) is not None] for loss, runs in groups.items()}
-    sums = {loss: np.sum(arrays, axis=0) for loss, arrays in counted.items() if arrays}
+    arrays = {loss: [array for run in runs if (array := counts_of(run)) is not None] for loss, runs in groups.items()}
+    sums = {loss: np.sum(of_loss, axis=0) for loss, of_loss in arrays.items() if of_loss}
     most = max((int(counts.max()) for counts in sums.values()), default=1)
     panels = [_panel(setting.detector, loss, counts, most, len(groups[loss])) for loss, counts in sums.items()]
     missing = missing_losses(setting, "figure7", groups)
@@ -132,7 +133,7 @@ def _panel(detector: str, loss: str, counts: np.ndarray, most: int, seeds: int) 
         f"{LOSS_TITLES[loss]}: of {negatives:,} negative anchors {high:,} score at least {HIGH_SCORE}; the mean score "
         f"of anchors with an IoU of at least {POSITIVE_IOU} is {mean_positive_score(counts):.2f}."
     )
-    title = f"{LOSS_TITLES[loss]}, {seeds} seed{'s' * (seeds > 1)}"
+    title = f"{LOSS_TITLES[loss]}, {counted(seeds, 'seed')}"
     return Panel(f"scores-{loss}", title, partial(_draw, data, len(counts), most, negative_iou(detector)), data, alt)
 
 

@@ -10,6 +10,7 @@ from analysis.artefacts.table_cells import Metric, values_of
 from analysis.claims.rules import Rule, RunGroup, decide
 from analysis.reading.runs import Run
 from analysis.reading.settings import Setting
+from src.utils.text import counted
 
 
 def in_each_run(*, what: str, metric: Metric, group: RunGroup, bound: float, contrary: float) -> Rule:
@@ -32,8 +33,7 @@ def bounded(setting: Setting, what: str, values: Mapping[str, float], *, bound: 
         values: by the runs' ids, at least one.
     """
     numbers = f"{what} {', '.join(f'{value:.2f}' for value in values.values())}; at most {bound:g} supports the claim."
-    runs = f"{len(values)} run{'s' * (len(values) > 1)}"
-    test = f"A bound in each of {runs}, no test; above {contrary:g} contradicts the claim."
+    test = f"A bound in each of {counted(len(values), 'run')}, no test; above {contrary:g} contradicts the claim."
     supported, contradicted = max(values.values()) <= bound, min(values.values()) > contrary
     return decide(setting, supported, contradicted, numbers=numbers, test=test, run_ids=[values], is_open=False)
 

@@ -12,6 +12,7 @@ from analysis.reading.settings import LOSS_TITLES, Setting, settings
 from analysis.report.contents import ReportContents
 from analysis.report.html_elements import command_code, link, scroll_box, setting_code
 from analysis.report.provenance import PAPER, Source, describe_runs, paper_anchor, run_anchor, sources_of
+from src.utils.text import counted
 
 logger = logging.getLogger(__name__)
 IMAGE_WIDTH = 1200  # pixels, at most
@@ -108,7 +109,7 @@ def _source(anchor: str, source: Source, rows: dict[str, dict[str, str]]) -> str
     return (
         f'<div class="source" id="{anchor}"><ul>{numbers}</ul>\n'
         f"<details{' open' if count <= MOST_OPEN_RUNS else ''}>"
-        f"<summary>{count} run{'s' if count != 1 else ''}{setting}</summary>\n"
+        f"<summary>{counted(count, 'run')}{setting}</summary>\n"
         f"{_run_table(f'Runs of {source.title}', SOURCE_COLUMNS, body, caption_class='unseen')}</details></div>"
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from src.data.messages import first_names
 from src.data.records import ImageRecord
+from src.utils.text import counted
 
 # What is digested of an image, and how a message names it. An image is named under the first of the annotation's that
 # differs, as moved boxes have other areas too.
@@ -105,13 +106,12 @@ def _between_images(
     split: str, earlier: Mapping[str, str], now: Mapping[str, str], *, compare_labels: bool
 ) -> list[str]:
     """Return what differs between the images of a split, each by id with its digests."""
-    kind = KINDS[split]
-    found = []
+    noun, found = f"{KINDS[split]} image", []
     for word, names in (("new", now.keys() - earlier.keys()), ("gone", earlier.keys() - now.keys())):
         if names:
-            found.append(f"{_count(len(names), kind)} {'is' if len(names) == 1 else 'are'} {word} ({_first(names)})")
+            found.append(f"{counted(len(names), noun)} {'is' if len(names) == 1 else 'are'} {word} ({_first(names)})")
     if not found and list(earlier) != list(now):
-        found.append(f"the order of the {kind} images")
+        found.append(f"the order of the {noun}s")
     labels = [label for label, _ in ANNOTATION.values()]
     differing: dict[str, list[str]] = {label: [] for label in (*labels, PICTURE[1])}
     for name in earlier.keys() & now.keys():
@@ -122,16 +122,12 @@ def _between_images(
         for label in [*others[:1], *([PICTURE[1]] if old[-1] != new[-1] else [])]:
             differing[label].append(name)
     return found + [
-        f"{label} of {_count(len(names), kind)} ({_first(names)})" for label, names in differing.items() if names
+        f"{label} of {counted(len(names), noun)} ({_first(names)})" for label, names in differing.items() if names
     ]
 
 
 def _split_digests(digests: str) -> list[str]:
     return [digests[start : start + DIGITS] for start in range(0, len(digests), DIGITS)]
-
-
-def _count(number: int, kind: str) -> str:
-    return f"{number} {kind} image{'' if number == 1 else 's'}"
 
 
 def _first(names: set[str] | list[str]) -> str:
