@@ -11,26 +11,14 @@ from analysis.reading.runs import Run, Runs
 from analysis.reading.settings import LOSS_TITLES, Setting, settings
 from analysis.report.contents import ReportContents
 from analysis.report.html_elements import command_code, link, scroll_box, setting_code
-from analysis.report.provenance import PAPER, Source, describe_runs, paper_anchor, run_anchor, sources_of
+from analysis.report.provenance import PAPER, RUN_COLUMNS, Source, describe_runs, paper_anchor, run_anchor, sources_of
 from src.utils.text import counted
 
 logger = logging.getLogger(__name__)
 IMAGE_WIDTH = 1200  # pixels, at most
 MOST_OPEN_RUNS = 8  # of a number; a longer list is folded
-COLUMN_TITLES = {
-    "run": "run",
-    "state": "state",
-    "recipe": "recipe",
-    "loss": "loss",
-    "options": "options",
-    "needed by": "needed by",
-    "seed": "seed",
-    "commit": "commit",
-    "host": "host",
-    "started": "started (UTC)",
-    "resumed": "resumed",
-    "command": "command",
-}
+COLUMNS = [*RUN_COLUMNS, "command"]
+COLUMN_TITLES = {"started": "started (UTC)"}  # where they are not the columns' names
 SOURCE_COLUMNS = ["run", "seed", "commit", "started", "command"]
 
 
@@ -126,7 +114,7 @@ def runs_part(contents: ReportContents) -> str:
     """Return all runs, and what the tables and figures leave out, with the reason."""
     runs = contents.runs
     rows = "\n".join(_listed_row(row) for row in describe_runs(runs, contents.commands))
-    blocks = [_run_table("All runs, by id", list(COLUMN_TITLES), rows) if rows else "<p>No runs yet.</p>"]
+    blocks = [_run_table("All runs, by id", COLUMNS, rows) if rows else "<p>No runs yet.</p>"]
     items = [f"<li>{run_links([run.run_id], runs)}: {escape(run.reason or run.state)}</li>" for run in runs.left_out]
     items += [f"<li>{escape(line)}</li>" for line in runs.unreadable]
     if items:
@@ -138,13 +126,13 @@ def _listed_row(row: dict[str, str]) -> str:
     """Return a run of the list of runs, which links to W&B if it was read there."""
     run_id, source = row["run"], row["source"]
     name = link(source, run_id) if source.startswith(("https://", "http://")) else escape(run_id)
-    cells = _run_cells(row, list(COLUMN_TITLES)[1:])
+    cells = _run_cells(row, COLUMNS[1:])
     return f'<tr id="{run_anchor(run_id)}"><th scope="row" class="run">{name}</th>{cells}</tr>'
 
 
 def _run_table(caption: str, columns: list[str], body: str, caption_class: str = "") -> str:
     look = f' class="{caption_class}"' if caption_class else ""
-    head = "".join(f'<th scope="col">{COLUMN_TITLES[column]}</th>' for column in columns)
+    head = "".join(f'<th scope="col">{COLUMN_TITLES.get(column, column)}</th>' for column in columns)
     table = (
         f"<table><caption{look}>{escape(caption)}</caption><thead><tr>{head}</tr></thead>\n"
         f"<tbody>{body}</tbody></table>"

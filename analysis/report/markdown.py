@@ -18,11 +18,7 @@ from analysis.artefacts.artefact import (
 from analysis.artefacts.number_format import notes_of, to_text
 from analysis.report.contents import NOT_SHOWN, ReportContents, number_columns
 from analysis.report.png_pdf_svg import drawing_of
-from analysis.report.provenance import describe_runs, run_anchor, source_anchor, sources_of
-
-RUN_COLUMNS = [
-    *("run", "state", "recipe", "loss", "options", "needed by", "seed", "commit", "host", "started", "resumed"),
-]
+from analysis.report.provenance import RUN_COLUMNS, describe_runs, run_anchor, source_anchor, sources_of
 
 
 def to_markdown(artefact: Artefact, links: bool = False) -> str:

@@ -20,6 +20,10 @@ PAPER = (
     "Kean Chen, Weiyao Lin, Jianguo Li, John See, Ji Wang, Junni Zou. AP-Loss for Accurate One-Stage Object Detection. "
     "IEEE Transactions on Pattern Analysis and Machine Intelligence, 2020"
 )
+# Of the list of runs, as Markdown and on the page; `describe_runs` has their cells.
+RUN_COLUMNS = [
+    *("run", "state", "recipe", "loss", "options", "needed by", "seed", "commit", "host", "started", "resumed"),
+]
 
 
 @dataclass
