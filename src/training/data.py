@@ -60,43 +60,38 @@ def build_data(config: DictConfig, normalisation: Normalisation, world: World) -
         DataError: something is wrong on disk; the message names the file.
     """
     dataset = config.dataset
-    train_records, test_records, classes = _read(config)
+    options = {key: dataset[key] for key in ("train", "test", "classes", "classes_as_one")}
+    train, test, classes = read_data(dataset.format, dataset.root, **options)
     augment = training_transform(dataset.train_size, dataset.augmentation, normalisation)
-    return Data(
-        TrainingSet(train_records, augment),
-        test_records,
-        classes,
-        views=_views(config, normalisation),
-        batch_size=config.batch_size,
-        seed=config.seed,
-        workers=config.workers,
-        world=world,
-    )
+    return _data(config, TrainingSet(train, augment), test, classes, normalisation=normalisation, world=world)
 
 
 def build_test_data(
     config: DictConfig, records: list[ImageRecord], classes: list[str], *, normalisation: Normalisation
 ) -> Data:
     """Return images to test a trained detector on, for this process alone, and none to train on."""
+    nothing = TrainingSet([], v2.Identity())
+    return _data(config, nothing, records, classes, normalisation=normalisation, world=World())
+
+
+def _data(
+    config: DictConfig,
+    train: TrainingSet,
+    test: list[ImageRecord],
+    classes: list[str],
+    *,
+    normalisation: Normalisation,
+    world: World,
+) -> Data:
+    dataset, tests = config.dataset, config.test
+    test_size = dataset.train_size, dataset.test_shorter_side, dataset.test_longer_side
     return Data(
-        TrainingSet([], v2.Identity()),
-        records,
+        train,
+        test,
         classes,
-        views=_views(config, normalisation),
+        views=inference_views(test_size, normalisation, scales=tests.scales, mirror=tests.mirror),
         batch_size=config.batch_size,
         seed=config.seed,
         workers=config.workers,
-        world=World(),
+        world=world,
     )
-
-
-def _views(config: DictConfig, normalisation: Normalisation) -> list[View]:
-    dataset = config.dataset
-    test_size = dataset.train_size, dataset.test_shorter_side, dataset.test_longer_side
-    return inference_views(test_size, normalisation, scales=config.test.scales, mirror=config.test.mirror)
-
-
-def _read(config: DictConfig) -> tuple[list[ImageRecord], list[ImageRecord], list[str]]:
-    dataset = config.dataset
-    options = {key: dataset[key] for key in ("train", "test", "classes", "classes_as_one")}
-    return read_data(dataset.format, dataset.root, **options)
