@@ -55,10 +55,8 @@ def detect(
         scores.append(top_scores)
         labels.append(label)
         start = stop
-    all_boxes, all_scores, all_labels = torch.cat(boxes), torch.cat(scores), torch.cat(labels)
-    all_boxes = clip_boxes_to_image(all_boxes, outputs.size)
-    keep = batched_nms(all_boxes, all_scores, all_labels, nms_iou)[:max_detections]
-    return Detections(all_boxes[keep].cpu(), all_scores[keep].cpu(), all_labels[keep].cpu())
+    candidates = Detections(torch.cat(boxes), torch.cat(scores), torch.cat(labels))
+    return _best(candidates, outputs.size, nms_iou, max_detections)
 
 
 def detect_by_class(
@@ -86,6 +84,11 @@ def detect_by_class(
     labels = torch.arange(scores.shape[1], device=scores.device).expand_as(scores)[above]
     scores, anchor = scores[above], anchor[above]
     boxes = BOX_CODER.decode_single(outputs.offsets[anchor].float(), torch.cat(outputs.anchors)[anchor])
-    boxes = clip_boxes_to_image(boxes, outputs.size)
-    keep = batched_nms(boxes, scores, labels, nms_iou)[:max_detections]
-    return Detections(boxes[keep].cpu(), scores[keep].cpu(), labels[keep].cpu())
+    return _best(Detections(boxes, scores, labels), outputs.size, nms_iou, max_detections)
+
+
+def _best(candidates: Detections, size: tuple[int, int], nms_iou: float, max_detections: int) -> Detections:
+    """Return the best of the candidates in an image of (height, width), clipped to it, after class-wise NMS."""
+    boxes = clip_boxes_to_image(candidates.boxes, size)
+    keep = batched_nms(boxes, candidates.scores, candidates.labels, nms_iou)[:max_detections]
+    return Detections(boxes[keep].cpu(), candidates.scores[keep].cpu(), candidates.labels[keep].cpu())
