@@ -4,14 +4,14 @@ import pytest
 import torch
 from hydra.errors import ConfigCompositionException
 
-from src.config.linear import linear_run_id, resolve_linear
+from src.config.linear import linear_run_id
 from src.data.linear_problems import local_optimum, random_problem
 from src.launch.cli import explain_configuration
 from src.linear import run
 from src.losses import ap_approximate_gradient_loss, ap_loss
 from src.training.linear_model import build_loss, descend
 from src.utils.errors import UserError
-from tests.support.configurations import compose_sweep, make_linear_config
+from tests.support.configurations import compose_sweep, make_linear_config, resolve_linear
 from tests.support.programs import run_python
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from omegaconf import MISSING, DictConfig
+from omegaconf import MISSING
 
 from src.config.command import canonical_words, command_line
 from src.config.identity import digest
@@ -75,19 +75,12 @@ def linear_identity(config: Mapping[str, Any]) -> dict[str, Any]:
     return {"method": method, "problem": problem, "steps": config["steps"]}
 
 
-def resolve_linear(config: Mapping[str, Any], overrides: Iterable[str] = (), typed: str = "") -> DictConfig:
-    """Return the configuration with every reference resolved and every choice a plain string.
-
-    Arguments and the added `command` are those of :func:`src.config.validate.resolve`.
+def check_linear(plain: Mapping[str, Any], overrides: Iterable[str] = (), typed: str = "") -> dict[str, Any]:
+    """Return a plain configuration with `command`; see :func:`src.config.validate.resolve`.
 
     Raises:
         UserError: a key, which the message names, has an impossible value.
     """
-    return DictConfig(check_linear(to_plain(config), overrides, typed))
-
-
-def check_linear(plain: Mapping[str, Any], overrides: Iterable[str] = (), typed: str = "") -> dict[str, Any]:
-    """Return a plain configuration with `command`; arguments and errors are those of :func:`resolve_linear`."""
     known = linear_identity(plain)
     delta = known["method"].get("delta", 1.0)
     if not DELTA.contains(delta):

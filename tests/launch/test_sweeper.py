@@ -9,7 +9,6 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from src.config.identity import run_id
-from src.config.linear import resolve_linear
 from src.config.validate import plain_config, resolve
 from src.launch.compose import Composer, sweep_jobs
 from src.launch.compose import _combinations as combinations_of
@@ -18,7 +17,7 @@ from src.launch.sweep_records import recorded_sweeps, save_record
 from src.launch.sweep_runs import expand_sweep
 from src.utils import paths
 from src.utils.errors import UserError
-from tests.support.configurations import compose_config, compose_sweep, make_config
+from tests.support.configurations import compose_config, compose_sweep, make_config, resolve_linear
 from tests.support.exhaustive import EXHAUSTIVE
 from tests.support.programs import run_python
 

@@ -10,7 +10,7 @@ from analysis.reading.local import read_local
 from analysis.report.provenance import describe_runs
 from src.runs.state import State, state
 from src.utils.errors import UserError
-from tests.support.configurations import make_linear_config
+from tests.support.configurations import make_linear_config, resolve_linear
 from tests.support.programs import run_python
 from tests.support.runs import NOT_LOGGED, run_here, same_weights, summary_of
 
@@ -129,7 +129,6 @@ def test_a_log_that_wandb_could_not_write_is_an_error(tmp_path):
 
 @pytest.mark.slow
 def test_a_linear_run_without_a_log_is_made_again(tmp_path):
-    from src.config.linear import resolve_linear
     from src.linear import run
 
     def again(*words):

@@ -2,6 +2,8 @@
 
 import copy
 import functools
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -45,6 +47,11 @@ def make_config(*overrides: str) -> DictConfig:
 def make_linear_config(*overrides: str) -> DictConfig:
     """Return the caller's copy of the configuration of `python -m src.linear` with these overrides."""
     return copy.deepcopy(_compose_once(overrides, "linear"))
+
+
+def resolve_linear(config: Mapping[str, Any], overrides: Iterable[str] = ()) -> DictConfig:
+    """Return a configuration of `python -m src.linear` as that program resolves it."""
+    return PROGRAMS["src.linear"].resolve(config, overrides, typed="")
 
 
 def compose_sweep(*arguments: str, module: str = "src.run") -> tuple[DictConfig, int, list[Job]]:
