@@ -4,7 +4,6 @@ import contextlib
 import io
 import os
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,12 +12,12 @@ from typing import Any, TypeVar
 
 from submitit.core.utils import FailedJobError
 
+from src.runs.slurm_queue import slurm_configuration
 from src.utils.errors import UserError
 from src.utils.text import counted
 
 T = TypeVar("T")
 USUAL_LIMIT = 1001  # SLURM's default MaxArraySize
-TIMEOUT_S = 60
 DAY_S = 24 * 3600
 
 # What sbatch says, and what to check. If several entries match a message, the first is used.
@@ -63,11 +62,7 @@ class Refused(UserError):
 
 def largest_array() -> int:
     """Return how many tasks an array may have, as SLURM is configured; 1 where there are no arrays."""
-    try:
-        command = ["scontrol", "show", "config"]
-        text = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        text = ""
+    text = slurm_configuration()
     limits = [int(number) for number in re.findall(r"^MaxArraySize\s*=\s*(\d+)", text, re.MULTILINE)] or [USUAL_LIMIT]
     limits += [int(number) + 1 for number in re.findall(r"\bmax_array_tasks=(\d+)", text)]
     return max(min(limits) - 1, 1)

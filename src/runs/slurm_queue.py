@@ -1,4 +1,4 @@
-"""Ask SLURM which jobs wait or run."""
+"""Ask SLURM which jobs wait or run, and how it is configured."""
 
 import functools
 import os
@@ -50,12 +50,16 @@ def ask_queue(users: Iterable[int] = (), timeout_s: float = TIMEOUT_S) -> Queue:
 @functools.cache
 def hides_others() -> bool:
     """Return whether SLURM shows users their own jobs alone, so that the queue lacks those of others."""
-    try:
-        configuration = _call(["scontrol", "show", "config"])
-    except UserError:
-        return False
-    private = re.search(r"^PrivateData\s*=\s*(\S*)", configuration, re.MULTILINE)
+    private = re.search(r"^PrivateData\s*=\s*(\S*)", slurm_configuration(), re.MULTILINE)
     return private is not None and "jobs" in private[1].split(",")
+
+
+def slurm_configuration() -> str:
+    """Return how SLURM is configured, a line NAME = VALUE each; "" if there is no SLURM here, or it does not answer."""
+    try:
+        return _call(["scontrol", "show", "config"])
+    except UserError:
+        return ""
 
 
 def cancel_pending(jobs: Iterable[str]) -> None:
