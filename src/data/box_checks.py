@@ -1,8 +1,21 @@
-"""Signs that the boxes of a whole file are not what its format says."""
+"""Boxes that are turned, and signs that those of a whole file are not what its format says."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
+
+from src.data.records import Box
+
+
+def extent_of_turned(corners: Box, degrees: float) -> Box:
+    """Return the upright box around a box (x1, y1, x2, y2) that is turned about its centre."""
+    x1, y1, x2, y2 = corners
+    across, down = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
+    half_width = ((x2 - x1) * across + (y2 - y1) * down) / 2
+    half_height = ((x2 - x1) * down + (y2 - y1) * across) / 2
+    x, y = (x1 + x2) / 2, (y1 + y2) / 2
+    return x - half_width, y - half_height, x + half_width, y + half_height
 
 
 def has_area(corners: np.ndarray | Sequence[float]) -> np.ndarray:

@@ -26,6 +26,14 @@ def as_number(value: Any) -> float:
     return number
 
 
+def as_angle(value: Any) -> float:
+    """Return an angle; 0 for anything but a number, as other programs give attributes of the same name other values."""
+    try:
+        return as_number(value)
+    except ValueError:
+        return 0.0
+
+
 def canonical_id(value: Any) -> int | str | None:
     """Return the form in which ids of different types are compared: 12 for 12, 12.0, "12" and "0012"; None for none."""
     if isinstance(value, str):

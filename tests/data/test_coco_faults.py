@@ -244,6 +244,32 @@ def test_a_missing_box_is_the_extent_of_the_polygons(tmp_path, caplog):
             read_changed(tmp_path, annotation(bbox=None, segmentation=segmentation))
 
 
+def rotated(**changes):
+    """Return a change of annotation 2: a box as CVAT writes it, with an angle and without a segmentation."""
+    return annotation(**{"bbox": [40, 30, 40, 20], "attributes": {"rotation": 90.0}, "segmentation": []} | changes)
+
+
+def test_a_box_that_cvat_has_rotated_is_its_extent(tmp_path, caplog):
+    seven, _ = read_changed(tmp_path, rotated())
+    assert seven.boxes.tolist() == [[50, 20, 70, 60]] and seven.area.tolist() == [12]
+    assert "took the extents of 1 rotated boxes as their boxes, annotations 2" in caplog.text
+    seven, _ = read_changed(tmp_path, rotated(attributes={"rotation": 30}))
+    assert seven.boxes.tolist()[0] == pytest.approx([37.67949, 21.33975, 82.32051, 58.66025])
+    twice = [rotated(), lambda data: data["annotations"].append(dict(data["annotations"][1]))]
+    read_changed(tmp_path, lambda data: [change(data) for change in twice])
+    assert "left out 1 annotations that are in the file twice, 2" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"attributes": {"rotation": value}} for value in (0.0, "left", None, float("nan"))]
+    + [{"attributes": ["rotation"]}, {"segmentation": [[40, 30, 80, 30, 80, 50]]}],
+)
+def test_a_box_that_is_not_rotated_is_kept(tmp_path, changes, caplog):
+    seven, _ = read_changed(tmp_path, rotated(**changes))
+    assert seven.boxes.tolist() == [[40, 30, 80, 50]] and "rotated" not in caplog.text
+
+
 def test_boxes_with_a_negative_size_are_dropped_with_a_count(tmp_path, caplog):
     seven, three = read_changed(tmp_path, annotation(bbox=[95, 75, -10, -10]))
     assert len(seven.boxes) == 0 and len(three.boxes) == 2

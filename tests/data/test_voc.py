@@ -123,6 +123,19 @@ def test_exchanged_corners_are_put_in_order(root, caplog):
     assert "exchanged the corners of 2 boxes" in caplog.text and "c.xml" in caplog.text
 
 
+def test_a_box_that_cvat_has_rotated_is_its_extent(root, caplog):
+    def with_attribute(name, value):
+        attribute = f"<attribute><name>{name}</name><value>{value}</value></attribute>"
+        return object_xml(box=(41, 31, 80, 50)).replace("</object>", f"<attributes>{attribute}</attributes></object>")
+
+    values = ("0.0", "90.0", "left")
+    add_image(root, "c", *(with_attribute("rotation", value) for value in values), with_attribute("age", "90"))
+    add_list(root, "val", "c")
+    [c] = read_voc(root, "val")
+    assert c.boxes.tolist() == [[40, 30, 80, 50], [50, 20, 70, 60], [40, 30, 80, 50], [40, 30, 80, 50]]
+    assert "took the extents of 1 rotated boxes as their boxes, in c.xml" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("text", "difficult"),
     [("1", True), (" true ", True), ("Yes", True), ("1.0", True)]

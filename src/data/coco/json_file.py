@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from src.data.coco.objects import BOX_FROM_POLYGONS, CocoObjects, parse_objects
+from src.data.coco.objects import BOX_FROM_POLYGONS, ROTATION, CocoObjects, parse_objects
 from src.data.fields import as_number, canonical_id
 from src.data.messages import Notes, first_names, shown
 from src.data.records import DataError
@@ -120,7 +120,7 @@ def _entry(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return a JSON object without its segmentation.
 
     Segmentations are unused here, and would take most of the memory of every process. An annotation without a box gets
-    the box around its polygons.
+    the box around its polygons. One without a segmentation keeps the angle by which CVAT says that its box is turned.
     """
     entry = dict(pairs)
     if len(entry) < len(pairs):
@@ -132,6 +132,8 @@ def _entry(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         box = _extent(segmentation)
         if box:
             entry |= {"bbox": box, BOX_FROM_POLYGONS: True}
+    elif not segmentation and isinstance(attributes := entry.get("attributes"), dict):
+        entry[ROTATION] = attributes.get("rotation")
     return entry
 
 

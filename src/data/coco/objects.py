@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from src.data.fields import as_number
+from src.data.box_checks import extent_of_turned
+from src.data.fields import as_angle, as_number
 from src.data.messages import Notes, shown
 from src.data.records import DataError
 
 BOX_FROM_POLYGONS = "bbox of segmentation"  # the key of an annotation whose box is the extent of its polygons
+ROTATION = "rotation of bbox"  # the key of the angle, in degrees, by which a box is turned about its centre
 
 _MOST_AREA = 1e10  # square pixels; COCO's metrics silently ignore larger objects
 
@@ -56,7 +58,7 @@ def parse_objects(
     flags: list[tuple[bool, bool]] = []
     area: list[float] = []
     first_of: dict[str, int] = {}  # by id
-    faults, repeated, from_polygons, other_area = [], [], [], []
+    faults, repeated, from_polygons, turned, other_area = [], [], [], [], []
     for number, annotation in enumerate(annotations, start=1):
         annotation_id = shown(annotation["id"]) if annotation.get("id") is not None else f"number {number} (without id)"
         try:
@@ -65,11 +67,16 @@ def parse_objects(
         except ValueError as error:
             faults.append(f"annotation {annotation_id} {error}")
             continue
+        angle = as_angle(annotation.get(ROTATION))
+        if is_turned := angle != 0 and min(box[2:]) > 0:
+            x1, y1, x2, y2 = extent_of_turned((box[0], box[1], box[0] + box[2], box[1] + box[3]), angle)
+            box = [x1, y1, x2 - x1, y2 - y1]
         first = first_of.setdefault(annotation_id, len(rows))
         if first < len(rows) and (rows[first], boxes[first], flags[first]) == (row, box, its_flags):
             repeated.append(annotation_id)
             continue
         from_polygons += [annotation_id] if BOX_FROM_POLYGONS in annotation else []
+        turned += [annotation_id] if is_turned else []
         area.append(_area(annotation.get("area")))
         if np.isnan(area[-1]) and annotation.get("area") is not None and min(box[2:]) > 0:
             other_area.append(annotation_id)
@@ -80,6 +87,7 @@ def parse_objects(
     _refuse(path, faults)
     notes["left out {count} annotations that are in the file twice, {names}"] = repeated
     notes["took the extent of the segmentation where there is no bbox, in {count} annotations, {names}"] = from_polygons
+    notes["took the extents of {count} rotated boxes as their boxes, annotations {names}"] = turned
     notes["took the box's area where the file gives an impossible one, in {count} annotations, {names}"] = other_area
     images, categories = np.array(rows, np.int64).reshape(-1, 2).T
     crowd, ignored = np.array(flags, bool).reshape(-1, 2).T

@@ -6,6 +6,8 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
 
+from src.data.box_checks import extent_of_turned
+from src.data.fields import as_angle
 from src.data.messages import shown
 from src.data.records import Box, DataError
 from src.data.text import decode_text, read_bytes, unicode_encoding
@@ -26,6 +28,7 @@ class VocObject:
     name: str
     corners: Box
     difficult: bool
+    turned: bool = False  # whether `corners` are the extent of a rotated box
 
 
 def read_annotation(xml: Path) -> tuple[tuple[int, int], list[VocObject]]:
@@ -133,7 +136,20 @@ def _object(element: ET.Element, where: str) -> VocObject:
             f"{where} has all its coordinates between 0 and 1: {', '.join(texts)}. VOC's are pixels; multiply them by "
             "the image's width and height"
         )
-    return VocObject(name, (xmin, ymin, xmax, ymax), _flag(_text(element, "difficult", where), where))
+    corners, angle = (xmin, ymin, xmax, ymax), _angle(element)
+    if angle and xmin < xmax and ymin < ymax:
+        x1, y1, x2, y2 = extent_of_turned((xmin - 1, ymin - 1, xmax, ymax), angle)
+        corners = (x1 + 1, y1 + 1, x2, y2)
+    difficult = _flag(_text(element, "difficult", where), where)
+    return VocObject(name, corners, difficult, turned=corners != (xmin, ymin, xmax, ymax))
+
+
+def _angle(element: ET.Element) -> float:
+    """Return the angle in degrees by which CVAT says that an object's box is turned about its centre."""
+    for attribute in element.iterfind("attributes/attribute"):
+        if (attribute.findtext("name") or "").strip() == "rotation":
+            return as_angle(attribute.findtext("value"))
+    return 0.0
 
 
 def _flag(text: str, where: str) -> bool:

@@ -21,6 +21,7 @@ ODDITIES = {
     "all outside": "{} XML files have every box outside and may belong to other images:",
     "clipped": "clipped {} boxes that reach more than a pixel beyond their image, in",
     "repeated": "{} objects are in their XML file twice, and are kept, in",
+    "turned": "took the extents of {} rotated boxes as their boxes, in",
     "exchanged": "exchanged the corners of {} boxes with xmin above xmax or ymin above ymax, in",
     "without size": "{} XML files give no image size, read from the images instead:",
 }
@@ -135,7 +136,7 @@ def _record(annotation: VocAnnotation, label_of: dict[str, int], odd: dict[str, 
     outside = 0
     for item in annotation.objects:
         box, oddities = _box_in_image(item.corners, size)
-        for oddity in oddities:
+        for oddity in [*oddities, *(["turned"] if item.turned else [])]:
             odd[oddity].append(xml)
         outside += "outside" in oddities
         if box is not None:
