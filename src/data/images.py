@@ -13,6 +13,7 @@ from torchvision.transforms import v2
 
 from src.data.messages import first_names
 from src.data.records import DataError, ImageRecord
+from src.data.text import read_bytes, refuse_pointer
 
 # Pillow warns of images over 89 million pixels, which aerial photographs have, and refuses those of twice as many.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -169,6 +170,7 @@ def _open(path: Path) -> Iterator[Image.Image]:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
         raise DataError(f"{path} has more than {limit} million pixels; cut it into tiles or reduce it") from error
     except UnidentifiedImageError as error:
+        refuse_pointer(read_bytes(path, 100), path)
         size = path.stat().st_size
         problem = "it is no image of a format that can be read" if size else "it is empty"
         raise DataError(f"{path} cannot be read as an image ({problem}); {remedy}") from error

@@ -50,6 +50,12 @@ def read_lines(path: Path) -> list[str]:
     return [line.strip() for line in re.split(r"[\r\n]", read_text(path)) if line.strip()]
 
 
+def refuse_pointer(data: bytes, path: Path) -> None:
+    """Raise a DataError if a file's first bytes show what Git LFS leaves in place of a file that it has not fetched."""
+    if data.startswith(b"version https://git-lfs"):
+        raise DataError(f"{path} is a pointer of Git LFS rather than the file; fetch it with git lfs pull")
+
+
 def unicode_encoding(data: bytes) -> str | None:
     """Return the encoding that the first bytes of a text show by their mark or their zeros, None if they show none."""
     for mark, encoding in _MARKS:
@@ -68,7 +74,9 @@ def decode_text(data: bytes, path: Path, encoding: str) -> str:
 
     Raises:
         DataError: there is no such encoding, or the file is not in it; the message names the first line that is not.
+            Or the file is a pointer of Git LFS.
     """
+    refuse_pointer(data, path)
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:

@@ -19,6 +19,7 @@ from tests.data.voc_folder import add_image, object_xml
 from tests.support.layouts import Picture, Thing, write_file, write_layout
 
 WIDE = np.array([[0, 85, 170, 255]], "<u2") * 257
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 KEY = struct.pack(">H", 85 * 257)
 
 
@@ -78,6 +79,15 @@ def test_objects_that_are_there_twice_are_kept_and_counted(tmp_path, caplog):
     assert "1 objects are in their XML file twice, and are kept, in a.xml" in caplog.text
 
 
+@pytest.mark.parametrize("file", ["JPEGImages/a.jpg", "Annotations/a.xml", "ImageSets/Main/train.txt"])
+def test_a_pointer_of_git_lfs_in_place_of_a_file_of_voc(tmp_path, file):
+    add_image(tmp_path, "a", object_xml(), size="")
+    write_file(tmp_path / "ImageSets/Main/train.txt", "a\n")
+    write_file(tmp_path / file, POINTER)
+    with pytest.raises(DataError, match=f"{file} is a pointer of Git LFS .* fetch it with git lfs pull"):
+        read_voc(tmp_path, "train")
+
+
 def test_a_box_thinner_than_records_hold_is_dropped(tmp_path, caplog):
     data = coco_folder.two_images()
     data["annotations"][0]["bbox"] = [40, 40, 1e-7, 1e-7]
@@ -125,6 +135,12 @@ def yolo(tmp_path):
 def test_names_that_are_none(yolo, names):
     write_file(yolo / "data.yaml", f"names: {names}\n")
     with pytest.raises(DataError, match=r"data\.yaml"):
+        read_yolo(yolo, "train")
+
+
+def test_a_pointer_of_git_lfs_in_place_of_labels(yolo):
+    write_file(yolo / "labels/train/a.txt", POINTER)
+    with pytest.raises(DataError, match=r"a\.txt is a pointer of Git LFS"):
         read_yolo(yolo, "train")
 
 

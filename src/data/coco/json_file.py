@@ -12,6 +12,7 @@ from src.data.coco.objects import BOX_FROM_POLYGONS, ROTATION, CocoObjects, pars
 from src.data.fields import as_number, canonical_id
 from src.data.messages import Notes, first_names, shown
 from src.data.records import DataError
+from src.data.text import refuse_pointer
 from src.utils.text import is_text
 
 
@@ -74,8 +75,7 @@ def _load(path: Path, needs_annotations: bool) -> dict[str, Any]:
     """Return the JSON object of a file, which has the three lists of COCO's format."""
     try:
         text = path.read_bytes()
-        if text.startswith(b"version https://git-lfs"):
-            raise DataError(f"{path} is a pointer of Git LFS rather than the file; fetch it with git lfs pull")
+        refuse_pointer(text, path)
         content = json.loads(text, object_pairs_hook=_entry)  # UTF-8, UTF-16 or UTF-32
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); restore it") from error
