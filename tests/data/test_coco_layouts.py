@@ -239,6 +239,15 @@ def test_images_of_one_id_in_two_sets_are_told_apart_by_content(tmp_path):
     assert ids == ["train/7", "train/3", "val/7", "val/3"]
 
 
+def test_an_image_under_different_ids_in_two_sets_is_an_error(tmp_path):
+    write(tmp_path, "train", two_images(), "images")
+    other = two_images()
+    other["images"] = [{**other["images"][0], "id": 3}, {"id": 7, "file_name": "b.jpg"}]
+    write(tmp_path, "val", other, "images")
+    with pytest.raises(DataError, match=r"images/seven\.jpg comes twice in split trainval, under the ids 7 and 3"):
+        read_coco(tmp_path, "trainval")
+
+
 def test_a_set_without_objects_may_be_joined_to_another(tmp_path):
     write(tmp_path, "train", two_images())
     background = two_images()

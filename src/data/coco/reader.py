@@ -247,11 +247,17 @@ def _join(records_of: dict[str, list[ImageRecord]], split: str) -> list[ImageRec
     Roboflow, CVAT and others number the images of each set from the same number on.
 
     Raises:
-        DataError: two sets have the same image: one of equal id, name and content.
+        DataError: two sets have the same image: the same file, or one of equal id, name and content.
     """
     first_of: dict[str | int, ImageRecord] = {}
+    id_of: dict[Path, str | int] = {}
     shared: set[str | int] = set()
     for record in (record for records in records_of.values() for record in records):
+        if (other := id_of.setdefault(record.path, record.image_id)) != record.image_id:
+            raise DataError(
+                f"{record.path} comes twice in split {split}, under the ids {other} and {record.image_id}; "
+                "leave it out of one of the sets"
+            )
         first = first_of.setdefault(record.image_id, record)
         if first is record:
             continue
