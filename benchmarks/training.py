@@ -30,6 +30,7 @@ from src.detectors.retinanet import ASPECT_RATIOS, SCALES
 from src.training.data import Data, build_data
 from src.training.experiment import build_trainer
 from src.utils.distributed import World
+from src.utils.text import counted
 
 Step = Callable[[TrainingBatch], object]
 AP, FOCAL, TORCHVISION, COMPILED = "AP-loss", "focal loss", "torchvision, focal loss", "AP-loss, compile=true"
@@ -135,8 +136,9 @@ def table(seconds: dict[str, list[float]], options: argparse.Namespace) -> Table
     time_of = "processor time" if options.processor_time else "wall time"
     title = (
         f"Training of RetinaNet-{options.backbone} at {options.side} × {options.side}, batches of {options.batch}, "
-        f"{options.threads} CPU threads, {time_of}, torch {torch.__version__}, torchvision {torchvision.__version__}, "
-        f"{time.strftime('%F')}: median images a second (slowest to fastest of {options.batches} steps)"
+        f"{counted(options.threads, 'CPU thread')}, {time_of}, torch {torch.__version__}, "
+        f"torchvision {torchvision.__version__}, {time.strftime('%F')}: median images a second (slowest to fastest of "
+        f"{options.batches} steps)"
     )
     return Table(title, ["detector", "images/s", f"over {TORCHVISION}", f"over {FOCAL}"], rows)
 

@@ -32,6 +32,7 @@ from src.costs.table import Table
 from src.costs.tables import scaling_tables, size_table, stage_tables
 from src.utils.device import choose_device
 from src.utils.errors import exit_on_user_error
+from src.utils.text import counted
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -72,7 +73,7 @@ def print_tables(tables: list[Table]) -> None:
 
 def header(options: argparse.Namespace) -> str:
     """Return what was measured, against what, and where."""
-    threads = f"{torch.get_num_threads()} CPU threads"
+    threads = counted(torch.get_num_threads(), "CPU thread")
     machine = f"{torch.cuda.get_device_name(options.device)}, {threads}" if options.device.type == "cuda" else threads
     problem = f"{options.logits:,} logits, {options.positives:,} positives"
     ratios = f"; ratios are to torchvision's {FOCAL}, eager"
