@@ -51,7 +51,7 @@ def test_a_run_leaves_its_results_and_is_not_repeated(tiny, tmp_path):
     assert summary["data"]["format"] == "voc"
     assert 0 <= summary["metrics"]["AP50"] <= 100 and "VOC07_AP50" in summary["metrics"]
     assert (directory / "detections.png").stat().st_size > 10_000 and (directory / "config.yaml").exists()
-    assert "AP " in output and str(directory) in output
+    assert "AP " in output and f"Results: {directory}" in output
 
     (logged,) = read_local(tmp_path / "outputs").all
     assert logged.finished and logged.run_id == directory.name and logged.config["loss.name"] == "ap"

@@ -162,7 +162,7 @@ def write_summary(
     headline = ", ".join(f"{key} {metrics[key]:.1f}" for key in shown)
     split = config.dataset.train if "patch_loss" in metrics else config.dataset.test
     done = f"{headline} on {split} of {config.dataset.name}" if metrics else "Trained without a test"
-    logger.info("%s (%s). Pictures, log, weights: %s", done, summary["name"], directory)
+    logger.info("%s (%s). Results: %s", done, summary["name"], directory)
 
 
 def note_data(
