@@ -49,7 +49,7 @@ WITHOUT_RUNS = {"figure4"}
 
 def build(names: list[str], runs: Runs) -> list[Artefact]:
     """Build the artefacts of these names."""
-    return [importlib.import_module(f"analysis.artefacts.{name}").build(runs).without_lone_rows() for name in names]
+    return [importlib.import_module(f"analysis.artefacts.{name}").build(runs).without_lone_sections() for name in names]
 
 
 def main() -> None:

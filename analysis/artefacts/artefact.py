@@ -102,7 +102,7 @@ class Artefact:
     panels_per_row: int = 2  # of its figures
     not_shown: tuple[str, ...] = ()  # the settings of sections that are left out, as they compare nothing
 
-    def without_lone_rows(self) -> "Artefact":
+    def without_lone_sections(self) -> "Artefact":
         """Return it without the sections that compare nothing, if another one shows runs."""
         lone, others = ([s for s in self.sections if s.is_lone == is_lone] for is_lone in (True, False))
         if not any(section.run_ids for section in others):
