@@ -159,7 +159,7 @@ def against_bound(what: str, bound: float, parts: Callable[[Setting], Sequence[B
     return verdict
 
 
-def equal(*, what: str, metric: Metric, groups: tuple[RunGroup, RunGroup], margin: float, digits: int = 2) -> Rule:
+def equal(*, what: str, metric: Metric, groups: tuple[RunGroup, RunGroup], margin: float) -> Rule:
     """Return the rule whether the means of two groups differ by less than a margin: two one-sided tests at 5%."""
 
     def verdict(setting: Setting) -> Verdict | None:
@@ -171,7 +171,7 @@ def equal(*, what: str, metric: Metric, groups: tuple[RunGroup, RunGroup], margi
         over, under = (difference({seed: x + shift for seed, x in a.items()}, b) for shift in (margin, -margin))
         p_equal = max(over.p_greater, under.p_less)
         contradicted = over.p_less < LEVEL / 2 or under.p_greater < LEVEL / 2
-        cells = [f"{to_text(measured(members, metric, digits))} with {name}" for name, members in runs.items()]
+        cells = [f"{to_text(measured(members, metric, digits=2))} with {name}" for name, members in runs.items()]
         numbers = f"{what} {', '.join(cells)}; the margin is {margin:g}."
         test = NO_TEST if math.isnan(over.p_greater) else f"{over.test}, one-sided both ways: {_p(p_equal)}."
         return decide(setting, p_equal < LEVEL, contradicted, numbers=numbers, test=test, run_ids=values)

@@ -161,7 +161,7 @@ class Setting:
         """Return the command that makes the runs of a file of sweeps/ in this setting; those that exist are skipped."""
         return self.command_of_words([f"sweeps={sweep}"], seeds)
 
-    def command_of_words(self, words: Iterable[str], seeds: Iterable[int] = ()) -> str:
+    def command_of_words(self, words: Iterable[str], seeds: Iterable[int]) -> str:
         """Return the command that makes the runs of these words and of each seed in this setting."""
         listed = ",".join(map(str, sorted(seeds)))
         all_words = [*words, *self.words, *([f"seed={listed}"] if listed else [])]

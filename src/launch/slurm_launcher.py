@@ -173,7 +173,7 @@ class SlurmLauncher(Launcher):
                 "each; a preset with several has tasks_per_node: ${processes}"
             )
 
-    def _submit(self, jobs: Sequence[Job], after: Sequence[str] = ()) -> None:
+    def _submit(self, jobs: Sequence[Job], after: Sequence[str]) -> None:
         """Submit runs as one array that starts after other jobs, and note its job in each run's folder."""
         print(f"submitting {counted(len(jobs), 'run')} to SLURM", file=sys.stderr, flush=True)
         code = freeze_code(jobs[0].directory.parent / ".code")

@@ -33,7 +33,7 @@ class Listing:
         return next((SET_OF[part.casefold()] for part in parts if part.casefold() in SET_OF), None)
 
 
-def list_voc(folder: Path, *, needs_xml: bool = True) -> Listing:
+def list_voc(folder: Path, *, needs_xml: bool) -> Listing:
     """Return the files of a folder with JPEGImages and Annotations.
 
     Raises:

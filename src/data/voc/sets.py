@@ -43,7 +43,7 @@ def list_files(root: Path, split: str, *, flat: bool = False) -> list[VocFiles]:
     return [VocFiles(stem, listing.images[stem], listing.xmls[stem]) for listing, stem in chosen]
 
 
-def list_images(root: Path, split: str, *, flat: bool = False) -> tuple[dict[str, Path], bool]:
+def list_images(root: Path, split: str, *, flat: bool) -> tuple[dict[str, Path], bool]:
     """Return the images of a split by name, in the order of their set lists, and whether each has an XML file.
 
     Arguments and errors are those of :func:`list_files`, but for XML files, which may be missing.

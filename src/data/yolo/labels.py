@@ -31,7 +31,7 @@ class YoloLabels:
     repeated: int  # how many lines repeat an earlier one
 
 
-def read_labels(path: Path, names: Mapping[int, str] | None, *, keypoint_numbers: int = 0) -> YoloLabels:
+def read_labels(path: Path, names: Mapping[int, str] | None, *, keypoint_numbers: int) -> YoloLabels:
     """Return the objects of a label file.
 
     A line is `class x y width height`, or `class x1 y1 x2 y2 x3 y3 …` for a polygon, whose extent is taken. Equal lines
