@@ -1,6 +1,6 @@
 """Means and intervals over seeds of curves over training, and of values over a quantity, as tidy data and drawn."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import astuple
 from typing import Any
 
@@ -95,33 +95,3 @@ def smoothed(values: pd.Series, parts: int, how: str = "mean") -> pd.DataFrame:
     part = ((values.index - 1) * parts / steps).astype(int).to_numpy()
     grouped = values.groupby(part).agg(how)
     return pd.DataFrame({"step": (grouped.index + 0.5) * steps / parts, "value": grouped.to_numpy()})
-
-
-def listed(words: Iterable[str]) -> str:
-    """Join words as in a sentence: "a, b and c"."""
-    words = list(words)
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
-
-
-def machine(run: Run) -> str:
-    """Return what must match for times and memory to be comparable: the GPU model or the CPU's host, and threads."""
-    device = str(run.config.get("environment.device", "an unknown device"))
-    host = f" of {run.config.get('environment.host')}" if device.endswith("CPU") else ""
-    threads = run.config.get("environment.threads")
-    return f"{device}{host} ({threads} thread{'s' * (threads != 1)})"
-
-
-def best_machine(groups: Iterable[Iterable[Run]]) -> str:
-    """Return the machine with runs in most of the groups, and of several the one with most runs; "" without any."""
-    machines: dict[str, list[int]] = {}
-    for number, runs in enumerate(groups):
-        for run in runs:
-            machines.setdefault(machine(run), []).append(number)
-    return max(machines, key=lambda name: (len(set(machines[name])), len(machines[name])), default="")
-
-
-def where_run(shown: Iterable[Run], others: Iterable[Run]) -> str:
-    """Return a sentence that names the machines of the runs that are shown, and those of others, which are not."""
-    names = [list(dict.fromkeys(map(machine, runs))) for runs in (shown, others)]
-    rest = f" Not shown, as times and memory of machines do not compare: {listed(names[1])}." if names[1] else ""
-    return f"Measured on {listed(names[0])}.{rest}"

@@ -5,7 +5,8 @@ from functools import partial
 import pandas as pd
 
 from analysis.artefacts.artefact import Artefact, Panel, Section
-from analysis.artefacts.curves import best_machine, draw_over_seeds, machine, over_seeds, smoothed, where_run
+from analysis.artefacts.curves import draw_over_seeds, over_seeds, smoothed
+from analysis.artefacts.machines import on_one_machine, where_run
 from analysis.artefacts.style import Axes, label
 from analysis.artefacts.table_cells import missing_runs, run_ids_of, sections_by_setting
 from analysis.reading.runs import Run, Runs
@@ -27,11 +28,10 @@ def build(runs: Runs) -> Artefact:
 
 def _section(setting: Setting) -> Section:
     measured = [run for run in setting.select() if all(run.series(key).notna().any() for key in TIMES)]
-    best = best_machine([measured])
-    runs = [run for run in measured if machine(run) == best]
+    (runs,), others = on_one_machine([measured])
     missing = missing_runs(setting, "figure10", {"AP-loss": runs})
     panels = [_panel(key, runs) for key in TIMES] if runs else []
-    notes = [where_run(runs, [run for run in measured if machine(run) != best])] if runs else []
+    notes = [where_run(runs, others)] if runs else []
     return Section(setting.overrides, [], panels, missing, run_ids_of([runs]), notes)
 
 

@@ -5,11 +5,12 @@ from functools import partial
 import pandas as pd
 
 from analysis.artefacts.artefact import Artefact, Panel, Section
-from analysis.artefacts.curves import draw_over_seeds, legend_above, listed, over_seeds, steps_of_epoch
+from analysis.artefacts.curves import draw_over_seeds, legend_above, over_seeds, steps_of_epoch
 from analysis.artefacts.style import Axes, label
 from analysis.artefacts.table_cells import compares, missing_losses, run_ids_of, sections_by_setting
 from analysis.reading.runs import Runs
 from analysis.reading.settings import LOSS_TITLES, Setting
+from src.utils.text import listed
 
 TITLE = "Fig. 6: AP over training"
 PARTS = {"retinanet": "(a)", "ssd": "(b)"}

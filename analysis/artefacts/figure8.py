@@ -6,12 +6,12 @@ from functools import partial
 import pandas as pd
 
 from analysis.artefacts.artefact import Artefact, Missing, Panel, Section
-from analysis.artefacts.curves import draw_over_seeds, line_of, listed, over_seeds, smoothed, steps_of_epoch
+from analysis.artefacts.curves import draw_over_seeds, line_of, over_seeds, smoothed, steps_of_epoch
 from analysis.artefacts.style import Axes, label
 from analysis.artefacts.table_cells import missing_runs, run_ids_of, sections_by_setting
 from analysis.reading.runs import Run, Runs
 from analysis.reading.settings import METHOD_TITLES, PAPER_METHODS, STANDARD, Setting, ablation_values
-from src.utils.text import counted
+from src.utils.text import counted, listed
 
 TITLE = "Fig. 8: optimising AP-loss"
 CAPTION = (

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from analysis.artefacts.artefact import Artefact, Section
-from analysis.artefacts.curves import machine
 from analysis.artefacts.losses_by_batch_size import Quantity, losses_by_batch_size
+from analysis.artefacts.machines import machine
 from analysis.artefacts.table_cells import sections_by_setting
 from analysis.reading.runs import Run, Runs
 from analysis.reading.settings import LOSS_TITLES, Setting

@@ -8,19 +8,13 @@ from functools import partial
 import pandas as pd
 
 from analysis.artefacts.artefact import Panel, Section
-from analysis.artefacts.curves import (
-    best_machine,
-    draw_over_seeds,
-    legend_above,
-    listed,
-    machine,
-    over_seeds,
-    where_run,
-)
+from analysis.artefacts.curves import draw_over_seeds, legend_above, over_seeds
+from analysis.artefacts.machines import on_one_machine, where_run
 from analysis.artefacts.style import Axes, label
 from analysis.artefacts.table_cells import missing_runs, run_ids_of
 from analysis.reading.runs import Run
 from analysis.reading.settings import PAPER_LOSSES, Setting
+from src.utils.text import listed
 
 BATCH_SIZES = (1, 2, 4, 8)
 
@@ -48,8 +42,8 @@ def losses_by_batch_size(setting: Setting, sweep: str, quantity: Quantity, title
         for loss in titles
         for size in BATCH_SIZES
     }
-    best = best_machine(measured.values())
-    groups = {key: [run for run in runs if machine(run) == best] for key, runs in measured.items()}
+    on_best, others = on_one_machine(measured.values())
+    groups = dict(zip(measured, on_best, strict=True))
     rows = [
         {"loss": loss, "batch_size": size, "seed": run.config["seed"], quantity.name: quantity.value(run)}
         for (loss, size), runs in groups.items()
@@ -65,7 +59,6 @@ def losses_by_batch_size(setting: Setting, sweep: str, quantity: Quantity, title
     }
     missing = missing_runs(setting, sweep, existing)
     shown = [run for runs in groups.values() for run in runs]
-    others = [run for runs in measured.values() for run in runs if machine(run) != best]
     if not shown:
         return Section(setting.overrides, missing=missing)
     draw = partial(_draw, data, quantity.axis, titles)

@@ -5,10 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from analysis.artefacts.artefact import Verdict
-from analysis.artefacts.curves import best_machine, machine
+from analysis.artefacts.machines import on_one_machine
 from analysis.artefacts.table_cells import Metric, values_of
 from analysis.claims.rules import Rule, RunGroup, decide
-from analysis.reading.runs import Run
 from analysis.reading.settings import Setting
 from src.utils.text import counted
 
@@ -54,12 +53,12 @@ def by_batch_size(
     """
 
     def verdict(setting: Setting) -> Verdict | None:
-        best = on_one_machine(list(groups.values()))
-        by_size = {size: group.runs(setting) for size, group in zip(groups, best, strict=True)}
-        values = {size: values_of(runs, metric) for size, runs in sorted(by_size.items())}
+        by_size = {size: groups[size].runs(setting) for size in sorted(groups)}
+        on_best, _ = on_one_machine(by_size.values())
+        values = {size: values_of(runs, metric) for size, runs in zip(by_size, on_best, strict=True)}
         if not any(values.values()):
             return None
-        lacks_sizes = not all(group.runs(setting) for group in groups.values())
+        lacks_sizes = not all(by_size.values())
         means = {size: float(np.mean(list(of_runs.values()))) for size, of_runs in values.items() if of_runs}
         texts = {size: f"{mean:,.0f}" if mean >= 100 else f"{mean:.3g}" for size, mean in means.items()}
         numbers = ", ".join(f"{text} at batch size {size}" for size, text in texts.items())
@@ -77,17 +76,13 @@ def by_batch_size(
     return verdict
 
 
-def on_one_machine(groups: Sequence[RunGroup]) -> list[RunGroup]:
-    """Return the groups with only those of their runs on the machine that most groups have runs on."""
+def groups_on_one_machine(groups: Sequence[RunGroup]) -> list[RunGroup]:
+    """Return the groups with only those of their runs that :func:`on_one_machine` leaves them."""
 
-    def on_best(group: RunGroup) -> RunGroup:
-        def runs(setting: Setting) -> list[Run]:
-            best = best_machine(other.runs(setting) for other in groups)
-            return [run for run in group.runs(setting) if machine(run) == best]
+    def at(index: int) -> RunGroup:
+        return RunGroup(groups[index].name, lambda setting: on_one_machine(g.runs(setting) for g in groups)[0][index])
 
-        return RunGroup(group.name, runs)
-
-    return [on_best(group) for group in groups]
+    return [at(index) for index in range(len(groups))]
 
 
 def exponent(sizes: np.ndarray, values: np.ndarray) -> float:

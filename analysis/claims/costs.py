@@ -9,8 +9,9 @@ from analysis.artefacts.artefact import Verdict
 from analysis.artefacts.figure9 import peak_memory
 from analysis.artefacts.figure11 import last_epoch, loss_milliseconds
 from analysis.artefacts.losses_by_batch_size import BATCH_SIZES
+from analysis.artefacts.machines import on_one_machine
 from analysis.artefacts.table_cells import values_of
-from analysis.claims.cost_rules import bounded, by_batch_size, exponent, in_each_run, on_one_machine, residual
+from analysis.claims.cost_rules import bounded, by_batch_size, exponent, groups_on_one_machine, in_each_run, residual
 from analysis.claims.rules import Rule, RunGroup, Statement, compare, selected
 from analysis.reading.runs import Run
 from analysis.reading.settings import LOSS_TITLES, PAPER_LOSSES, Setting, is_whole_training
@@ -26,9 +27,8 @@ STANDARD_RUNS = selected(LOSS_TITLES["ap"])
 WHOLE_TRAININGS = RunGroup(
     LOSS_TITLES["ap"], lambda setting: [run for run in setting.select() if is_whole_training(run)]
 )
-OF_BATCH_SIZE_8 = dict(
-    zip(PAPER_LOSSES, on_one_machine([selected(LOSS_TITLES[loss], loss=loss) for loss in PAPER_LOSSES]), strict=True)
-)
+OF_LOSSES = groups_on_one_machine([selected(LOSS_TITLES[loss], loss=loss) for loss in PAPER_LOSSES])
+OF_BATCH_SIZE_8 = dict(zip(PAPER_LOSSES, OF_LOSSES, strict=True))
 
 
 def time_left(run: Run) -> float:
@@ -50,8 +50,8 @@ def share_of_iteration(run: Run) -> float:
 
 def memory_is_small(setting: Setting) -> Verdict | None:
     """Decide by the increase at batch size 8 over the losses without ranking, as a share of the whole."""
-    groups = on_one_machine([selected(loss, loss=loss) for loss in ("ap", "focal", "ohem")])
-    ap, *others = (values_of(group.runs(setting), peak_memory) for group in groups)
+    on_best, _ = on_one_machine(setting.select(loss=loss) for loss in ("ap", "focal", "ohem"))
+    ap, *others = (values_of(runs, peak_memory) for runs in on_best)
     if not ap or not any(others):
         return None
     least = min(value for values in others for value in values.values())

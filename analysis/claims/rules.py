@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from analysis.artefacts.artefact import CONTRADICTED, SUPPORTED, UNDECIDED, Absent, Verdict
-from analysis.artefacts.curves import listed
 from analysis.artefacts.number_format import to_text
 from analysis.artefacts.statistics import Difference, difference, p_values_of_bound
 from analysis.artefacts.table_cells import Metric, by_seed, measured, values_of
 from analysis.reading.runs import Run
 from analysis.reading.settings import LOSS_TITLES, PAPER_LOSSES, Setting
+from src.utils.text import listed
 
 LEVEL = 0.05
 NO_TEST = "No test, as it takes two seeds of each."

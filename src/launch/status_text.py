@@ -16,6 +16,7 @@ from src.runs.lineage import lineage_changes
 from src.runs.run_lock import read_lock
 from src.runs.state import RunFolder, State, read_runs
 from src.utils.quoting import override
+from src.utils.text import listed
 
 ALWAYS_SHOWN = (State.FINISHED, State.RUNNING, State.SUBMITTED, State.INTERRUPTED, State.FAILED, State.MISSING)
 TO_LAUNCH = (State.MISSING, State.INTERRUPTED, State.GONE, State.DAMAGED)
@@ -83,8 +84,7 @@ def _commands(
             arguments = [word for word in record.arguments if word != but]
             arguments += [word for word in words if word not in arguments]
             commands.append(f"  {replace(record, arguments=arguments).command}")
-    listed = [str(state) for state in remedied if state in present]
-    named = " or ".join(filter(None, [", ".join(listed[:-1]), *listed[-1:]]))
+    named = listed([str(state) for state in remedied if state in present], "or")
     return ["", f"{title.format(states=named)}:", *commands] if commands else []
 
 
@@ -108,8 +108,8 @@ def _needs(record: SweepRecord) -> list[tuple[str, str]]:
 
 def _list(title: str, runs: dict[str, RunFolder], state: State) -> list[str]:
     """Return the reasons of the runs in a state."""
-    listed = [f"  {name}  {run.reason}" for name, run in sorted(runs.items()) if run.state == state]
-    return ["", f"{title}:", *listed] if listed else []
+    lines = [f"  {name}  {run.reason}" for name, run in sorted(runs.items()) if run.state == state]
+    return ["", f"{title}:", *lines] if lines else []
 
 
 def _counts(label: str, states: list[State], columns: list[State]) -> list[str]:

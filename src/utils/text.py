@@ -1,6 +1,7 @@
 """Make text of unknown origin, such as names of classes and images, fit into a line of output or a picture."""
 
 import unicodedata
+from collections.abc import Iterable
 
 
 def one_line(text: object, width: int = 40) -> str:
@@ -16,6 +17,12 @@ def one_line(text: object, width: int = 40) -> str:
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun, in the plural unless the number is 1."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}{'es' if noun.endswith('s') else 's'}"
+
+
+def listed(words: Iterable[str], conjunction: str = "and") -> str:
+    """Join words as in a sentence: "a, b and c"."""
+    *others, last = list(words) or [""]
+    return f"{', '.join(others)} {conjunction} {last}" if others else last
 
 
 def is_text(text: str) -> bool:
