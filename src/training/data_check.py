@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 
 from src.config.validate import check_batch_norm
 from src.data.records import ImageRecord
-from src.detectors.detector import build_detector
+from src.detectors.detector import Detector
 from src.evaluation.inspection import DetectorView, SplitView, summary, view_split, warnings
 from src.utils.errors import UserError
 from src.utils.text import counted
@@ -14,10 +14,9 @@ from src.utils.text import counted
 logger = logging.getLogger(__name__)
 
 
-def detector_view(config: DictConfig, classes: list[str]) -> DetectorView:
+def detector_view(config: DictConfig, detector: Detector, classes: list[str]) -> DetectorView:
     """Return what decides how the detector of a configuration sees boxes."""
-    size = config.dataset.train_size
-    return DetectorView(classes, size, build_detector(config.model, size), config.model.max_detections)
+    return DetectorView(classes, config.dataset.train_size, detector, config.model.max_detections)
 
 
 def view_splits(
@@ -28,12 +27,19 @@ def view_splits(
 
 
 def look_at_data(
-    config: DictConfig, train: list[ImageRecord], test: list[ImageRecord], classes: list[str], *, log: bool
+    config: DictConfig,
+    detector: Detector,
+    train: list[ImageRecord],
+    test: list[ImageRecord],
+    classes: list[str],
+    *,
+    log: bool,
 ) -> None:
     """Check that a run can train and test on its data; log a summary in three lines, and warnings.
 
     Args:
         config: resolved.
+        detector: of the configuration.
         train: the images to train on.
         test: the images to test on.
         classes: the names of the classes.
@@ -42,7 +48,7 @@ def look_at_data(
     Raises:
         UserError: the test images have no objects, or a batch is too small.
     """
-    view = detector_view(config, classes)
+    view = detector_view(config, detector, classes)
     splits = view_splits(config, train, test, view)
     lines = warnings(*splits, view) + check_batch(config, len(train))
     if log:

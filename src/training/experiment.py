@@ -101,7 +101,7 @@ def read_and_note_data(
     """
     look = take_look(to_plain(config.dataset), config.outputs) if world.is_main else {}
     data = build_data(config, detector.normalisation, world)
-    look_at_data(config, data.train.records, data.test, data.classes, log=world.is_main)
+    look_at_data(config, detector, data.train.records, data.test, data.classes, log=world.is_main)
     facts = world.on_main(lambda wait: note_data(config, directory, data, look=look, guard=guard, wait=wait))
     return data, facts
 

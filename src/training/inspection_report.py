@@ -39,7 +39,7 @@ def inspect_data(config: DictConfig, folder: Path) -> None:
     """
     detector = build_detector(config.model, config.dataset.train_size)
     data = build_data(config, detector.normalisation, World())
-    view = detector_view(config, data.classes)
+    view = detector_view(config, detector, data.classes)
     train, test = view_splits(config, data.train.records, data.test, view)
     looks = [look_at_images(split.records, f"reading {split.name}") for split in (train, test)]
     odd = {

@@ -24,6 +24,7 @@ from src.config.validate import resolve
 from src.data.datasets import read_data
 from src.data.images import examine_image, read_image
 from src.data.records import ImageRecord
+from src.detectors.detector import build_detector
 from src.training.data_check import look_at_data
 from src.utils.errors import UserError
 from tests.data.damage.folders import ALL, KINDS, Dice, Folder, Outcome, make_folder, reads
@@ -150,7 +151,9 @@ def read(folder: Folder) -> tuple[list[ImageRecord], list[ImageRecord], list[str
     for record in [*train, *test]:
         for oddity in examine_image(record):
             logging.getLogger("src.data").warning("%s %s", record.path, oddity)
-    look_at_data(configuration(), train, test, classes, log=True)
+    config = configuration()
+    detector = build_detector(config.model, config.dataset.train_size)
+    look_at_data(config, detector, train, test, classes, log=True)
     return train, test, classes
 
 

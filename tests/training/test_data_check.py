@@ -6,6 +6,7 @@ import pytest
 
 from src.config.validate import resolve
 from src.data.records import DataError, make_record
+from src.detectors.detector import build_detector
 from src.training.data_check import look_at_data
 from src.utils.errors import UserError
 from tests.data.voc_folder import add_image, add_list, object_xml
@@ -22,7 +23,8 @@ def record(name="a", boxes=OBJECT, **flags):
 def look(*words, train=8, test=None, log=True):
     test = test or [record("test")]
     config = resolve(make_config("recipe=folder", "dataset.root=DIR", *words))
-    look_at_data(config, [record(f"train{number}") for number in range(train)], test, ["cat"], log=log)
+    detector = build_detector(config.model, config.dataset.train_size)
+    look_at_data(config, detector, [record(f"train{number}") for number in range(train)], test, ["cat"], log=log)
 
 
 def test_good_data_are_said_in_three_lines(caplog):
