@@ -49,6 +49,7 @@ def test_a_flat_folder_is_dealt_by_hash(tmp_path, caplog):
         ("{}/images", "{}/annotations"),
         ("images/{}", "annotations/{}"),
         ("{}/JPEGImages", "{}/Annotations"),
+        ("{}/data", "{}/labels"),
     ],
 )
 def test_a_flat_folder_may_be_split_by_folders(tmp_path, caplog, image_folder, xml_folder):

@@ -56,6 +56,12 @@ def list_flat(folder: Path) -> Listing:
         DataError: a folder cannot be read, or two images have one name.
     """
     files = _by_name(folder, drop=KINDS)
+    images, xmls = files["image"], files["xml"]
+    for name in sorted(xmls.keys() - images.keys()):  # FiftyOne has labels/a.xml for data/a.jpg
+        path = PurePosixPath(name)
+        in_data = str(path.parent / "data" / path.name)
+        if in_data in images and in_data not in xmls:
+            images[name] = images.pop(in_data)
     return Listing(folder, files["image"], files["xml"], files["other"], _lists(folder))
 
 
