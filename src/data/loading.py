@@ -20,7 +20,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from src.data.images import ReadImage, read_image
-from src.data.records import ImageRecord
+from src.data.records import DataError, ImageRecord
 from src.data.transforms import pad_image, padded_size
 from src.utils.signals import Interrupted, ignore_signals
 
@@ -48,9 +48,17 @@ class LoaderKilled(Interrupted):
 
 @contextmanager
 def interrupted_with_loaders() -> Iterator[None]:
-    """Raise LoaderKilled in place of the errors that torch raises, anywhere, when a loading process was killed."""
+    """Raise what has ended a loading process in place of torch's errors: LoaderKilled, or its own DataError.
+
+    When one was killed, torch raises errors anywhere.
+    """
     try:
         yield
+    except DataError as error:
+        _, raised, message = str(error).rpartition(f"{DataError.__module__}.{DataError.__qualname__}: ")
+        if raised:  # torch has put the traceback of the loading process before its message
+            raise DataError(message.strip()) from error
+        raise
     except RuntimeError as error:
         if isinstance(error, BrokenProcessPool) or _KILLED.search(str(error).strip()):
             raise LoaderKilled from error

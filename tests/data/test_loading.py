@@ -20,7 +20,7 @@ from src.data.loading import (
     interrupted_with_loaders,
     training_batches,
 )
-from src.data.records import make_record
+from src.data.records import DataError, make_record
 from src.data.transforms import IMAGENET, inference_transform, padded_size, training_transform
 from tests.support.programs import run_python
 
@@ -261,6 +261,18 @@ def test_a_killed_loader_is_an_interruption_with_a_word_on_memory():
     done = run_python(["-c", f"from tests.data.test_loading import {name}; {name}()"], fresh=True)
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode and re.search("LoaderKilled: .*memory.*lower workers.*run the same command again", last)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_is_lost_while_a_run_trains_is_named_in_one_line(records, workers):
+    records[0].path.unlink()
+    batches = training_batches(
+        TrainingSet(records[:1], training_transform(64, "flip")), 1, seed=0, epochs=range(1), workers=workers
+    )
+    with pytest.raises(DataError) as raised, interrupted_with_loaders():
+        list(batches)
+    assert str(raised.value).startswith(f"{records[0].path} cannot be read as an image (No such file or directory); ")
+    assert len(str(raised.value).splitlines()) == 1
 
 
 def test_an_error_of_a_loader_is_no_interruption():
