@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -144,6 +145,7 @@ class _Progress:
         self._memory_is_known = reset_peak(trainer.device) is not None
         self._compiles = self.lag > 0  # the first step on a GPU compiles kernels, so its times are not logged
         self._saved = time.monotonic()
+        self._finite = _finite(trainer.model)
 
     def start_clock(self) -> None:
         """Start timing the next step."""
@@ -193,10 +195,11 @@ class _Progress:
             raise NonFiniteLoss(f"step {step}: {error}. Last checkpoint: {self.context.checkpoint}") from None
 
     def _check_weights(self) -> None:
-        """Raise NonFiniteLoss if a weight is not finite, as after a step with a finite loss but infinite gradient."""
+        """Raise NonFiniteLoss if a weight is no longer finite, as after a step of finite loss but infinite gradient."""
+        now = _finite(self.trainer.model)
         with self._named(self.context.tracker.step):
-            for name, value in self.trainer.model.state_dict().items():
-                if not value.isfinite().all():
+            for name in self._finite:
+                if name not in now:
                     raise NonFiniteLoss(f"{name} is no longer finite. {HOW_TO_CONVERGE}")
 
     def minutes_since_save(self) -> float:
@@ -223,6 +226,12 @@ class _Progress:
             context.guard.write(lambda: save_checkpoint(context.checkpoint, parts, progress, context.lineage))
         if lost_log is not None:
             raise lost_log
+
+
+def _finite(network: nn.Module) -> list[str]:
+    """Return the names of the weights and buffers that are finite; a mask of −∞ in an own detector never is."""
+    state = network.state_dict().items()
+    return [name for name, value in state if isinstance(value, Tensor) and bool(value.isfinite().all())]
 
 
 def _progress_bar(total: int, done: int, name: str, world: World) -> tqdm:

@@ -81,6 +81,28 @@ def test_an_own_module_with_its_anchors_is_trained_and_tested(loss, blobs, tiny,
     assert 0 <= summary_of(directory)["metrics"]["AP50"] <= 100
 
 
+class Masked(Blobs):
+    """With a buffer that is never finite, such as attention has, and a state that is no tensor."""
+
+    def __init__(self, outputs: int, width: int) -> None:
+        super().__init__(outputs, width)
+        self.register_buffer("mask", torch.full((2, 2), -torch.inf).triu(1))
+
+    def get_extra_state(self) -> str:
+        return "masked"
+
+    def set_extra_state(self, state: str) -> None:
+        assert state == "masked"
+
+
+@pytest.mark.slow
+def test_whatever_else_an_own_module_keeps_is_not_taken_for_weights_that_diverged(blobs, tiny, monkeypatch):
+    monkeypatch.setitem(globals(), "Blobs", Masked)
+    words = [word for word in tiny if not word.startswith("model.")]
+    state = weights(run_here(*words, "model=blobs", "schedule.epochs=1", *NOT_LOGGED))
+    assert state["mask"].isinf().any() and state["_extra_state"] == "masked"
+
+
 def test_an_own_option_is_part_of_the_runs_identity(blobs):
     ids = {run_id(make_config("model=blobs", *words)) for words in ([], ["model.width=5"], ["model.nms_iou=0.4"])}
     assert len(ids | {run_id(make_config())}) == 4
