@@ -21,11 +21,12 @@ def _are_scales(scales: Sequence[float]) -> bool:
 
 
 POSITIVE = Range("greater than 0", lambda x: x > 0)
-POSITIVE_FINITE = Range("greater than 0 and finite", lambda x: 0 < x < math.inf)
+LARGEST = 1e15  # the product of two such values and of the numbers of a batch is finite in float32
+POSITIVE_FINITE = Range(f"greater than 0 and at most {LARGEST:g}", lambda x: 0 < x <= LARGEST)
 DELTA = Range("from 1e-100 to 1e+100", lambda x: 1e-100 <= x <= 1e100)  # as in src.losses
 POSITIVE_OR_NULL = Range("null or greater than 0", lambda x: x is None or x > 0)
 NOT_NEGATIVE = Range("at least 0", lambda x: x >= 0)
-NOT_NEGATIVE_FINITE = Range("at least 0 and finite", lambda x: 0 <= x < math.inf)
+NOT_NEGATIVE_FINITE = Range(f"from 0 to {LARGEST:g}", lambda x: 0 <= x <= LARGEST)
 FRACTION = Range("from 0 to 1", lambda x: 0 <= x <= 1)
 AT_LEAST_2 = Range("at least 2", lambda x: x >= 2)
 # A larger square would need gigabytes for a single image.
