@@ -39,8 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"--outputs {outputs}: no such folder")
     with exit_on_user_error():
         check_outputs(outputs)
-    # An id, or, as shell completion gives it, the folder.
-    runs = [Path(word) if Path(word).is_dir() else outputs / word for word in options.what if "=" not in word]
+    runs = [_folder(word, outputs) for word in options.what if "=" not in word]
     texts = []
     for place in dict.fromkeys(run.parent for run in runs):
         records = [_with_outputs(record, place) for _, record in labelled_sweeps(place)]
@@ -53,6 +52,14 @@ def main(arguments: list[str] | None = None) -> None:
         record = expand_sweep(options.program or program_of_sweep(sweep), overrides, outputs)
         texts.append(describe_sweeps([(sweep or "as given", _with_outputs(record, outputs))], outputs))
     print_while_read("\n".join(texts))
+
+
+def _folder(word: str, outputs: Path) -> Path:
+    """Return the folder of a run that is given by its id or, as shell completion does, by its folder."""
+    given = Path(word)
+    if not given.is_dir():
+        return outputs / word
+    return given.resolve() if given.name in ("", "..") else given  # its name is the run's id
 
 
 def _with_outputs(record: SweepRecord, outputs: Path) -> SweepRecord:

@@ -121,7 +121,7 @@ def test_a_run_of_no_sweep_is_missing(with_records, capsys):
 
 
 @pytest.mark.slow
-def test_runs_of_no_sweep_are_counted_with_their_commands(tmp_path, capsys, with_records):
+def test_runs_of_no_sweep_are_counted_with_their_commands(tmp_path, capsys, with_records, monkeypatch):
     for run_id, name in (("0123456789", "a"), ("9876543210", "b")):
         folder = tmp_path / run_id
         folder.mkdir()
@@ -138,6 +138,10 @@ def test_runs_of_no_sweep_are_counted_with_their_commands(tmp_path, capsys, with
     for words in ([f"--outputs={tmp_path}"], []):  # a folder is enough
         main([*words, str(tmp_path / "9876543210")])
         assert f"command     {command}\n" in capsys.readouterr().out
+    monkeypatch.chdir(tmp_path / "9876543210")
+    main(["."])
+    output = capsys.readouterr().out
+    assert output.startswith("9876543210  interrupted") and f"command     {command}\n" in output
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path, capsys):
