@@ -101,9 +101,10 @@ def remove_leftovers(folder: Path) -> None:
     Args:
         folder: of all jobs.
     """
-    for file in folder.glob("*.pkl"):
+    for file in [*folder.glob("*.pkl"), *folder.glob(".submission_file_*.sh")]:
         with contextlib.suppress(OSError):  # another process has done so, or it is another user's
-            if time.time() - file.stat().st_mtime > DAY_S:
+            # Of an accepted job's script, a link is left there, which `scontrol show job` names.
+            if not file.is_symlink() and time.time() - file.stat().st_mtime > DAY_S:
                 file.unlink()
 
 

@@ -186,8 +186,11 @@ def test_variables_that_contradict_the_preset_do_not_reach_the_jobs(programs, tm
 
 def test_what_slurm_has_not_taken_is_removed_a_day_later(tmp_path):
     (tmp_path / "12_0").mkdir()
-    for name, hours in (("new.pkl", 1), ("old.pkl", 25), ("12_0/12_0_submitted.pkl", 25)):
+    kept = {"new.pkl": 1, "12_0/12_0_submitted.pkl": 25, ".submission_file_new.sh": 1, "12_0/12_0_submission.sh": 25}
+    for name, hours in (kept | {"old.pkl": 25, ".submission_file_old.sh": 25}).items():
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (time.time() - 3600 * hours,) * 2)
+    (tmp_path / ".submission_file_accepted.sh").symlink_to(tmp_path / "12_0/12_0_submission.sh")
     remove_leftovers(tmp_path)
-    assert sorted(path.name for path in tmp_path.rglob("*.pkl")) == ["12_0_submitted.pkl", "new.pkl"]
+    files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")}
+    assert files == {*kept, ".submission_file_accepted.sh"}
