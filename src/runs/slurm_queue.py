@@ -40,11 +40,9 @@ def ask_queue(users: Iterable[int] = (), timeout_s: float = TIMEOUT_S) -> Queue:
     known = {user for user in users if _is_known(user)}  # squeue refuses others
     listed = ",".join(str(user) for user in sorted(known or {os.getuid()}))
     command = ["squeue", f"--user={listed}", "--noheader", "--array", "--format=%i|%t|%r|%k"]
-    queue = {}
-    for line in _call(command, timeout_s).splitlines():
-        job, state, reason, comment = line.split("|", 3)
-        queue[job] = QueuedJob(state == "PD", reason, comment)
-    return queue
+    # The comment of a job that is not this project's may have several lines.
+    lines = re.findall(r"^([^|\n]+)\|(\w+)\|([^|\n]*)\|(.*)$", _call(command, timeout_s), re.MULTILINE)
+    return {job: QueuedJob(state == "PD", reason, comment) for job, state, reason, comment in lines}
 
 
 @functools.cache
@@ -85,7 +83,9 @@ def _call(command: list[str], timeout_s: float = TIMEOUT_S) -> str:
     # Variables such as SQUEUE_STATES would hide some jobs.
     variables = {name: value for name, value in os.environ.items() if not name.startswith(("SQUEUE_", "SCANCEL_"))}
     try:
-        done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=timeout_s, check=True)
+        done = subprocess.run(
+            command, env=variables, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=True
+        )
     except FileNotFoundError:
         raise UserError(f"there is no {command[0]} here: give the command on a machine of the SLURM cluster") from None
     except subprocess.TimeoutExpired:

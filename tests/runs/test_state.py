@@ -193,3 +193,14 @@ def test_variables_of_squeue_and_unknown_users_do_not_matter(stub_queue, monkeyp
     program.write_text(program.read_text().replace("\n", '\n[ -z "$SQUEUE_STATES" ] || exit 1\n', 1))
     assert ask_queue([2**31 - 7]) == {"12_3": QueuedJob(True, "Dependency", "a comment")}
     assert str(2**31 - 7) not in stub_queue.read_text()
+
+
+def test_the_comments_of_other_jobs_may_be_anything(stub_queue):
+    program = stub_queue.parent / "bin/squeue"
+    other = r"7|R|None|caf\351\n\n{ |x|\n}\n8+0|PD|Priority|\n"
+    program.write_text(f"{program.read_text()}printf '{other}'\n")
+    assert ask_queue() == {
+        "12_3": QueuedJob(True, "Dependency", "a comment"),
+        "7": QueuedJob(False, "None", "caf\ufffd"),
+        "8+0": QueuedJob(True, "Priority", ""),
+    }
