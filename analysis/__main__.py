@@ -52,8 +52,8 @@ def build(names: list[str], runs: Runs) -> list[Artefact]:
     return [importlib.import_module(f"analysis.artefacts.{name}").build(runs).without_lone_sections() for name in names]
 
 
-def main() -> None:
-    """Build what the command line asks for."""
+def parse() -> argparse.Namespace:
+    """Return the options of the command line, with `logs`: where to read runs, None if nowhere; a mistake ends it."""
     parser = argparse.ArgumentParser(
         prog="python -m analysis", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -86,21 +86,28 @@ def main() -> None:
         parser.error("--outputs and --wandb exclude each other")
     if arguments.archive and arguments.artefacts:
         parser.error(f"--archive keeps a whole report; leave {' '.join(arguments.artefacts)} out")
-    reads_runs = not arguments.artefacts or bool(set(arguments.artefacts) - WITHOUT_RUNS)
-    logs = arguments.wandb or arguments.outputs or (None if arguments.kept else Path("outputs"))
-    if reads_runs and isinstance(logs, Path) and not logs.is_dir():
-        parser.error(f"--outputs {logs}: no such folder; make runs with python -m src.run, or with a sweep")
+    if arguments.artefacts and set(arguments.artefacts) <= WITHOUT_RUNS:
+        arguments.kept = arguments.logs = None
+        return arguments
+    arguments.logs = arguments.wandb or arguments.outputs or (None if arguments.kept else Path("outputs"))
+    if isinstance(arguments.logs, Path) and not arguments.logs.is_dir():
+        parser.error(f"--outputs {arguments.logs}: no such folder; make runs with python -m src.run, or with a sweep")
+    return arguments
+
+
+def main() -> None:
+    """Build what the command line asks for."""
+    arguments = parse()
+    logs = arguments.logs
     logging.basicConfig(format="%(message)s")
     try:
-        runs = Runs([])
-        if reads_runs and arguments.kept:
-            runs = read_archive(arguments.kept, arguments.unfinished)
+        runs = read_archive(arguments.kept, arguments.unfinished) if arguments.kept else Runs([])
         if isinstance(logs, Path):
             check_outputs(logs)
-        if reads_runs and logs:
+        if logs:
             runs = runs.joined(read_cached(logs, arguments.report / "data", arguments.unfinished))
         artefacts = report(arguments.artefacts, runs, arguments.archive or arguments.report)
-        if reads_runs and isinstance(logs, Path) and not runs.all and not runs.unreadable:
+        if isinstance(logs, Path) and not runs.all and not runs.unreadable:
             print(f"no run in {logs}: --outputs takes the folder of all runs, --from an archive", file=sys.stderr)
         if arguments.archive:
             archive(runs, artefacts, arguments.archive)
