@@ -12,8 +12,10 @@ from src.detectors.postprocess import ImageOutputs
 BINS = 50  # of IoU and of score, each from 0 to 1; the IoU thresholds of the targets, 0.4 and 0.5, are bin edges
 
 
-def anchor_scores(outputs: Iterable[ImageOutputs], records: list[ImageRecord]) -> Tensor:
-    """Count the anchors of all images by IoU with their matched ground truth and by their score for its class.
+def add_anchor_scores(
+    outputs: Iterable[ImageOutputs], records: list[ImageRecord], counts: Tensor
+) -> Iterator[ImageOutputs]:
+    """Yield outputs unchanged, and count the anchors by IoU with their matched ground truth and score for its class.
 
     An anchor's matched ground truth is the one with the highest IoU. If several have that IoU (as all of an image do
     when the anchor overlaps none), it is the one for whose class the anchor scores highest. Images without ground
@@ -22,20 +24,9 @@ def anchor_scores(outputs: Iterable[ImageOutputs], records: list[ImageRecord]) -
     Args:
         outputs: of the detector for each image.
         records: the data set.
-
-    Returns:
-        int64 [50, 50]: bins of IoU, then bins of score, both from 0 to 1; a bin includes its lower edge.
+        counts: int64 [50, 50], to which the numbers of anchors are added: bins of IoU, then bins of score, both from 0
+            to 1; a bin includes its lower edge.
     """
-    counts = torch.zeros(BINS, BINS, dtype=torch.int64)
-    for _ in add_anchor_scores(outputs, records, counts):
-        pass
-    return counts
-
-
-def add_anchor_scores(
-    outputs: Iterable[ImageOutputs], records: list[ImageRecord], counts: Tensor
-) -> Iterator[ImageOutputs]:
-    """Yield the outputs unchanged, and add each image's counts of :func:`anchor_scores` to `counts`."""
     for image in outputs:
         if (bins := _bins(image, records[image.index])) is not None:
             counts += torch.bincount(bins, minlength=BINS * BINS).cpu().reshape(BINS, BINS)

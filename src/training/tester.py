@@ -33,7 +33,7 @@ NO_LIMIT = 2**31  # for the detections of one of several views
 class LastTest:
     """What is kept of a test for logging, so that no image has to go through the network again."""
 
-    anchor_scores: Tensor  # of this process's part of the test images, in the first view: see `anchor_scores`
+    anchor_scores: Tensor  # of this process's part of the test images, in the first view: see `add_anchor_scores`
     detections: Mapping[int, Detections]  # on the images of `choose`, by index, on the main process
 
 

@@ -5,7 +5,7 @@ import torch
 
 from src.config.validate import resolve
 from src.detectors.detector import build_detector
-from src.evaluation.anchor_scores import anchor_scores
+from src.evaluation.anchor_scores import BINS, add_anchor_scores
 from src.runs.attempt import RunGuard
 from src.training import tester
 from src.training.data import build_data
@@ -51,5 +51,7 @@ def test_what_is_logged_of_a_test_is_that_of_its_only_pass_through_the_network(t
         (alone,) = tested.detections([test[index]])
         torch.testing.assert_close(kept.scores, alone.scores, rtol=1e-4, atol=1e-6)  # another batch rounds otherwise
         torch.testing.assert_close(kept.boxes, alone.boxes, rtol=1e-4, atol=1e-3)
-    again = anchor_scores(tested.outputs(test, tested.data.views[0], shared=True), test)
+    again = torch.zeros(BINS, BINS, dtype=torch.int64)
+    for _ in add_anchor_scores(tested.outputs(test, tested.data.views[0], shared=True), test, again):
+        pass
     assert torch.equal(last.anchor_scores, again) and again.sum() > 0
