@@ -139,5 +139,9 @@ def format_of(dataset_format: str, root: str) -> str:
 
 def _check_folder(folder: Path, root: str) -> None:
     if not folder.is_dir():
-        problem = "is a file; unpack it and give its folder" if folder.exists() else "no such folder"
+        problem = (
+            "is a file; give the folder of the data set, unpacked if it is an archive"
+            if folder.exists()
+            else "no such folder"
+        )
         raise DataError(f"dataset.root={root}: {problem}")

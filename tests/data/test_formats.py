@@ -116,7 +116,7 @@ def test_auto_reads_a_flat_folder(tmp_path):
 
 def test_a_root_that_is_no_folder_is_named(tmp_path):
     put(tmp_path, "data.zip")
-    with pytest.raises(DataError, match="data.zip: is a file; unpack it"):
+    with pytest.raises(DataError, match="data.zip: is a file; give the folder of the data set, unpacked"):
         read_data("auto", str(tmp_path / "data.zip"), train="train", test="test")
     with pytest.raises(DataError, match="nowhere: no such folder"):
         format_of("auto", str(tmp_path / "nowhere"))
