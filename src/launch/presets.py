@@ -79,11 +79,10 @@ def similar_key(name: str, *, is_missing: bool = False) -> str:
     keys: dict[str, list[str]] = {}
     files, having = 0, []
     for file in sorted(paths.CONF.rglob("*.yaml")):
-        content = to_plain(OmegaConf.load(file), resolve=False)
         group = file.parent.relative_to(paths.CONF).as_posix()
         prefix = "" if group in (".", "recipe") else f"{group}."
         files += group == name.partition(".")[0]
-        for key in flatten(content):
+        for key in _keys_in(file):
             if prefix and prefix + key == name:
                 having.append(f"{group}={file.stem}")
             if not key.startswith(("defaults", "hydra.")):
@@ -93,6 +92,14 @@ def similar_key(name: str, *, is_missing: bool = False) -> str:
     meant = get_close_matches(name.rpartition(".")[2], keys, 2, 0.75)
     found = dict.fromkeys(key for word in meant for key in keys[word] if not is_missing or key != name)
     return f"; do you mean {' or '.join(found)}?" if found else "; --cfg job shows those that there are"
+
+
+def _keys_in(file: Path) -> list[str]:
+    """Return the keys in a file of conf/, each once, with those of the files of its group that it is based on."""
+    content = to_plain(OmegaConf.load(file), resolve=False)
+    bases = [file.parent / f"{entry}.yaml" for entry in content.get("defaults", [])]
+    keys = [key for base in bases if base.is_file() for key in _keys_in(base)]
+    return list(dict.fromkeys([*keys, *flatten(content)]))
 
 
 def check_chosen(master: DictConfig) -> None:

@@ -47,6 +47,10 @@ def folder(tmp_path, monkeypatch):
         ("=1", "=1: options are KEY=VALUE"),
         ("+loss.gamma=1", "no key can be added or removed; only loss=focal has it"),
         ("+dataset.root=DIR", "do you mean dataset.root"),
+        ("+model.nms_iou=0.4", "do you mean model.nms_iou"),
+        ("+schedule.momentum=0.8", "do you mean schedule.momentum"),
+        ("+model.channels=64", "do you mean model.channels"),
+        ("+model.backbone=x", "only model=retinanet, model=retinanet_lite, model=retinanet_mini have it"),
     ],
 )
 def test_a_name_that_is_none_is_refused_with_those_that_are(argument, message):
