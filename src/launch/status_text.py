@@ -3,7 +3,7 @@
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -90,20 +90,16 @@ def _commands(
 
 def _awaited(sweeps: list[tuple[str, SweepRecord]], states: dict[str, State]) -> list[str]:
     """Return the unfinished runs that others wait for, each with those others."""
-    waiting: dict[str, list[str]] = {}
-    for name, needed in {pair for _, record in sweeps for pair in _needs(record)}:
-        if states[name] not in (*DONE, State.RUNNING) and states.get(needed) not in DONE:
-            waiting.setdefault(needed, []).append(name)
+    waiting: dict[str, set[str]] = {}
+    for _, record in sweeps:
+        for name in [name for name in record.needs if states[name] not in (*DONE, State.RUNNING)]:
+            for needed in [needed for needed in record.needs[name] if states.get(needed) not in DONE]:
+                waiting.setdefault(needed, set()).add(name)
     lines = [
         f"  {needed}  {states.get(needed, 'not known')}; needed by {', '.join(sorted(names))}"
         for needed, names in sorted(waiting.items())
     ]
     return ["", "Waited for by others:", *lines] if lines else []
-
-
-def _needs(record: SweepRecord) -> list[tuple[str, str]]:
-    """Return the pairs of a run of a sweep and a run that it needs."""
-    return [(name, needed) for name, all_needed in record.needs.items() for needed in all_needed]
 
 
 def _list(title: str, runs: dict[str, RunFolder], state: State) -> list[str]:
@@ -140,8 +136,8 @@ def describe_run(run_id: str, outputs: Path, sweeps: list[SweepRecord]) -> str:
     if run.reason and run.failure is None:
         lines += [f"  why         {run.reason}"]
     lines += [f"  damage      {line}" for line in run.damage if line != run.reason]
-    needed = dict.fromkeys(other for record in sweeps for other in record.needs.get(run_id, []))
-    lines += [f"  needs       {other}, which is {state}" for other, state in _states(outputs, needed)]
+    needed, _ = read_runs(outputs / other for record in sweeps for other in record.needs.get(run_id, []))
+    lines += [f"  needs       {folder.name}, which is {other.state}" for folder, other in needed.items()]
     lines += [f"  part of     {record.command}" for record in sweeps]
     command = _command(run_id, sweeps, run)
     if command is not None:
@@ -153,11 +149,6 @@ def describe_run(run_id: str, outputs: Path, sweeps: list[SweepRecord]) -> str:
     if run.state == State.FAILED and run.failure is not None:
         lines += [f"  failed      {run.failure['error']}", "", str(run.failure.get("traceback", "")).rstrip()]
     return "\n".join(lines)
-
-
-def _states(outputs: Path, names: Iterable[str]) -> list[tuple[str, State]]:
-    folders, _ = read_runs(outputs / name for name in names)
-    return [(folder.name, run.state) for folder, run in folders.items()]
 
 
 def _describe_results(run: RunFolder) -> list[str]:
