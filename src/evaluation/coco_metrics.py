@@ -33,8 +33,6 @@ COCO_METRICS = (
     "ARmedium",
     "ARlarge",
 )
-
-
 COCO_MAX_DETECTIONS = 100  # the number of best detections of an image, over all classes, that COCO's metrics use
 
 
@@ -47,6 +45,12 @@ def evaluate_detections(
 ) -> dict[str, float]:
     """Return all metrics: COCO's twelve, VOC's two mean APs at IoU 0.5, and the APs of each class.
 
+    COCO's are as pycocotools computes them. Only the best 100 detections of an image over all classes count, as in
+    COCO's rules; pycocotools, given more, would use the best 100 of each class. Crowd regions are COCO's `iscrowd`.
+    Difficult objects are ignored as COCOeval ignores those outside an area range: missing one costs nothing, and one
+    detection on it, by ordinary IoU, is not counted. Detections of equal score rank in the order of the records, then
+    in the order given. VOC's are those of `voc_ap`.
+
     Args:
         records: the ground truth.
         detections: those of each record, in the same order.
@@ -56,7 +60,7 @@ def evaluate_detections(
 
     Returns:
         Percentages under `COCO_METRICS`, `VOC07_AP50`, `VOC12_AP50`, and for each class `AP/<class>`,
-        `VOC07_AP50/<class>` and `VOC12_AP50/<class>`; `coco_metrics` and `voc_ap` define them.
+        `VOC07_AP50/<class>` and `VOC12_AP50/<class>`.
 
     Raises:
         ValueError: as `check_detections`.
@@ -71,27 +75,6 @@ def evaluate_detections(
         metrics[key], by_name = voc_ap(records, detections, classes, iou=0.5, metric=metric)
         per_class |= {f"{key}/{name}": ap for name, ap in by_name.items()}
     return metrics | per_class
-
-
-def coco_metrics(
-    records: Sequence[ImageRecord], detections: Sequence[Detections], classes: Sequence[str]
-) -> dict[str, float]:
-    """Return COCO's twelve metrics, under the names in `COCO_METRICS`, as pycocotools computes them.
-
-    Only the best 100 detections of an image over all classes count, as in COCO's rules; pycocotools, given more, would
-    use the best 100 of each class. Crowd regions are COCO's `iscrowd`. Difficult objects are ignored as COCOeval
-    ignores those outside an area range: missing one costs nothing, and one detection on it, by ordinary IoU, is not
-    counted. Detections of equal score rank in the order of the records, then in the order given.
-
-    Args:
-        records: the ground truth.
-        detections: those of each record, in the same order.
-        classes: the names that labels index.
-
-    Raises:
-        ValueError: as `check_detections`.
-    """
-    return _named_stats(_run_coco_eval(records, detections, classes))
 
 
 class _DifficultCOCOeval(COCOeval):
