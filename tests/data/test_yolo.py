@@ -222,6 +222,17 @@ def test_lists_of_classes_must_agree(tmp_path):
         read_yolo(tmp_path, "all")
 
 
+def test_names_in_another_order_than_the_yaml_files_are_named(tmp_path, caplog):
+    add(tmp_path, "images/train/a.jpg")
+    (tmp_path / "data.yaml").write_text(YAML)
+    for text in ("ant\nbee\n", "bee\nant\ncow\n", b"ant\nbee\xff\n"):
+        (tmp_path / "classes.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
+        assert yolo_classes(tmp_path, "train") == ["ant", "bee"] and not caplog.records
+    (tmp_path / "classes.txt").write_text("bee\nant\n")
+    assert yolo_classes(tmp_path, "train") == ["ant", "bee"]
+    assert "classes.txt lists the names of" in caplog.text and "in another order, bee, ant;" in caplog.text
+
+
 def test_an_empty_line_in_a_list_of_classes_is_named_as_it_may_shift_their_indexes(tmp_path):
     add(tmp_path, "images/a.jpg")
     for text, line in (("ant\n\nbee\n", 2), ("\nant\nbee\n", 1), ("ant\n \t\r\nbee\n", 2)):

@@ -13,7 +13,7 @@ from src.data.listings import entries_of
 from src.data.messages import first_names, shown
 from src.data.records import DataError
 from src.data.splits import SYNONYMS, find_set
-from src.data.text import read_text
+from src.data.text import read_lines, read_text
 from src.utils.text import is_text
 
 logger = logging.getLogger(__name__)
@@ -64,6 +64,8 @@ def read_folder(root: Path) -> YoloFolder:
         raise DataError(f"{root}: no such folder; dataset.root must name the folder of the data set")
     path, content = _read_yaml(root)
     names = _names(path, content) if path else _names_from_lists(root)
+    if path and names:
+        _warn_of_another_order(root, path, list(names.values()))
     base = root / content["path"] if isinstance(content.get("path"), str) else root
     usual = _usual_sets(root)
     sets: dict[str, list[Path]] = {}
@@ -149,11 +151,7 @@ def _check_names(path: Path, names: dict[int, Any]) -> None:
 
 def _names_from_lists(root: Path) -> dict[int, str] | None:
     """Return the names in the folder's `classes.txt` or `obj.names`, a line each; None where there is none."""
-    paths = [
-        *root.glob("[!.]*.names"),
-        *(path for depth in ("", "*/", "*/*/") for path in root.glob(f"{depth}classes.txt")),
-    ]
-    names_of = {path: names for path in sorted(paths) if (names := _listed_names(path))}
+    names_of = {path: names for path in _lists_of_names(root) if (names := _listed_names(path))}
     if not names_of:
         return None
     path, names = next(iter(names_of.items()))
@@ -162,6 +160,23 @@ def _names_from_lists(root: Path) -> dict[int, str] | None:
             raise DataError(f"{path} and {other} list different classes; keep one")
     _check_names(path, dict(enumerate(names)))
     return dict(enumerate(names))
+
+
+def _lists_of_names(root: Path) -> list[Path]:
+    below = (path for depth in ("", "*/", "*/*/") for path in root.glob(f"{depth}classes.txt"))
+    return sorted([*root.glob("[!.]*.names"), *below])
+
+
+def _warn_of_another_order(root: Path, path: Path, names: list[str]) -> None:
+    """Log that an annotation program's list has the names of data.yaml in another order."""
+    for other in _lists_of_names(root):
+        try:
+            listed = read_lines(other)
+        except DataError:
+            continue  # not needed
+        if listed != names and sorted(listed) == sorted(names):
+            text = "%s lists the names of %s in another order, %s; the labels are read by the order of the latter"
+            logger.warning(text, other, path, first_names(listed))
 
 
 def _listed_names(path: Path) -> list[str]:
