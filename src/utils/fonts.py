@@ -35,18 +35,19 @@ FALLBACKS = (
 def text_in_any_script(settings: Mapping[str, Any] | None = None) -> Iterator[None]:
     """Use installed fonts of other scripts for characters that matplotlib's own font lacks, while figures are drawn.
 
+    The user's matplotlibrc does not count: figures look the same everywhere, and need no LaTeX.
     Characters that no font has are drawn as boxes, and named in a single warning; matplotlib would repeat one for each.
 
     Args:
-        settings: further settings of matplotlib.
+        settings: of matplotlib, where they are not its defaults.
     """
-    import matplotlib
+    from matplotlib import style
     from matplotlib.font_manager import fontManager
 
     installed = {font.name for font in fontManager.ttflist}
     families = ["DejaVu Sans", *(name for name in FALLBACKS if name in installed)]
     changed: Any = {"font.family": families, **(settings or {})}  # whose keys matplotlib's types list one by one
-    with matplotlib.rc_context(changed):
+    with style.context(["default", changed]):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             yield

@@ -3,6 +3,7 @@
 import io
 import warnings
 
+import matplotlib
 import pytest
 import torch
 from PIL import Image
@@ -86,6 +87,17 @@ def test_characters_that_no_font_has_are_named_in_one_line(record, tmp_path, cap
     names = ["\U000e0fff\U0001fae8", "\U0001fae8 \U000e0ffe"]  # a character that is not assigned cannot be seen
     write_png(tmp_path / "a.png", lambda: draw_detections([record] * 3, [found] * 3, names))
     assert len(caplog.messages) == 1 and "\U0001fae8, which are drawn as boxes" in caplog.text
+
+
+def test_a_matplotlibrc_does_not_matter(record, tmp_path):
+    def draw():
+        return draw_detections([record], [detections()], ["cat", "dog"])
+
+    write_png(tmp_path / "plain.png", draw)
+    with matplotlib.rc_context({"figure.facecolor": "black", "savefig.dpi": 50, "text.usetex": True}):
+        write_png(tmp_path / "other.png", draw)
+        assert matplotlib.rcParams["text.usetex"]
+    assert (tmp_path / "other.png").read_bytes() == (tmp_path / "plain.png").read_bytes()
 
 
 def test_items_are_evenly_spaced():
