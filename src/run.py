@@ -44,13 +44,13 @@ def run(config: DictConfig) -> Path:
     if found.summary is not None:
         try:
             refreshed = world.on_main(
-                lambda wait: compare_data(
+                lambda show_life: compare_data(
                     directory,
                     to_plain(config.dataset),
                     weights=config.model.get("weights"),
                     outputs=config.outputs,
                     workers=config.workers,
-                    check_stop=wait,
+                    check_stop=show_life,
                 )
             )
         except DataChanged as change:
@@ -58,7 +58,7 @@ def run(config: DictConfig) -> Path:
                 raise
             on_other_data = change.noted
         else:
-            redo = world.on_main(lambda wait: _redo(found, config))
+            redo = world.on_main(lambda _: _redo(found, config))
             if redo == Redo.NOTHING:
                 from src.runs.upgrade import bring_up_to_date
 
@@ -70,7 +70,7 @@ def run(config: DictConfig) -> Path:
     from src.training.attack import attack_and_test
     from src.training.experiment import train_and_test
 
-    world.on_main(lambda wait: check_server(config.wandb.mode))
+    world.on_main(lambda _: check_server(config.wandb.mode))
     refused = found.refused_failure is not None and not config.retry  # `hold_run` will raise the error
     needed = {} if refused else _finish_needed(config, name, world)
     with hold_run(directory, name, world, retry=config.retry, redo=redo, on_other_data=on_other_data) as guard:

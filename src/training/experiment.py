@@ -102,8 +102,11 @@ def read_and_note_data(
     look = take_look(to_plain(config.dataset), config.outputs) if world.is_main else {}
     data = build_data(config, detector.normalisation, world)
     look_at_data(config, detector, data.train.records, data.test, data.classes, log=world.is_main)
-    facts = world.on_main(lambda wait: note_data(config, directory, data, look=look, guard=guard, wait=wait))
-    return data, facts
+
+    def note(show_life: Callable[[], None]) -> dict[str, Any]:
+        return note_data(config, directory, data, look=look, guard=guard, show_life=show_life)
+
+    return data, world.on_main(note)
 
 
 def facts_of_run(
@@ -172,7 +175,7 @@ def note_data(
     *,
     look: dict[str, str],
     guard: RunGuard,
-    wait: Callable[[], None],
+    show_life: Callable[[], None],
 ) -> dict[str, Any]:
     """Write into a run's folder which data and weights the run uses, and return what to log about them.
 
@@ -182,7 +185,7 @@ def note_data(
         directory: the run's folder, of which this process holds the lock.
         look: the quick look at the data set, taken before it was read.
         guard: of the run.
-        wait: called regularly, so that the other processes keep waiting.
+        show_life: called regularly, so that the other processes keep waiting.
 
     Raises:
         DataChanged: the folder has a checkpoint of other data or weights.
@@ -192,7 +195,7 @@ def note_data(
 
     def check_stop() -> None:
         guard.check_stop()
-        wait()
+        show_life()
 
     now = describe_data(
         to_plain(config.dataset),
