@@ -136,7 +136,7 @@ def given_value(words: Iterable[str], key: str) -> str | None:
 def _say_where_processes_are_from(processes: int) -> None:
     """Log where the number of processes comes from if it may have been meant for something else."""
     source = source_of_processes(processes)
-    if source and "RANK" not in os.environ and os.environ.get("SLURM_PROCID", "0") == "0":
+    if source and "RANK" not in os.environ and _is_first_process():
         name = source.partition("=")[0]
         logger.info(
             "This is one of %d processes that train the run together, as the environment has %s. If the command was "
@@ -145,6 +145,11 @@ def _say_where_processes_are_from(processes: int) -> None:
             source,
             name,
         )
+
+
+def _is_first_process() -> bool:
+    """Return whether this is the only process that torchrun or srun launched, or the first of several."""
+    return os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
 
 
 def say_what_has_no_effect(config: Mapping[str, Any], overrides: Iterable[str]) -> None:
@@ -156,7 +161,7 @@ def say_what_has_no_effect(config: Mapping[str, Any], overrides: Iterable[str]) 
     """
     unused = unused_options(config)
     given = [word for word in overrides if is_in(key_of(word), unused)]
-    if given and os.environ.get("RANK", "0") == "0":
+    if given and _is_first_process():
         loss = config["loss"]["name"]
         logger.info("Without effect on this run of loss=%s: %s", loss, ", ".join(map(shell_quoted, given)))
 

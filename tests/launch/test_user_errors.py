@@ -132,6 +132,15 @@ def test_options_that_a_run_does_not_use_are_named(words, unused, caplog):
     assert bool(unused) == ("Without effect" in caplog.text) and unused in caplog.text
 
 
+@pytest.mark.parametrize("variable", ["RANK", "SLURM_PROCID"])
+def test_options_without_effect_are_named_by_the_first_process_alone(variable, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    for rank, named in (("1", False), ("0", True)):
+        monkeypatch.setenv(variable, rank)
+        say_what_has_no_effect(resolve(make_config("loss=focal", "delta=3")), ["loss=focal", "delta=3"])
+        assert ("Without effect" in caplog.text) == named
+
+
 @pytest.mark.parametrize("word", ["schedule.decay_at=0.5", "test.scales=400", "dataset.classes=dog"])
 def test_a_value_in_place_of_a_list_comes_with_the_list(word):
     with pytest.raises(ConfigCompositionException) as caught:
