@@ -32,6 +32,7 @@ from src.costs.table import Table
 from src.costs.tables import scaling_tables, size_table, stage_tables
 from src.utils.device import choose_device
 from src.utils.errors import exit_on_user_error
+from src.utils.printing import print_while_read
 from src.utils.text import counted
 
 
@@ -41,7 +42,7 @@ def main(words: Sequence[str] | None = None) -> None:
     logits, positives, device = options.logits, options.positives, options.device
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)  # the one that a Stopwatch waits for
-    print(header(options))
+    print_while_read(header(options))
     stages = stage_columns(logits, positives)
     if options.compiled and (reason := why_not_compiled(next(iter(stages.values())), device)):
         print(f"Without the row {FOCAL_COMPILED}: {reason}")
@@ -68,7 +69,7 @@ def main(words: Sequence[str] | None = None) -> None:
 def print_tables(tables: list[Table]) -> None:
     """Print tables, each after an empty line."""
     for table in tables:
-        print(f"\n{table.markdown()}", flush=True)
+        print_while_read(f"\n{table.markdown()}")
 
 
 def header(options: argparse.Namespace) -> str:

@@ -21,6 +21,7 @@ from src.training.data import Data, build_data
 from src.training.data_check import check_batch, detector_view, view_splits
 from src.utils.distributed import World
 from src.utils.files import write_atomically
+from src.utils.printing import print_while_read
 from src.utils.text import counted, one_line
 
 SAMPLES = 12
@@ -47,18 +48,18 @@ def inspect_data(config: DictConfig, folder: Path) -> None:
         "test": [*odd_boxes(test, view), *odd_images(looks[1]), *filter(None, [in_both_splits(*looks)])],
     }
     for title, split in (("train", train), ("test", test)):
-        print("\n".join(["", *_describe(title, split, view), *_odd_lines(odd[title])]))
-    print("\n".join(["", "objects by class:", *_class_table(train, test, view)]))
-    print(f"\neach epoch: {_steps(data)}")
+        print_while_read("\n".join(["", *_describe(title, split, view), *_odd_lines(odd[title])]))
+    print_while_read("\n".join(["", "objects by class:", *_class_table(train, test, view)]))
+    print_while_read(f"\neach epoch: {_steps(data)}")
     folder.mkdir(parents=True, exist_ok=True)
     name = re.sub(r"[^\w.-]+", "_", str(config.dataset.name)).strip(".") or "data"
     _write_odd(folder / f"{name}.csv", odd)
     _refuse_unreadable([look for split_looks in looks for look in split_looks])
     samples = list(training_samples(detector, data, config.dataset.train_size))
     write_png(folder / f"{name}.png", lambda: draw_samples(samples, data.classes))
-    print(f"{len(samples)} training samples as the network gets them: {folder / f'{name}.png'}")
+    print_while_read(f"{len(samples)} training samples as the network gets them: {folder / f'{name}.png'}")
     for line in warnings(train, test, view) + check_batch(config, len(train.records)):
-        print(f"warning: {line}")
+        print_while_read(f"warning: {line}")
 
 
 def _write_odd(file: Path, odd: dict[str, list[Oddity]]) -> None:
@@ -70,7 +71,7 @@ def _write_odd(file: Path, odd: dict[str, list[Oddity]]) -> None:
             csv.writer(stream).writerows([("split", "what", "file"), *rows])
 
     write_atomically(file, write)
-    print(f"what is odd, file by file ({len(rows):,} rows): {file}")
+    print_while_read(f"what is odd, file by file ({len(rows):,} rows): {file}")
 
 
 def _refuse_unreadable(looks: list[Look]) -> None:
