@@ -21,12 +21,12 @@ def _are_scales(scales: Sequence[float]) -> bool:
 
 
 POSITIVE = Range("greater than 0", lambda x: x > 0)
-LARGEST = 1e15  # the product of two such values and of the numbers of a batch is finite in float32
+LARGEST = 3e38  # that float32 holds
 POSITIVE_FINITE = Range(f"greater than 0 and at most {LARGEST:g}", lambda x: 0 < x <= LARGEST)
 DELTA = Range("from 1e-100 to 1e+100", lambda x: 1e-100 <= x <= 1e100)  # as in src.losses
 POSITIVE_OR_NULL = Range("null or greater than 0", lambda x: x is None or x > 0)
 NOT_NEGATIVE = Range("at least 0", lambda x: x >= 0)
-NOT_NEGATIVE_FINITE = Range(f"from 0 to {LARGEST:g}", lambda x: 0 <= x <= LARGEST)
+NOT_NEGATIVE_FINITE = Range(f"at least 0 and at most {LARGEST:g}", lambda x: 0 <= x <= LARGEST)
 FRACTION = Range("from 0 to 1", lambda x: 0 <= x <= 1)
 AT_LEAST_2 = Range("at least 2", lambda x: x >= 2)
 # A larger square would need gigabytes for a single image.
@@ -88,7 +88,7 @@ RANGES = {
     "test.scales": SCALES_OF_TESTS,
     "model.channels": AT_LEAST_2,  # the group norm of one channel on a map of one pixel has a single value
     "model.head_convolutions": NOT_NEGATIVE,
-    "model.anchor_scale": POSITIVE_FINITE,
+    "model.anchor_scale": Range("greater than 0 and at most 1e+15", lambda x: 0 < x <= 1e15),  # areas are finite, too
     "model.score_threshold": FRACTION,
     "model.scales": Range("three growing fractions of the image's side, greater than 0 and at most 1", _are_scales),
     "model.candidates_per_level": POSITIVE,
