@@ -37,7 +37,9 @@ def read_server(path: str, known: dict[str, tuple[str, Run]], images: Path) -> t
         raise UserError(f"--wandb {path}: give it as ENTITY/PROJECT")
     api = connect()
     try:
-        listed = list(tqdm(api.runs(path, per_page=100), "list", unit="run", disable=None, leave=False))
+        there = api.runs(path, per_page=100)
+        count = len(there)  # the first request, whose error tqdm would end with a line of its own
+        listed = list(tqdm(there, "list", total=count, unit="run", disable=None, leave=False))
         marks = {run.url: f"{run.state} {run.heartbeat_at} {run.history_line_count}" for run in listed}
         runs = []
         for run in tqdm(listed, "read", unit="run", disable=None, leave=False):
