@@ -17,6 +17,8 @@ from src.utils.errors import UserError
 from src.utils.quoting import as_numbers_are_written
 
 GROUPS = ("sweeps", "slurm")
+# Hydra has others of these, which a run cannot do with: without a sweep's records, or without a log.
+OF_HYDRA = {"hydra/launcher": ("basic", "slurm"), "hydra/sweeper": ("union",), "hydra/job_logging": ("default",)}
 OPTIONS_OF_SBATCH = "sbatch's other options are given as +hydra.launcher.additional_parameters.OPTION=VALUE"
 
 
@@ -46,6 +48,9 @@ def check_arguments(arguments: Iterable[str]) -> None:
         if key != group and group not in GROUPS and not group.startswith(("hydra.", "hydra/")):
             # Hydra would accept the key, and nothing would read it.
             raise UserError(f"{argument}: no key can be added or removed{similar_key(group)}")
+        if group in OF_HYDRA and name not in OF_HYDRA[group]:
+            instead = "; slurm=gpu sends a sweep to SLURM" if group == "hydra/launcher" else ""
+            raise UserError(f"{argument}: runs need {group}={' or '.join(OF_HYDRA[group])}{instead}")
         if not group and equals:
             raise UserError(f"{argument}: options are KEY=VALUE, without spaces around =")
         is_no_name = name == "null" or any(map(as_numbers_are_written, name.split(",")))

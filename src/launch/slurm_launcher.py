@@ -40,6 +40,7 @@ from src.utils.files import read_json, write_atomically, write_json
 from src.utils.progress import progress_bar
 from src.utils.text import counted
 
+OWN_OPTIONS = ("array", "chdir", "error", "output")  # of sbatch: a job is one run, and status reads its log
 CHANGED_BY_SLURM = {"%": "%", "\\": "\\", "\n": "line ends"}  # in the names of logs
 
 
@@ -149,6 +150,9 @@ class SlurmLauncher(Launcher):
         known = {key.name for key in fields(SlurmLauncherConfig)}
         if unknown := ", ".join(key for key in self.parameters if key not in known):  # added with +
             raise UserError(f"hydra.launcher has no {unknown}; {OPTIONS_OF_SBATCH}")
+        for option in OWN_OPTIONS:
+            if option in (self.parameters.get("additional_parameters") or {}):
+                raise UserError(f"hydra.launcher.additional_parameters.{option}: the launcher sets this itself")
         if signs := " and ".join(name for sign, name in CHANGED_BY_SLURM.items() if sign in str(outputs)):
             raise UserError(f"outputs={outputs}: SLURM changes {signs} in the names of its logs; choose another folder")
         minutes, delay = self.parameters["timeout_min"], self.parameters["signal_delay_s"]

@@ -45,6 +45,9 @@ def folder(tmp_path, monkeypatch):
         ("dataset=2007", "dataset=2007: choose one of bccd, coco"),
         ("loss=ap,1", "loss=ap,1: choose one of ap, auc"),
         ("=1", "=1: options are KEY=VALUE"),
+        ("hydra/launcher=submitit_slurm", "runs need hydra/launcher=basic or slurm; slurm=gpu sends a sweep to SLURM"),
+        ("hydra/sweeper=basic", "runs need hydra/sweeper=union"),
+        ("hydra/job_logging='disabled'", "runs need hydra/job_logging=default"),
         ("+loss.gamma=1", "no key can be added or removed; only loss=focal has it"),
         ("+dataset.root=DIR", "do you mean dataset.root"),
         ("+model.nms_iou=0.4", "do you mean model.nms_iou"),
@@ -81,6 +84,13 @@ def test_a_key_that_is_added_to_the_launcher_is_refused(tmp_path):
         SlurmLauncher(**parameters, reservation="x")._check_parameters(tmp_path)
 
 
+@pytest.mark.parametrize("option", ["array", "output"])
+def test_options_of_sbatch_that_the_launcher_sets_are_refused(option, tmp_path):
+    parameters = {**dataclasses.asdict(SlurmLauncherConfig()), "additional_parameters": {option: "0-5"}}
+    with pytest.raises(UserError, match=rf"additional_parameters\.{option}: the launcher sets this itself"):
+        SlurmLauncher(**parameters)._check_parameters(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("name", "signs"), [("100%", "%"), ("a\\b", "\\"), ("a\nb%", "% and line ends"), ("a b=ü,$", None)]
 )
@@ -101,7 +111,7 @@ def test_several_partitions_come_with_how_to_quote_them():
 
 def test_names_that_are_some_pass():
     check_arguments(["+hydra.launcher.additional_parameters={a: 1}", "+slurm=gpu", "snapshot=null"])
-    check_arguments(["slurm=gpu", "sweeps=table1", "slurm=null", "loss=focall", "slurm.x=y", "-m"])
+    check_arguments(["slurm=gpu", "sweeps=table1", "slurm=null", "loss=focall", "slurm.x=y", "hydra/launcher=slurm"])
 
 
 @pytest.mark.parametrize(
