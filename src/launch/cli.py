@@ -1,5 +1,6 @@
 """The command line of `python -m src.run` and `python -m src.linear`: one run here, or a sweep."""
 
+import io
 import logging
 import os
 import re
@@ -80,6 +81,8 @@ def command(run: Callable[[DictConfig], Any], program: Program) -> Callable[[], 
     hydra_main = hydra.main(version_base="1.3", config_path=str(paths.CONF), config_name=program.config_name)(task)
 
     def main() -> None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # the locale's encoding may lack signs of what Hydra prints
         with exit_on_wrong_configuration():
             paths.check_checkout()
             sys.argv[1:] = options_first(sys.argv[1:])

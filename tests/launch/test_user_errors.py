@@ -52,6 +52,12 @@ def test_a_refused_configuration_leaves_no_folder(words, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_help_prints_in_an_encoding_that_lacks_some_of_its_signs(monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    done = run("src.run", "--help")
+    assert (done.returncode, done.stderr) == (0, "") and "?" in done.stdout and "loss=" in done.stdout
+
+
 def test_a_sweep_of_impossible_runs_alone_is_not_recorded(tmp_path):
     done = run("src.run", "-m", "loss=ap,focal", "batch_size=-1", f"outputs={tmp_path}")
     assert done.returncode == 1 and "batch_size=-1 must be greater than 0" in done.stdout + done.stderr

@@ -224,6 +224,8 @@ def execute(request: Request) -> None:
     os.environ.update(request.environment)
     os.chdir(request.folder)
     unbuffered = bool(os.environ.get("PYTHONUNBUFFERED"))
+    # The server's own stream may be seekable, and this one not.
+    sys.stdout = os.fdopen(1, "w", encoding=sys.stdout.encoding, closefd=False)
     sys.stdout.reconfigure(line_buffering=os.isatty(1), write_through=unbuffered)
     option, program, *arguments = request.arguments
     if option == "-m":
