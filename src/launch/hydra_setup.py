@@ -1,6 +1,7 @@
 """Register with Hydra everything that conf/ uses."""
 
 import functools
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,18 @@ def register() -> None:
     OmegaConf.register_new_resolver("linear_run_id", lambda *, _root_: linear_run_id(_root_), replace=True)
     OmegaConf.register_new_resolver("processes", number_of_processes, replace=True)
     OmegaConf.register_new_resolver("cache_folder", lambda: str(paths.cache_folder()), replace=True)
+    OmegaConf.register_new_resolver("groups", _groups, replace=True)
     OmegaConf.register_new_resolver("by_loss", _by_loss, replace=True)
     OmegaConf.register_new_resolver("by_model", _by_model, replace=True)
     OmegaConf.register_new_resolver("by_size", _by_size, replace=True)
     OmegaConf.register_new_resolver("folder_name", _folder_name, replace=True)
+
+
+def _groups() -> str:
+    """Return the groups that a user chooses from, with their files; Hydra's own list has the schemas, too."""
+    folders = [*(folder for folder in paths.CONF.iterdir() if folder.is_dir()), paths.SLURM, paths.SWEEPS]
+    lines = [f"{folder.name}: {', '.join(sorted(file.stem for file in folder.glob('*.yaml')))}" for folder in folders]
+    return "\n".join(textwrap.fill(line, 118, subsequent_indent="  ") for line in sorted(lines))
 
 
 def _by_loss(values: dict[str, Any], *, _root_: DictConfig) -> Any:

@@ -256,6 +256,7 @@ def test_help_names_the_options_that_people_change():
     assert code == 0
     for word in ("python -m src.run -m", "delta", "schedule.epochs", "dataset.root", "recipe: bccd", "wandb.mode"):
         assert word in output, word
+    assert "schema" not in output and max(map(len, output.splitlines())) <= 120
 
 
 def test_resolved_configuration_is_plain():
