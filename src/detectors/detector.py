@@ -16,6 +16,7 @@ from src.detectors.backbones import Unread
 from src.detectors.detections import Detections
 from src.detectors.postprocess import ImageOutputs
 from src.detectors.targets import Targets, assign_targets
+from src.utils.errors import UserError
 
 # Of every detector in the configuration's `model`, and arguments of its `detect`.
 DETECTION_OPTIONS = ("score_threshold", "nms_iou", "max_detections")
@@ -64,6 +65,16 @@ class Detector:
     def anchors(self, height: int, width: int, device: torch.device | str = "cpu") -> list[Tensor]:
         """Return the anchors of images of this size on each level, see :func:`src.detectors.anchors.make_anchors`."""
         return make_anchors(self.grids(height, width), device)
+
+
+def check_outputs(logits: Tensor, offsets: Tensor, *, images: int, anchors: int) -> None:
+    """Raise a UserError unless a network returns logits [images, anchors, K] and box offsets [images, anchors, 4]."""
+    if logits.shape[:-1] != (images, anchors) or offsets.shape != (images, anchors, 4):
+        raise UserError(
+            f"the detector's module returns logits {list(logits.shape)} and offsets {list(offsets.shape)} for {images} "
+            f"images whose grids have {anchors:,} anchors; they must be [{images}, {anchors}, outputs] and "
+            f"[{images}, {anchors}, 4]"
+        )
 
 
 def build_detector(options: Mapping[str, Any], image_size: int, *, reads_weights: bool = True) -> Detector:

@@ -9,7 +9,7 @@ from torchvision.ops import batched_nms
 from src.data.loading import InferenceBatch
 from src.data.records import ImageRecord
 from src.detectors.detections import Detections
-from src.detectors.detector import Detector
+from src.detectors.detector import Detector, check_outputs
 from src.detectors.postprocess import ImageOutputs
 
 
@@ -35,6 +35,7 @@ def image_outputs(
         scores = activation(logits.float())
         height, width = batch.images.shape[-2:]
         anchors = detector.anchors(height, width, device)
+        check_outputs(logits, offsets, images=len(batch.images), anchors=sum(map(len, anchors)))
         for row, (index, size) in enumerate(zip(batch.indexes, batch.sizes, strict=True)):
             yield ImageOutputs(index, size, scores=scores[row], offsets=offsets[row], anchors=anchors)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from src.data.loading import TrainingBatch
-from src.detectors.detector import Detector
+from src.detectors.detector import Detector, check_outputs
 from src.detectors.proposals import ignore_others
 from src.detectors.targets import Targets, box_loss
 from src.losses import LogitsTooLarge, ap_loss
@@ -150,6 +150,7 @@ class Trainer:
         positives = self.world.all_reduce_sum(own_positives)
         with autocast(self.device, self.options.precision):
             logits, offsets = self.forward(images, targets.positive) if self.selects_boxes else self.forward(images)
+            check_outputs(logits, offsets, images=len(images), anchors=len(self.anchors))
             localisation = box_loss(offsets, self.anchors, targets)
             # Not a division, which would round differently than earlier versions.
             localisation = localisation * (own_positives * positives.clamp(min=1).reciprocal())

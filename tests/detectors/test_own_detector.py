@@ -12,8 +12,10 @@ from src.config.identity import run_id
 from src.config.registry import DETECTORS, DetectorEntry
 from src.config.schema import model_schema
 from src.config.validate import resolve
+from src.data.loading import InferenceBatch
 from src.detectors.anchors import AnchorGrid
 from src.detectors.detector import Detector, build_detector
+from src.detectors.inference import image_outputs
 from src.detectors.postprocess import ImageOutputs, detect
 from src.utils.errors import UserError
 from tests.support.configurations import compose_config, make_config
@@ -101,6 +103,25 @@ def test_whatever_else_an_own_module_keeps_is_not_taken_for_weights_that_diverge
     words = [word for word in tiny if not word.startswith("model.")]
     state = weights(run_here(*words, "model=blobs", "schedule.epochs=1", *NOT_LOGGED))
     assert state["mask"].isinf().any() and state["_extra_state"] == "masked"
+
+
+class OneAnchorLess(Blobs):
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        logits, offsets = super().forward(images)
+        return logits[:, :-1], offsets[:, :-1]
+
+
+@pytest.mark.slow
+def test_outputs_that_do_not_fit_the_anchors_are_named(blobs, tiny, monkeypatch):
+    monkeypatch.setitem(globals(), "Blobs", OneAnchorLess)
+    words = [word for word in tiny if not word.startswith("model.")]
+    with pytest.raises(UserError, match=r"returns logits \[\d+, 127, 10\] and .* have 128 anchors"):
+        run_here(*words, "model=blobs", *NOT_LOGGED)
+    # In a test on larger images, the other anchors would be matched with the wrong outputs.
+    detector = build_detector(make_config("model=blobs").model, 64)
+    batch = InferenceBatch(torch.zeros(1, 3, 96, 64), [0], [(96, 64)])
+    with pytest.raises(UserError, match="have 192 anchors"):
+        list(image_outputs(detector.build_network(3), detector, [batch], torch.device("cpu")))
 
 
 def test_an_own_option_is_part_of_the_runs_identity(blobs):
