@@ -1,4 +1,4 @@
-"""Triton compiles the kernels for an H100 without one: its interpreter accepts more than its compiler."""
+"""Triton compiles the kernels for GPUs that are not there: its interpreter accepts more than its compiler."""
 
 import itertools
 import os
@@ -23,7 +23,19 @@ TYPES |= dict.fromkeys(["n", "capacity", "bins", "room", "programs", "size"], "i
 TYPES |= dict.fromkeys(["delta_bits", "limit_bits"], "i64")
 
 
-def compile_for_an_h100(name, **constants):
+H100 = ("cuda", 90, 32)  # backend, architecture and threads in a warp
+OTHERS = {
+    "T4": ("cuda", 75, 32),
+    "A100": ("cuda", 80, 32),
+    "L4": ("cuda", 89, 32),
+    "B200": ("cuda", 100, 32),
+    "RTX 5090": ("cuda", 120, 32),
+    "MI300": ("hip", "gfx942", 64),
+    "RX 7900": ("hip", "gfx1100", 32),
+}
+
+
+def compile_kernel(name, gpu=H100, **constants):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
@@ -38,8 +50,8 @@ def compile_for_an_h100(name, **constants):
         signature={arg: "constexpr" if arg in constants else types[arg] for arg in kernel.arg_names},
         constexprs={(kernel.arg_names.index(arg),): value for arg, value in constants.items()},
     )
-    compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": warps, **launch.OPTIONS})
-    assert compiled.asm["cubin"]
+    compiled = triton.compile(source, target=GPUTarget(*gpu), options={"num_warps": warps, **launch.OPTIONS})
+    assert compiled.asm["cubin" if gpu[0] == "cuda" else "hsaco"]
 
 
 @pytest.fixture(autouse=True)
@@ -54,16 +66,25 @@ TARGETS = ("i8", "u8", "i64", "fp32", "bf16", "fp64") if EXHAUSTIVE else ("i8",)
 @pytest.mark.parametrize(("logits", "targets"), list(itertools.product(DTYPES, TARGETS)))
 def test_the_kernels_that_read_logits(logits, targets):
     types = {"logits": logits, "targets": targets}
-    compile_for_an_h100("collect", AUC=True, UNSIGNED=targets == "u8", **types)
+    compile_kernel("collect", AUC=True, UNSIGNED=targets == "u8", **types)
     for heaviside in (False, True) if EXHAUSTIVE else (False,):
-        compile_for_an_h100("count", HEAVISIDE=heaviside, **types)
-        compile_for_an_h100("update", HEAVISIDE=heaviside, **types)
+        compile_kernel("count", HEAVISIDE=heaviside, **types)
+        compile_kernel("update", HEAVISIDE=heaviside, **types)
 
 
 @pytest.mark.skipif(not EXHAUSTIVE, reason="takes half a minute")
 @pytest.mark.parametrize("heaviside", [False, True])
 def test_the_kernels_that_rank(heaviside):
-    compile_for_an_h100("rank", HEAVISIDE=heaviside)
-    compile_for_an_h100("lay_grid", HEAVISIDE=heaviside)
+    compile_kernel("rank", HEAVISIDE=heaviside)
+    compile_kernel("lay_grid", HEAVISIDE=heaviside)
     for auc, interpolated in ((False, True), (False, False), (True, False)):
-        compile_for_an_h100("solve", HEAVISIDE=heaviside, AUC=auc, INTERPOLATED=interpolated, MERGED=64)
+        compile_kernel("solve", HEAVISIDE=heaviside, AUC=auc, INTERPOLATED=interpolated, MERGED=64)
+
+
+@pytest.mark.skipif(not EXHAUSTIVE, reason="takes minutes")
+@pytest.mark.parametrize("gpu", OTHERS.values(), ids=OTHERS)
+def test_other_gpus(gpu):
+    compile_kernel("collect", gpu, AUC=True, UNSIGNED=False)
+    compile_kernel("solve", gpu, HEAVISIDE=False, AUC=False, INTERPOLATED=True, MERGED=64)
+    for name in ("rank", "lay_grid", "count", "update"):
+        compile_kernel(name, gpu, HEAVISIDE=False)
