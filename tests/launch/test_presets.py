@@ -46,6 +46,8 @@ def folder(tmp_path, monkeypatch):
         ("loss=ap,1", "loss=ap,1: choose one of ap, auc"),
         ("=1", "=1: options are KEY=VALUE"),
         ("hydra/launcher=submitit_slurm", "runs need hydra/launcher=basic or slurm; slurm=gpu sends a sweep to SLURM"),
+        ("hydra.run.dir=DIR", "hydra.run.dir=DIR: choose the folder with outputs=DIR"),
+        ("++hydra.job.chdir=true", "choose the folder with outputs=DIR"),
         ("hydra/sweeper=basic", "runs need hydra/sweeper=union"),
         ("hydra/job_logging='disabled'", "runs need hydra/job_logging=default"),
         ("+loss.gamma=1", "no key can be added or removed; only loss=focal has it"),
