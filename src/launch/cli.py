@@ -122,6 +122,8 @@ def _refuse_options(words: list[str], program: Program) -> None:
     modes = [mode for mode in ("run", "multirun", "cfg", "info", "shell_completion") if getattr(given, mode)]
     if len(modes) > 1:
         raise UserError(f"{' and '.join(f'--{mode}' for mode in modes).replace('_', '-')} exclude each other")
+    if not given.cfg and (lone := [f"--{name}" for name in ("package", "resolve") if getattr(given, name)]):
+        raise UserError(f"{' and '.join(lone)}: only with --cfg")
     name = given.config_name
     if name not in (None, program.config_name):
         raise UserError(f"--config-name {name}: python -m {program.module} takes only {program.config_name}")

@@ -95,9 +95,16 @@ def test_another_programs_configuration_is_refused(words, tmp_path):
     assert done.returncode == 1 and not list(tmp_path.iterdir())
 
 
-def test_a_sweep_is_not_shown_as_one_configuration(tmp_path):
-    done = run("src.run", "-m", "loss=ap,focal", "--cfg", "job", f"outputs={tmp_path}")
-    assert done.stderr == "error: --multirun and --cfg exclude each other\n" and done.returncode == 1
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("-m", "loss=ap,focal", "--cfg", "job"), "--multirun and --cfg exclude each other"),
+        (("--resolve",), "--resolve: only with --cfg"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(words, message, tmp_path):
+    done = run("src.run", *words, f"outputs={tmp_path}")
+    assert done.stderr == f"error: {message}\n" and done.returncode == 1
 
 
 def test_several_values_without_m_come_with_what_they_may_mean():
