@@ -177,7 +177,7 @@ def explain_configuration(error: BaseException) -> str | None:
         return explain(error)
     if isinstance(error, OverrideParseException):
         key, equals, value = error.override.partition("=")
-        if not (key and equals):
+        if not (key and equals) or value.endswith(","):
             return f"{error.override}: options are KEY=VALUE, without spaces around = or after a comma"
         advice = f"if it is a text, quote it: {override(key, value)}"
         if listed := re.fullmatch(r"\[([^'\"]*)\]", value):
@@ -192,6 +192,11 @@ def explain_configuration(error: BaseException) -> str | None:
     if " is not a ListConfig" in text and (given := re.match(r"Error merging override ([\w.]+)=(\S+) ", text)):
         key, value = given.groups()
         return f"{key}={value}: this takes a list: {shell_quoted(f'{key}=[{value}]')}"
+    if listed := re.match(r"Error merging override ([\w.]+)=\[(.*?)\] Value .* of type 'list' could not be", text):
+        key, items = listed.groups()
+        return f"{key}=[{items}]: this takes one value; a sweep over several is -m {key}={items.replace(' ', '')}"
+    if "INTERVAL_SWEEP" in text:
+        return "interval(…) names no values; a sweep needs each of them: delta=0.25,0.5,1"
     if ambiguous := re.match(r"Ambiguous value for argument '([^=]+)=(.*?)' 1\. To use it as", text):
         key, value = ambiguous.groups()
         as_list = shell_quoted(f"{key}=[{value}]")

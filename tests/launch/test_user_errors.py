@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import ConfigCompositionException, OverrideParseException
+from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
@@ -14,7 +14,7 @@ from src.config.validate import resolve
 from src.launch.cli import explain_configuration, given_value, options_first, say_what_has_no_effect
 from src.utils import paths
 from src.utils.quoting import override
-from tests.support.configurations import make_config
+from tests.support.configurations import compose_sweep, make_config
 
 
 def run(*command, cwd=paths.ROOT):
@@ -162,7 +162,20 @@ def test_a_value_in_place_of_a_list_comes_with_the_list(word):
     assert explain_configuration(caught.value) == f"{word}: this takes a list: '{key}=[{value}]'"
 
 
-@pytest.mark.parametrize("word", ["seed", "1", "a b"])
+@pytest.mark.parametrize("word", ["seed=[0,1]", "seed=[0, 1]"])
+def test_a_list_in_place_of_a_value_comes_with_the_sweep(word):
+    with pytest.raises(ConfigCompositionException) as caught:
+        make_config(word)
+    assert explain_configuration(caught.value) == f"{word}: this takes one value; a sweep over several is -m seed=0,1"
+
+
+def test_an_interval_comes_with_what_a_sweep_needs():
+    with pytest.raises(HydraException) as caught:
+        compose_sweep("delta=interval(0,1)")
+    assert explain_configuration(caught.value).endswith("a sweep needs each of them: delta=0.25,0.5,1")
+
+
+@pytest.mark.parametrize("word", ["seed", "1", "a b", "batch_size=1,2,"])
 def test_a_word_without_a_value_comes_with_how_options_are_given(word):
     with pytest.raises(OverrideParseException) as caught:
         OverridesParser.create().parse_overrides([word])
