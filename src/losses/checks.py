@@ -41,7 +41,9 @@ def check_shapes(logits: Tensor, targets: Tensor) -> None:
     """Raise a TypeError or a ValueError unless logits and targets have one shape and fit by :func:`check_kinds`."""
     check_kinds(logits, targets)
     if logits.shape != targets.shape:
-        raise ValueError(f"logits and targets differ in shape: {tuple(logits.shape)} and {tuple(targets.shape)}")
+        is_class = targets.shape == logits.shape[:-1]
+        hint = "; targets are 1, 0 or -1 for each logit, not a class for each anchor" if is_class else ""
+        raise ValueError(f"logits and targets differ in shape: {tuple(logits.shape)} and {tuple(targets.shape)}{hint}")
 
 
 def check_kinds(logits: Tensor, targets: Tensor) -> None:
@@ -63,7 +65,7 @@ def check_kinds(logits: Tensor, targets: Tensor) -> None:
 
 def check_targets(targets: Tensor) -> Tensor:
     """Return the targets in a dtype that torch computes with; raise a ValueError unless all are 1, 0 or −1."""
-    lowest = 0 if is_unsigned(targets) else -1
+    lowest, dtype = 0 if is_unsigned(targets) else -1, targets.dtype
     targets = targets.view(signed_dtype(targets))
     if targets.dtype == torch.bool or not targets.numel():
         return targets
@@ -72,8 +74,9 @@ def check_targets(targets: Tensor) -> Tensor:
         low, high = chunk.aminmax()
         if low >= lowest and high <= 1 and (whole or bool((chunk == chunk.round()).all())):
             continue
+        wrong = chunk[~((chunk >= lowest) & (chunk <= 1) & (chunk == chunk.round()))].view(dtype)[0].item()
         hint = "; an unsigned dtype has no -1" if lowest == 0 else ""
-        raise ValueError(f"targets must be 1 (positive), 0 (negative) or -1 (ignored){hint}")
+        raise ValueError(f"targets must be 1 (positive), 0 (negative) or -1 (ignored), not {wrong:.8g}{hint}")
     return targets
 
 
