@@ -49,8 +49,8 @@ def ap_loss(
         entries.
 
     Raises:
-        TypeError: logits are not float16, bfloat16, float32 or float64, targets are not numbers, or delta is not a
-            number.
+        TypeError: logits are not float16, bfloat16, float32 or float64, targets are not numbers, delta is not a
+            number, or process_group is no group that this process belongs to.
         LogitsTooLarge: a ValueError; delta is too small for the digits of the positives' logits.
         ValueError: shapes or devices differ, delta ≤ 0, no such step, interpolated is neither true nor false, or
             targets other than 1, 0 and −1. Triton kernels, which compute the loss on most CUDA devices, raise nothing

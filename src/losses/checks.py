@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.distributed import ProcessGroup
 
 from .chunks import in_chunks
 
@@ -149,6 +150,15 @@ def check_ratio(negatives_per_positive: int) -> None:
     check_number("negatives_per_positive", negatives_per_positive)
     if isinstance(negatives_per_positive, float) or negatives_per_positive < 0:
         raise ValueError(f"negatives_per_positive must be an integer of at least 0, not {negatives_per_positive}")
+
+
+def check_group(process_group: ProcessGroup | None) -> None:
+    """Raise a TypeError unless the process group is None or a group that this process belongs to."""
+    if process_group is not None and not isinstance(process_group, ProcessGroup):  # torch gives -100 to others
+        raise TypeError(
+            "process_group must be None or a ProcessGroup of torch.distributed that this process belongs to, "
+            f"not {process_group!r}"
+        )
 
 
 def check_differentiated_once() -> None:

@@ -8,6 +8,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .checks import check_group
 from .chunks import in_chunks
 
 
@@ -24,6 +25,7 @@ class Collectives:
     """
 
     def __init__(self, group: dist.ProcessGroup | None, device: torch.device):
+        check_group(group)
         self.group, self.device = group, device
 
     def totals(self, *numbers: int) -> list[int]:

@@ -6,7 +6,7 @@ from torch.distributed import ProcessGroup
 from .ap import ap_loss
 from .approximate_gradient import ap_approximate_gradient_loss
 from .auc import auc_loss
-from .checks import check_epsilon, check_focusing, check_interpolated, check_ratio
+from .checks import check_epsilon, check_focusing, check_group, check_interpolated, check_ratio
 from .focal import focal_loss
 from .ohem import ohem_loss
 from .step_functions import check_step
@@ -24,6 +24,7 @@ class APLoss(nn.Module):
         process_group: ProcessGroup | None = None,
     ):
         super().__init__()
+        check_group(process_group)
         check_step(step, delta)
         check_interpolated(interpolated)
         self.delta, self.interpolated, self.step, self.process_group = delta, interpolated, step, process_group
@@ -49,6 +50,7 @@ class AUCLoss(nn.Module):
 
     def __init__(self, delta: float = 1.0, step: str = "piecewise", process_group: ProcessGroup | None = None):
         super().__init__()
+        check_group(process_group)
         check_step(step, delta)
         self.delta, self.step, self.process_group = delta, step, process_group
 
@@ -66,6 +68,7 @@ class APApproximateGradientLoss(nn.Module):
 
     def __init__(self, delta: float = 1.0, epsilon: float = 1e-6, process_group: ProcessGroup | None = None):
         super().__init__()
+        check_group(process_group)
         check_epsilon(epsilon)
         check_step("sigmoid", delta)
         self.delta, self.epsilon, self.process_group = delta, epsilon, process_group
@@ -82,10 +85,11 @@ class APApproximateGradientLoss(nn.Module):
 
 
 class APStructuredHingeLoss(nn.Module):
-    """:func:`ap_structured_hinge_loss` as a module."""
+    """:func:`ap_structured_hinge_loss` as a module; a wrong process_group raises an error at once."""
 
     def __init__(self, process_group: ProcessGroup | None = None):
         super().__init__()
+        check_group(process_group)
         self.process_group = process_group
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -102,6 +106,7 @@ class FocalLoss(nn.Module):
 
     def __init__(self, alpha: float = 0.25, gamma: float = 2.0, process_group: ProcessGroup | None = None):
         super().__init__()
+        check_group(process_group)
         check_focusing(alpha, gamma)
         self.alpha, self.gamma, self.process_group = alpha, gamma, process_group
 
@@ -119,6 +124,7 @@ class OHEMLoss(nn.Module):
 
     def __init__(self, negatives_per_positive: int = 3, process_group: ProcessGroup | None = None):
         super().__init__()
+        check_group(process_group)
         check_ratio(negatives_per_positive)
         self.negatives_per_positive, self.process_group = negatives_per_positive, process_group
 

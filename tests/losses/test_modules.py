@@ -110,6 +110,17 @@ def test_an_option_that_is_no_number_is_refused_by_name(module, function, option
             getattr(losses, function)(logits, targets, **{name: value})
 
 
+@pytest.mark.parametrize(("module", "function", "options"), CASES, ids=MODULES)
+def test_a_group_without_this_process_is_refused_by_name(module, function, options):
+    logits, targets = problem(function)
+    for wrong in (torch.distributed.GroupMember.NON_GROUP_MEMBER, "gloo"):
+        message = f"process_group must be None or a ProcessGroup .* belongs to, not {wrong!r}"
+        with pytest.raises(TypeError, match=message):
+            getattr(losses, module)(process_group=wrong)
+        with pytest.raises(TypeError, match=message):
+            getattr(losses, function)(logits, targets, process_group=wrong)
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("function", ["ap_loss", "auc_loss", "ap_approximate_gradient_loss"])
 def test_numpys_and_torchs_numbers_give_the_same_bits_as_pythons(function):
