@@ -47,3 +47,19 @@ def are_corners(numbers: np.ndarray, *, outside: np.ndarray, area: np.ndarray | 
     as_corners = np.isclose(area, widths * heights, rtol=1e-3)[given]
     as_sizes = np.isclose(area, numbers[:, 2] * numbers[:, 3], rtol=1e-2)[given]
     return bool(as_corners.size and as_corners.mean() >= 0.98 and as_sizes.mean() < 0.98)
+
+
+def are_sizes(numbers: np.ndarray, *, exchanged: np.ndarray, sizes: np.ndarray) -> bool:
+    """Return whether boxes are (x, y, width, height), where a format gives corners.
+
+    At least a quarter of them, and ten, must have corners out of order; and nearly all must lie in their image if read
+    so. Of corners that are merely exchanged, only those in one quarter of the image would.
+
+    Args:
+        numbers: the four numbers of each box, [N, 4].
+        exchanged: whether they are corners out of order, bool [N].
+        sizes: (width, height) of the image of each, [N, 2].
+    """
+    if exchanged.sum() < max(10, len(numbers) / 4):
+        return False
+    return bool(np.all(numbers[:, :2] + numbers[:, 2:] <= sizes + 1, axis=1).mean() >= 0.98)

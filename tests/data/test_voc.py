@@ -123,6 +123,21 @@ def test_exchanged_corners_are_put_in_order(root, caplog):
     assert "exchanged the corners of 2 boxes" in caplog.text and "c.xml" in caplog.text
 
 
+def test_width_and_height_in_place_of_corners_are_named(tmp_path):
+    boxes = [(21 + step, 31 + step, 12, 8 + step) for step in range(12)]
+    add_image(tmp_path, "a", *(object_xml(box=box) for box in boxes), object_xml(box=(2, 3, 30, 40)))
+    with pytest.raises(DataError, match=r"a\.xml: the boxes are x, y, width and height: .* 12 of 13 .* 21, 31, 12, 8"):
+        read_voc(tmp_path, "all")
+
+
+def test_many_exchanged_corners_are_put_in_order(tmp_path, caplog):
+    corners = [(5 * step, 40, 100 - 3 * step, 78) for step in range(1, 12)]
+    add_image(tmp_path, "a", *(object_xml(box=(*box[2:], *box[:2])) for box in corners))
+    [a] = read_voc(tmp_path, "all")
+    assert a.boxes.tolist() == [[x1 - 1, 39, x2, 78] for x1, _, x2, _ in corners]
+    assert "exchanged the corners of 11 boxes" in caplog.text
+
+
 def test_a_box_that_cvat_has_rotated_is_its_extent(root, caplog):
     def with_attribute(name, value):
         attribute = f"<attribute><name>{name}</name><value>{value}</value></attribute>"

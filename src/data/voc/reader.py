@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.data.box_checks import has_area
+import numpy as np
+
+from src.data.box_checks import are_sizes, has_area
 from src.data.images import check_size, read_header
 from src.data.messages import first_names, look_alike
 from src.data.records import Box, DataError, ImageRecord, make_record
@@ -88,9 +90,28 @@ class VocSplit:
                 if item.name not in label_of:
                     raise DataError(_unknown_class(annotation.files.xml, item.name, classes))
             records.append(_record(annotation, label_of, odd))
+        self._refuse_sizes(records)
         if counts := _counts(odd):
             logger.warning("%s, %s: %s", self.root, self.split, "; ".join(counts))
         return records
+
+    def _refuse_sizes(self, records: list[ImageRecord]) -> None:
+        """Raise a DataError if the boxes are x, y, width and height rather than corners."""
+        boxes = [
+            (annotation.files.xml, item.corners, (record.width, record.height))
+            for annotation, record in zip(self.annotations, records, strict=True)
+            for item in annotation.objects
+        ]
+        numbers = np.array([corners for _, corners, _ in boxes], np.float64).reshape(-1, 4)
+        sizes = np.array([size for _, _, size in boxes], np.float64).reshape(-1, 2)
+        exchanged = np.any(numbers[:, :2] > numbers[:, 2:], axis=1)
+        if are_sizes(numbers, exchanged=exchanged, sizes=sizes):
+            xml, corners, _ = boxes[int(np.flatnonzero(exchanged)[0])]
+            raise DataError(
+                f"{xml}: the boxes are x, y, width and height: as corners, {exchanged.sum()} of {len(boxes)} have xmin "
+                f"above xmax or ymin above ymax, such as {', '.join(f'{number:g}' for number in corners)}. Add xmin to "
+                "xmax, and ymin to ymax, in all files"
+            )
 
 
 def parse_voc(root: Path, split: str) -> VocSplit:
