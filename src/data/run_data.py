@@ -84,6 +84,8 @@ def describe_data(
 ) -> dict[str, Any]:
     """Return the content of `data.json` for data that have been read; all but its `details` is logged with the run.
 
+    A warning names test images whose file is a copy of a training image's.
+
     Args:
         dataset: the keys of the group `dataset`.
         look: as `take_look` returns it.
@@ -99,12 +101,26 @@ def describe_data(
 
     train, test, classes = data
     hashes = hash_images([*train, *test], dataset["root"], workers=workers, check_stop=check_stop)
+    _warn_of_copies(train, test, hashes)
     root = Path(dataset["root"]).expanduser()
     looks = {**look, **{folder: look_at(folder, outputs) for folder in _folders_elsewhere(root, hashes)}}
     facts, images = describe(train, test, classes, hashes=hashes)
     details = {"format": dataset["format"], "look": looks, "images": images}
     data_format = format_of(dataset["format"], dataset["root"])
     return {"root": dataset["root"], "format": data_format, **facts, "details": details}
+
+
+def _warn_of_copies(train: "list[ImageRecord]", test: "list[ImageRecord]", hashes: Mapping[Path, str]) -> None:
+    """Log which test images are copies of training images; those that are the same file are named before."""
+    from src.data.messages import first_names
+
+    training = {record.path: record for record in train}
+    name_of = {hashes[path]: path.name for path in training}
+    paths = [record.path for record in test if record.path not in training and hashes[record.path] in name_of]
+    if paths:
+        names = first_names([f"{path.name} = {name_of[hashes[path]]}" for path in paths])
+        text = "%d of %d test images are copies of training images, so that AP is not that of new images: %s"
+        logger.warning(text, len(paths), len(test), names)
 
 
 def read_noted(file: Path) -> dict[str, Any] | None:

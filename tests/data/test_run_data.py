@@ -47,6 +47,18 @@ def records_of(root):
     return train + test
 
 
+def test_test_images_that_are_copies_of_training_images_are_named(small_set, tmp_path, caplog):
+    images = small_set / "JPEGImages"
+    for number, name in enumerate("abcd"):
+        Image.new("RGB", (100, 80), (0, 60 * number, 0)).save(images / f"{name}.jpg")
+    note(small_set, tmp_path / "outputs/run")
+    assert "copies" not in caplog.text
+    shutil.copy(images / "a.jpg", images / "d.jpg")
+    note(small_set, tmp_path / "outputs/run")
+    assert "1 of 1 test images are copies of training images, so that AP" in caplog.text
+    assert caplog.text.rstrip().endswith("d.jpg = a.jpg")
+
+
 def test_unchanged_data_are_looked_at_and_not_read(small_set, tmp_path, monkeypatch):
     note(small_set, tmp_path / "outputs/run")
     monkeypatch.setattr("src.data.datasets.read_data", None)
