@@ -32,6 +32,23 @@ def test_lists_may_have_flags_blank_lines_and_names_with_spaces(root, caplog):
     assert ids(root, "dog_train") == ["b", "image (1)"]
 
 
+def test_a_set_without_its_list_is_every_image_on_the_lists_of_its_classes(tmp_path, caplog):
+    caplog.set_level("INFO")
+    for stem, *names in (("a", "dog"), ("b", "cat", "dog"), ("c",), ("d", "cat")):
+        add_image(tmp_path, stem, *map(object_xml, names))
+    for name, flags in {"cat": (-1, 1, -1, 1), "dog": (1, 1, -1, -1)}.items():
+        lines = [f"{stem}.jpg {flag}" for stem, flag in zip("abcd", flags, strict=True)]
+        add_list(tmp_path, f"{name}_train", *lines[:3])
+        add_list(tmp_path, f"{name}_val", lines[3])
+    assert ids(tmp_path, "train") == ["a", "b", "c"] and ids(tmp_path, "trainval") == ["a", "b", "c", "d"]
+    assert "train is every image that these lists name: " in caplog.text
+    with pytest.raises(DataError, match=r"no list test\.txt; the sets are val, train, cat_val"):
+        ids(tmp_path, "test")
+    add_list(tmp_path, "val", "a")
+    with pytest.raises(DataError, match=r"no list train\.txt"):
+        ids(tmp_path, "train")
+
+
 def test_a_line_that_may_be_a_name_or_a_name_with_its_flag_is_named(root):
     add_image(root, "a 1", object_xml())
     add_list(root, "cat_train", "a 1", "b -1")

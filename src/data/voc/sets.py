@@ -105,20 +105,34 @@ def _folder_of(root: Path, item: str) -> tuple[Path, str]:
 def _stems(listing: Listing, set_name: str, needs_xml: bool) -> tuple[list[str], str, str]:
     """Return the names of a set's images, what lists them, for messages, and its kind: list, all, folder or hash."""
     folder, lists = listing.folder, listing.lists
-    if set_name in lists:
-        return _listed(listing, lists[set_name], needs_xml), str(lists[set_name]), "list"
-    if set_name == "trainval" and "train" in lists:
-        paths = [lists[name] for name in ("train", "val", "valid", "validation") if name in lists][:2]
-        if len(paths) == 1:
-            warn_of_train_alone(str(paths[0].parent), "train")
-        stems = [stem for path in paths for stem in _listed(listing, path, needs_xml)]
-        return _sorted(stems, listing), " and ".join(map(str, paths)), "list"
+    of_classes = _sets_of_classes(lists)
+
+    def listed(name: str) -> tuple[list[str], str]:
+        if name in lists:
+            return _listed(listing, lists[name], needs_xml), str(lists[name])
+        paths = of_classes[name]
+        logger.info(
+            "%s: %s is every image that these lists name: %s", folder, name, first_names([path.name for path in paths])
+        )
+        every = (stem for path in paths for stem in _listed(listing, path, needs_xml, whole_set=True))
+        return [*dict.fromkeys(every)], str(list_folder / f"*_{name}.txt")
+
+    set_names = lists.keys() | of_classes.keys()
+    list_folder = next((path.parent for path in lists.values()), folder / "ImageSets" / "Main")
+    if set_name in set_names:
+        return *listed(set_name), "list"
+    if set_name == "trainval" and "train" in set_names:
+        names = [name for name in ("train", "val", "valid", "validation") if name in set_names][:2]
+        if len(names) == 1:
+            warn_of_train_alone(str(list_folder), "train")
+        parts = [listed(name) for name in names]
+        stems = [stem for of_part, _ in parts for stem in of_part]
+        return _sorted(stems, listing), " and ".join(source for _, source in parts), "list"
     if all(name == "default" or name.endswith("_default") for name in lists):
         lists = {}  # CVAT writes these, of all images and by class, where images are in no sets
     if set_name == "all":
         return _annotated(listing), f"{folder} (all)", "all"
-    list_folder = next((path.parent for path in lists.values()), folder / "ImageSets" / "Main")
-    set_names, problem = set(lists), f"{list_folder} has no list {set_name}.txt"
+    problem = f"{list_folder} has no list {set_name}.txt"
     if not lists and (splits := {split for stem in listing.images if (split := listing.split_of(stem))}):
         wanted = {"train", "val"} if set_name == "trainval" else {SET_OF.get(set_name.casefold(), "no set")}
         if set_name == "trainval" and "val" not in splits:
@@ -134,6 +148,19 @@ def _stems(listing: Listing, set_name: str, needs_xml: bool) -> tuple[list[str],
     # Shortest first, so that train and val come before VOC's sixty lists of single classes.
     known = first_names(sorted(set_names, key=lambda name: (len(name), name)), 12)
     raise DataError(f"{problem}; the sets are {known}, and all for every image")
+
+
+def _sets_of_classes(lists: dict[str, Path]) -> dict[str, list[Path]]:
+    """Return the lists of single classes by their set, such as cat_train.txt; none where a whole set has a list.
+
+    VoTT writes no others. Each names all images of the set, with a flag.
+    """
+    sets: dict[str, list[Path]] = {}
+    for name, path in lists.items():
+        of_class, _, set_name = name.rpartition("_")
+        if of_class and set_name in SET_OF:
+            sets.setdefault(set_name, []).append(path)
+    return sets if lists.keys().isdisjoint({*SET_OF, "trainval"}) else {}
 
 
 def _annotated(listing: Listing) -> list[str]:
@@ -180,11 +207,12 @@ def _warn_without_list(listing: Listing, kind: str) -> None:
             logger.warning("%s: %d %s and are left out: %s", folder, len(names), reason, first_names(names))
 
 
-def _listed(listing: Listing, path: Path, needs_xml: bool) -> list[str]:
+def _listed(listing: Listing, path: Path, needs_xml: bool, *, whole_set: bool = False) -> list[str]:
     """Return the names of the images on a list.
 
     A line is an image's name, or its path with or without suffix and folders. In VOC's lists of one class a flag
-    follows, 1, 0 (only difficult objects) or -1; images with -1, which do not hold the class, are left out.
+    follows, 1, 0 (only difficult objects) or -1; images with -1, which do not hold the class, are left out, unless
+    `whole_set` asks for those of all classes.
 
     Raises:
         DataError: a listed image is missing, or with `needs_xml` its XML file.
@@ -200,7 +228,7 @@ def _listed(listing: Listing, path: Path, needs_xml: bool) -> list[str]:
                 "the images' names with their suffix"
             )
         if stem is None and flagged:
-            if flagged[2] == "-1":
+            if flagged[2] == "-1" and not whole_set:
                 without_class += 1
                 continue
             line = flagged[1]
