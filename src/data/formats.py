@@ -4,7 +4,7 @@ import re
 from itertools import islice
 from pathlib import Path
 
-from src.data.listings import entries_of
+from src.data.listings import entries_of, in_any_case
 from src.data.messages import first_names
 from src.data.records import DataError
 from src.data.splits import SET_OF
@@ -80,7 +80,7 @@ def _evidence(root: Path) -> dict[str, str]:
         if coco := next((path for path in islice(json_files, MOST_JSON) if _is_coco(path)), None):
             evidence.setdefault("coco", str(coco.relative_to(root)))
     yaml_files = [path for path in files if path.suffix in (".yaml", ".yml") and _has_names(path)]
-    labels = [folder / "labels" for folder in (root, *splits) if (folder / "images").is_dir()]
+    labels = [in_any_case(folder / "labels") for folder in (root, *splits) if in_any_case(folder / "images").is_dir()]
     labels = [folder for folder in labels if folder.is_dir() and _first(folder, ".txt", depth=1)]
     if yaml_files or labels:
         evidence["yolo"] = str([*yaml_files, *labels][0].relative_to(root))

@@ -58,6 +58,18 @@ def walk(top: Path) -> list[str]:
     return sorted(relatives)
 
 
+def in_any_case(path: Path) -> Path:
+    """Return a path as the disk has it, if names in it differ from those on disk in upper and lower case alone."""
+    if path.exists() or path == path.parent:
+        return path
+    parent = in_any_case(path.parent)
+    try:
+        alike = [name for name in os.listdir(parent) if name.casefold() == path.name.casefold()]
+    except OSError:
+        return path
+    return parent / alike[0] if len(alike) == 1 else path
+
+
 def _refuse(error: OSError) -> None:
     raise DataError(f"{error.filename} cannot be read ({error.strerror})") from error
 

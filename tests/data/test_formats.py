@@ -35,6 +35,7 @@ def put(root, *names, content=""):
         ("yolo", ["a.jpg", "a.txt", "classes.txt"]),
         ("yolo", ["obj_train_data/a.jpg", "obj_train_data/a.txt", "obj.names", "train.txt"]),
         ("yolo", ["train/images/a.jpg", "train/labels/a.txt"]),
+        ("yolo", ["Train/Images/a.jpg", "Train/Labels/a.txt"]),
     ],
 )
 def test_formats_are_found_by_the_names_of_files(tmp_path, expected, names):

@@ -113,6 +113,22 @@ def test_layouts(tmp_path, images, entries):
     assert records[0].boxes.tolist() == BOXES
 
 
+@pytest.mark.parametrize(
+    ("images", "labels", "entries"),
+    [
+        ("Images/train", "Labels/train", ""),
+        ("Images/Train", "labels/Train", "train: images/train"),
+        ("Train/Images", "Train/LABELS", ""),
+        ("Train/images", "Train/Labels", "path: .\ntrain: train/Images"),
+    ],
+)
+def test_the_case_of_folders_does_not_matter(tmp_path, images, labels, entries):
+    add(tmp_path, f"{images}/a.jpg", label_path=f"{labels}/a.jpg")
+    (tmp_path / "data.yaml").write_text(f"{YAML}{entries}\n")
+    [record] = read_yolo(tmp_path, "train")
+    assert record.path == tmp_path / images / "a.jpg" and record.boxes.tolist() == BOXES
+
+
 def test_a_link_below_the_root_is_preferred_to_what_data_yaml_names_elsewhere(tmp_path, caplog):
     two_sets(tmp_path / "old")
     new = two_sets(tmp_path / "new", f"path: ../old\ntrain: images/train\n{YAML}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from src.data.listings import entries_of
+from src.data.listings import entries_of, in_any_case
 from src.data.messages import first_names, shown
 from src.data.records import DataError
 from src.data.splits import SYNONYMS, find_set
@@ -211,7 +211,7 @@ def _place(root: Path, base: Path, entry: str) -> Path | None:
         inside = inside.split("/", 1)[1]
     places = [
         place
-        for place in (base / entry, root / entry, root / inside)
+        for place in map(in_any_case, (base / entry, root / entry, root / inside))
         if place.is_dir() or (place.is_file() and place.suffix.lower() == ".txt")
     ]
     if not places:
@@ -230,11 +230,11 @@ def _is_below(path: Path, root: Path) -> bool:
 def _usual_sets(root: Path) -> dict[str, list[Path]]:
     """Return the sets that usual names of folders and lists show, without data.yaml."""
     sets: dict[str, list[Path]] = {}
-    for folder in _folders(root / "images"):
+    for folder in _folders(in_any_case(root / "images")):
         sets[folder.name] = [folder]
     for folder in _folders(root):
-        if (folder / "images").is_dir():
-            sets.setdefault(folder.name, [folder / "images"])
+        if (images := in_any_case(folder / "images")).is_dir():
+            sets.setdefault(folder.name, [images])
         elif folder.name.lower() in _SET_NAMES:
             sets.setdefault(folder.name, [folder])
     for path in sorted(root.glob("*.txt")):
@@ -248,4 +248,5 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _place_of_all(root: Path) -> Path:
-    return next((root / name for name in ("images", "obj_train_data") if (root / name).is_dir()), root)
+    places = (in_any_case(root / name) for name in ("images", "obj_train_data"))
+    return next((place for place in places if place.is_dir()), root)

@@ -3,9 +3,10 @@
 import os
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-from src.data.listings import IMAGE_SUFFIXES, Listings, is_hidden, walk
+from src.data.listings import IMAGE_SUFFIXES, Listings, in_any_case, is_hidden, walk
 from src.data.messages import Notes, first_names
 from src.data.records import DataError
 from src.data.text import read_lines
@@ -46,10 +47,15 @@ def find_images(folder: YoloFolder, set_name: str, notes: Notes) -> list[YoloIma
     not_text = [str(image) for image in images if not is_text(image.name)]
     if not_text:
         raise DataError(f"{places} has files whose names are not UTF-8: {first_names(not_text)}; rename them")
-    found = [YoloImage(image, _find_labels(folder, image, listings)) for image in images]
+
+    @cache
+    def label_folders(of_images: Path) -> list[Path]:
+        return [*map(in_any_case, _label_folders(folder, of_images))]
+
+    found = [YoloImage(image, _find_labels(label_folders(image.parent), image, listings)) for image in images]
     without = [image.path.name for image in found if image.labels is None]
     if len(without) == len(found):
-        looked_in = first_names([str(place) for place in _label_folders(folder, found[0].path)])
+        looked_in = first_names([str(place) for place in label_folders(found[0].path.parent)])
         raise DataError(
             f"none of the {len(found)} images of {places} has a label file; {found[0].path.stem}.txt was looked for in "
             f"{looked_in}"
@@ -115,18 +121,16 @@ def _listed_image(folder: YoloFolder, list_path: Path, line: str, listings: List
     return None
 
 
-def _find_labels(folder: YoloFolder, image: Path, listings: Listings) -> Path | None:
-    folders = _label_folders(folder, image)
+def _find_labels(folders: list[Path], image: Path, listings: Listings) -> Path | None:
     name = f"{image.stem}.txt"
     return listings.find(folders, name) or listings.find_alike(folders, name)
 
 
-def _label_folders(folder: YoloFolder, image: Path) -> list[Path]:
-    """Return the folders in which the labels of an image are looked for.
+def _label_folders(folder: YoloFolder, here: Path) -> list[Path]:
+    """Return the folders in which the labels of the images in a folder are looked for.
 
     They are the folder with `labels` for the last `images` in its path, `labels` in it or beside it, and itself.
     """
-    here = image.parent
     start = len(folder.root.parts) if here.is_relative_to(folder.root) else 1
     folders = []
     for index in range(len(here.parts) - 1, start - 1, -1):
