@@ -110,9 +110,11 @@ def _is_coco(path: Path) -> bool:
     if path.name == "_annotations.coco.json" or re.fullmatch(r"instances_.+\.json", path.name):
         return True
     head = read_bytes(path, HEAD)
-    keys = set(re.findall(rb'"(images|annotations|categories)"\s*:\s*\[', head.replace(b"\0", b"")))  # also in UTF-16
-    # Label Studio puts a notes.json with nothing but categories beside YOLO's labels.
-    return bool(keys) and (keys != {b"categories"} or len(head) == HEAD)
+    text = head.replace(b"\0", b"")  # also of UTF-16
+    keys = set(re.findall(rb'"(images|annotations|categories)"\s*:\s*\[', text))
+    # CreateML has a list of images with their annotations. Label Studio puts a notes.json with nothing but categories
+    # beside YOLO's labels.
+    return text.find(b"[") > text.find(b"{") and bool(keys) and (keys != {b"categories"} or len(head) == HEAD)
 
 
 def _names_classes(path: Path) -> bool:

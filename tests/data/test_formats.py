@@ -157,6 +157,17 @@ def test_a_file_of_categories_alone_is_not_cocos(tmp_path):
     assert detect_format(tmp_path) == "coco"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_list_of_images_with_their_annotations_is_not_cocos(tmp_path, encoding):
+    put(tmp_path, "train/a.jpg", "train/_annotations.createml.json")
+    content = json.dumps([{"image": "a.jpg", "annotations": [{"label": "cat", "coordinates": {}}]}])
+    (tmp_path / "train" / "_annotations.createml.json").write_text(content, encoding=encoding)
+    with pytest.raises(DataError, match="is in no format that is known"):
+        detect_format(tmp_path)
+    put(tmp_path, "data.yaml", content="names: [cat]")
+    assert detect_format(tmp_path) == "yolo"
+
+
 def test_files_of_coco_need_not_be_read_to_be_found(tmp_path):
     put(tmp_path, "annotations/instances_val.json", content=json.dumps({})[:1])
     assert detect_format(tmp_path) == "coco"
