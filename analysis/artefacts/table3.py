@@ -32,8 +32,7 @@ CAPTION = (
     "norms in grey levels: the larger, the more robust; the paper states no unit. Rows and columns are swapped with "
     "respect to the paper. The last columns give by how much AP-loss is ahead of focal loss, here and in the paper, "
     "and ours minus the paper's. The paper's numbers are those of RetinaNet on VOC2007 test. Options that a "
-    "perturbation was given stand after its name. The second table has the loss of AP50 by each perturbation, seed by "
-    "seed."
+    "perturbation was given stand after its name. The other tables show what each perturbation costs, seed by seed."
 )
 PERTURBATIONS = {
     "original" if name == "none" else name: attack.title for name, attack in ATTACKS.items() if name != "patch_making"
@@ -78,7 +77,7 @@ def _section(setting: Setting) -> Section:
     columns += [("AP-loss leads focal loss by", name) for name in ("ours", "paper", "difference")]
     run_ids = run_ids_of(runs for by_loss in groups.values() for runs in by_loss.values())
     tables = [Table("robustness", "By perturbation of the test images", columns, rows)]
-    tables.append(_drops(groups, titles, paper, losses))
+    tables += [_drops(groups, titles, paper, losses, relative) for relative in (False, True)]
     shown = {p: {loss: runs_of(setting, loss, p) for loss in losses} for p in PERTURBATIONS}
     panels, notes = gallery_panels(shown, PERTURBATIONS, setting.runs)
     missing = _missing(setting, groups, titles, paper)
@@ -101,33 +100,30 @@ def _drops(
     titles: Mapping[str, str],
     paper: pd.DataFrame,
     losses: Mapping[str, str],
+    relative: bool,
 ) -> Table:
-    """Return the table of what each perturbation costs a detector, in points and as a share of its own AP50."""
+    """Return the table of what each perturbation costs a detector, in points or in percent of its own AP50."""
     rows: list[list[Cell]] = []
     for perturbation, name in titles.items():
         if metric(perturbation) != "AP50" or perturbation == "original":
             continue
-        row: list[Cell] = [name, _covered(perturbation, groups[perturbation])]
-        for of_paper in (False, True):
-            for relative in (False, True):
-                for loss in losses:
-                    if of_paper:
-                        numbers = paper["original"][loss], paper[perturbation.split()[0]][loss]
-                        row.append(published(_drop(*numbers, relative), "Table 3"))
-                    else:
-                        row.append(_measured_drop(groups["original"][loss], groups[perturbation][loss], relative))
+        row: list[Cell] = [name] if relative else [name, _covered(perturbation, groups[perturbation])]
+        for loss in losses:
+            row.append(_measured_drop(groups["original"][loss], groups[perturbation][loss], relative))
+        for loss in losses:
+            numbers = paper["original"][loss], paper[perturbation.split()[0]][loss]
+            row.append(published(_drop(*numbers, relative), "Table 3"))
         rows.append(row)
-    columns = [("", "Test images"), ("", "covered, %")] + [
-        (f"{whose}, {unit}", title)
-        for whose in ("ours", "paper")
-        for unit in ("points", "% of the original")
-        for title in losses.values()
-    ]
-    notes = [
+    columns = [(group, name) for group in ("ours", "paper") for name in losses.values()]
+    if relative:
+        title = "What each perturbation costs, in percent of the original AP50"
+        return Table("relative-drops", title, [("", "Test images"), *columns], rows)
+    columns = [("", "Test images"), ("", "covered, %"), *columns]
+    note = (
         "By how much AP50 is lower than that of the same detector, of the same seed, on the original images. Covered: "
-        "the share of an image's area that patches cover, the mean over images.",
-    ]
-    return Table("drops", "What each perturbation costs", columns, rows, notes)
+        "the share of an image's area that patches cover, the mean over images."
+    )
+    return Table("drops", "What each perturbation costs, in points of AP50", columns, rows, [note])
 
 
 def _covered(perturbation: str, groups: Mapping[str, list[Run]]) -> Cell:
