@@ -6,7 +6,7 @@ from html import escape
 from analysis.artefacts.artefact import CONTRADICTED, SUPPORTED, UNDECIDED, Artefact, Claim, Verdict
 from analysis.report.contents import ReportContents
 from analysis.report.html_elements import link, missing_box, paragraphs, scroll_box, setting_code, slug
-from analysis.report.html_sources import run_links
+from analysis.report.html_sources import in_order_of_sections, run_links
 
 NO_RUNS = "no runs yet"
 OUTCOMES = [SUPPORTED, CONTRADICTED, UNDECIDED, NO_RUNS]
@@ -16,7 +16,7 @@ MARKS = {SUPPORTED: "✓", CONTRADICTED: "✗", UNDECIDED: "?"}
 def claims_part(contents: ReportContents) -> str:
     """Return all claims, below a table that counts their verdicts; nothing if there are no claims."""
     claims = contents.claims
-    return "\n".join([_verdict_counts(claims), *(_claim(claim, contents) for claim in claims)]) if claims else ""
+    return "\n".join([_verdict_counts(contents), *(_claim(claim, contents) for claim in claims)]) if claims else ""
 
 
 def claim_links(artefact: Artefact, claims: list[Claim]) -> list[str]:
@@ -35,17 +35,18 @@ def _badge(outcome: str) -> str:
 
 def _badges(claim: Claim) -> str:
     """Return each outcome that the claim has in some setting."""
-    outcomes = dict.fromkeys(verdict.outcome for verdict in claim.verdicts)
-    return " ".join(map(_badge, outcomes)) or _badge(NO_RUNS)
+    found = {verdict.outcome for verdict in claim.verdicts}
+    return " ".join(_badge(outcome) for outcome in OUTCOMES if outcome in found) or _badge(NO_RUNS)
 
 
-def _verdict_counts(claims: list[Claim]) -> str:
+def _verdict_counts(contents: ReportContents) -> str:
     """Return a table of how many claims have which outcome in each setting."""
+    claims = contents.claims
     verdicts = [verdict for claim in claims for verdict in claim.verdicts]
     if not verdicts:
         return f"<p>None of {len(claims)} claims has a run yet.</p>"
     rows = []
-    for setting in dict.fromkeys(verdict.setting for verdict in verdicts):
+    for setting in in_order_of_sections((verdict.setting for verdict in verdicts), contents.runs):
         counts = Counter(verdict.outcome for verdict in verdicts if verdict.setting == setting)
         counts[NO_RUNS] = sum(setting in claim.about for claim in claims) - counts.total()
         cells = "".join(f'<td class="number">{counts[outcome]}</td>' for outcome in OUTCOMES)

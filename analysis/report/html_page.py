@@ -16,7 +16,13 @@ from analysis.report.html_elements import (
     setting_code,
     slug,
 )
-from analysis.report.html_sources import detections_part, references_part, runs_part, sources_part
+from analysis.report.html_sources import (
+    detections_part,
+    in_order_of_sections,
+    references_part,
+    runs_part,
+    sources_part,
+)
 from analysis.report.png_pdf_svg import drawing_of
 from analysis.report.provenance import describe_runs
 from src.utils import paths
@@ -24,7 +30,7 @@ from src.utils import paths
 TITLE = "AP-loss: tables and figures from the logs"
 ABOUT_NUMBERS = (
     "Each of our numbers is a mean over seeds with its 95% interval by Student’s t, and links to its runs. The paper’s "
-    "numbers are in italics. Of numbers that compare, the best of ours and the best of the paper’s are bold."
+    "numbers are in italics. Among numbers that can be compared, the best of ours and the best of the paper’s are bold."
 )
 ABOUT_BOXES = "Coloured boxes are detections, with class and score; dashed white boxes are the ground truth."
 BUILT = re.compile(r"<time>.*?</time>")
@@ -110,7 +116,9 @@ def _overview(contents: ReportContents) -> str:
     runs = contents.runs
     counting = [run for run in describe_runs(runs, contents.commands) if run["counts"] == "yes"]
     sections = [section for artefact in contents.artefacts for section in artefact.sections]
-    settings = dict.fromkeys(section.setting for section in sections if section.setting and section.run_ids)
+    settings = in_order_of_sections(
+        (section.setting for section in sections if section.setting and section.run_ids), runs
+    )
     seeds = sorted(
         {run["seed"] for run in counting if run["seed"] and not run["needed by"]}, key=lambda seed: (len(seed), seed)
     )

@@ -3,6 +3,7 @@
 import base64
 import io
 import logging
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
@@ -20,6 +21,12 @@ MOST_OPEN_RUNS = 8  # of a number; a longer list is folded
 COLUMNS = [*RUN_COLUMNS, "command"]
 COLUMN_TITLES = {"started": "started (UTC)"}  # where they are not the columns' names
 SOURCE_COLUMNS = ["run", "seed", "commit", "started", "command"]
+
+
+def in_order_of_sections(found: Iterable[str], runs: Runs) -> list[str]:
+    """Return settings, each once, in the order of an artefact's sections."""
+    places = {setting.overrides: place for place, setting in enumerate(settings(runs.counting))}
+    return sorted(dict.fromkeys(found), key=lambda setting: places.get(setting, len(places)))
 
 
 def run_links(run_ids: list[str], runs: Runs) -> str:

@@ -4,11 +4,14 @@ from html.parser import HTMLParser
 
 import pytest
 
-from analysis.artefacts.artefact import Absent, Published, Table
+from analysis.artefacts.artefact import SUPPORTED, UNDECIDED, Absent, Claim, Published, Table, Verdict
+from analysis.reading.runs import Runs
+from analysis.report.html_claims import claims_part
 from analysis.report.html_elements import artefact_table
 from analysis.report.html_page import to_html
 from analysis.report.png_pdf_svg import drawing_of
-from tests.analysis.report.samples import ODD, ODD_COMMAND, ODD_NAME, RUNS, TWO_SEEDS, odd_contents
+from tests.analysis.logged import config_of, rows_of, run_of
+from tests.analysis.report.samples import ODD, ODD_COMMAND, ODD_NAME, RUNS, TWO_SEEDS, odd_contents, sample_contents
 
 VOID = {"meta", "link", "br", "img"}
 
@@ -67,3 +70,16 @@ def test_of_a_column_with_our_numbers_too_only_the_papers_look_like_the_papers()
     reader.feed(artefact_table(table))
     assert reader.texts["td.number"] == ["29.0 ± 0.5"]
     assert reader.texts["td.number paper"] == ["53.1", "53.1"] and reader.texts["th.number"] == ["AP"]
+
+
+def test_settings_are_listed_in_the_order_of_the_sections_and_verdicts_in_that_of_their_table():
+    words = [("recipe=mini schedule.epochs=1", [0]), ("recipe=mini", [0, 1])]
+    runs = [run_of(config_of(f"seed={seed}", *of.split()), rows_of(30.0)) for of, seeds in words for seed in seeds]
+    outcomes = [
+        Verdict(of, outcome, "", "", []) for (of, _), outcome in zip(words, (UNDECIDED, SUPPORTED), strict=True)
+    ]
+    claims = [Claim("delta", "δ = 1 is best", "Table 1", "table1", outcomes, [])]
+    reader = Reader()
+    reader.feed(claims_part(sample_contents(claims=claims, runs=Runs(runs))))
+    assert reader.texts["th"][1:] == ["recipe=mini", "recipe=mini schedule.epochs=1"]
+    assert reader.texts["summary"] == ["✓ supported ? not enough evidence δ = 1 is best"]
