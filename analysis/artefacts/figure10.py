@@ -14,8 +14,8 @@ from analysis.reading.settings import Setting
 
 TITLE = "Fig. 10: time over training"
 CAPTION = (
-    "Seconds of AP-loss, forward and backward, and of the whole iteration at batch size 8: medians over hundredths of "
-    "the steps, or of the first ones where a training had no more (schedule.steps)."
+    "Seconds of AP-loss, forward and backward, and of the whole iteration at batch size 8: medians over each "
+    "hundredth of the steps. A run with schedule.steps has only the first steps of a training."
 )
 TIMES = {"loss_seconds": "AP-loss", "iteration_seconds": "iteration"}
 PARTS = 100

@@ -8,7 +8,7 @@ from analysis.reading.settings import Setting
 
 TITLE = "Fig. 12: detections with AP-loss"
 CAPTION = (
-    "Test images of the lowest seed. Coloured: detections with class and score, from a threshold on that is chosen on "
+    "Test images of the lowest seed. Coloured: detections with class and score, above a threshold that is chosen on "
     "images that are not shown. Dashed: objects. The paper's are of RetinaNet with ResNet-101 at 500 pixels, on COCO."
 )
 MOST_IMAGES = 6

@@ -9,8 +9,8 @@ from analysis.reading.settings import LOSS_TITLES, Setting
 TITLE = "Fig. 5: detections with focal loss and AP-loss"
 CAPTION = (
     "The same test images with focal loss (left) and AP-loss (right), of the lowest seed that both have. Coloured: "
-    "detections with class and score, from a threshold on that is chosen for each run on images that are not shown, "
-    "since scores of ranking losses are not calibrated. Dashed: objects."
+    "detections with class and score. As scores of ranking losses are not calibrated, each run has its own score "
+    "threshold, chosen on images that are not shown. Dashed: objects."
 )
 LOSSES = ("focal", "ap")
 MOST_IMAGES = 4

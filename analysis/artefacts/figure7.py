@@ -18,8 +18,8 @@ TITLE = "Fig. 7: scores of anchors against their IoU"
 CAPTION = (
     "All anchors of the test images by IoU with the matched ground truth and by score for its class, at the end of "
     "training. Darker means more anchors, on a logarithmic scale that all panels share; white means none. Left of the "
-    "dashed line, at IoU 0.5 with SSD and 0.4 otherwise, are the negatives. The counts are sums over seeds. How "
-    "high all scores are is a matter of the loss, but how many negatives outscore half of the positives is not."
+    "dashed line, at IoU 0.5 with SSD and 0.4 otherwise, are the negatives. The counts are sums over seeds. Losses "
+    "differ in how high all scores are; the last column of the table does not depend on that."
 )
 POSITIVE_IOU, HIGH_SCORE = 0.5, 0.5
 

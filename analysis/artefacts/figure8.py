@@ -19,8 +19,8 @@ CAPTION = (
     "fiftieths of the steps. (b) At the end, the mean of the last tenth of the steps, by the number of an RPN's "
     "proposals that are ranked in each image beside all positive anchors, on an axis of their share of all anchors. A "
     "training has converged if it ends at 0.9 or less of the AP-loss with which those without a snapshot begin. A "
-    "cross is where it has not; dashed is where it then does from a snapshot, trained with fewer proposals. Shaded: "
-    "the 95% interval over seeds, by Student's t."
+    "cross marks one that has not; a dashed line leads to one that does from a snapshot, trained with fewer proposals. "
+    "Shaded: the 95% interval over seeds, by Student's t."
 )
 PARTS, LAST, FIRST = 50, 0.1, 0.02
 CONVERGED = 0.9

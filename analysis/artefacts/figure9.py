@@ -12,9 +12,9 @@ from analysis.reading.settings import LOSS_TITLES, Setting
 TITLE = "Fig. 9: memory by batch size"
 CAPTION = (
     "Peak memory of training before its first evaluation: on a GPU the memory of tensors, on a CPU the resident memory "
-    "of the whole process, with Python and the libraries. Where a detector without a loss was trained, whose network "
-    "runs backward from a gradient of 0, a second panel has what each loss adds to it. On a CPU the allocator keeps "
-    "freed memory, by which the peak varies from run to run: python -m src.costs measures the losses alone."
+    "of the whole process, with Python and the libraries. Where a run without a loss exists, which "
+    "backpropagates zeros (loss=none), a second panel shows what each loss adds to it. On a CPU the allocator keeps "
+    "freed memory, so the peak varies from run to run: python -m src.costs measures the losses alone."
 )
 
 

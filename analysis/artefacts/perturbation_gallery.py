@@ -16,8 +16,8 @@ from analysis.reading.settings import LOSS_TITLES
 LOSSES = ("focal", "ap")
 PATCH = "patch"  # the key under which a run logs the patch that it has made
 NOTE = (
-    "The pictures are of one test image, with the detections of the runs of seed {seed}, from a threshold on that each "
-    "run has chosen for itself as in Fig. 5; for DeepFool, which is made against each detector, that from which on an "
+    "The pictures show one test image with the detections of the runs of seed {seed}. Each run has its own score "
+    "threshold, chosen as in Fig. 5; for DeepFool, which is made against each detector, it is the one above which an "
     "object counts as detected. Dashed: objects."
 )
 

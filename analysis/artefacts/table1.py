@@ -23,8 +23,9 @@ BLOCKS = {"batch_size": "Batch size", "delta": "δ", "interpolated": "Interpolat
 CAPTION = (
     "AP-loss with other batch sizes, with other δ, and without interpolation; one of them varies at a time, the others "
     "are batch size 8, δ = 1 and interpolated precision. AP in percent on the test split of each setting's data. The "
-    "paper's numbers are those of RetinaNet with ResNet-50 on VOC2007 test, so only differences between rows compare: "
-    "the last columns give each row's distance from the standard row, ours, the paper's, and ours minus the paper's."
+    "paper's numbers are those of RetinaNet with ResNet-50 on VOC2007 test, so only differences between rows can be "
+    "compared: the last columns give each row's distance from the standard row, ours, the paper's, and ours minus the "
+    "paper's."
 )
 
 

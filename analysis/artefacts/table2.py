@@ -16,7 +16,7 @@ TITLE = "Table 2: training losses"
 CAPTION = (
     "A detector trained with each loss. AP in percent on the test split of each setting's data. The last columns give "
     "by how much AP-loss is ahead of each other loss in AP, here and in the paper, and ours minus the paper's. These "
-    "leads, not the AP itself, compare between settings."
+    "leads, not the AP itself, can be compared between settings."
 )
 # The paper's pairs of detector and data, and the overrides that make them.
 PAPER_SETTINGS = {
