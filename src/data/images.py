@@ -11,9 +11,8 @@ from PIL import Image, UnidentifiedImageError
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from src.data.messages import first_names
 from src.data.records import DataError, ImageRecord
-from src.data.text import read_bytes, refuse_pointer
+from src.data.text import read_bytes, read_each, refuse_pointer
 
 # Pillow warns of images over 89 million pixels, which aerial photographs have, and refuses those of twice as many.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -67,19 +66,7 @@ def read_sizes(paths: Sequence[Path]) -> list[tuple[int, int]]:
     Raises:
         DataError: images cannot be read; the message names the first of them, and counts the others.
     """
-    sizes: list[tuple[int, int]] = []
-    problems: dict[Path, DataError] = {}
-    for path in paths:
-        try:
-            sizes.append(read_header(path).upright)
-        except DataError as error:
-            problems[path] = error
-    if problems:
-        first, *others = problems
-        names = first_names([path.name for path in others])
-        also = f". Nor can {len(others)} more of the {len(paths)} images: {names}" if others else ""
-        raise DataError(f"{problems[first]}{also}")
-    return sizes
+    return read_each(lambda path: read_header(path).upright, paths, "images")
 
 
 def check_size(annotation: Path, path: Path, size: tuple[int, int]) -> None:

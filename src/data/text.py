@@ -2,9 +2,14 @@
 
 import codecs
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
+from src.data.messages import first_names
 from src.data.records import DataError
+
+T = TypeVar("T")
 
 # UTF-32 first: its mark begins with that of UTF-16.
 _MARKS = (
@@ -48,6 +53,32 @@ def read_lines(path: Path) -> list[str]:
         DataError: as `read_text` does.
     """
     return [line.strip() for line in re.split(r"[\r\n]", read_text(path)) if line.strip()]
+
+
+def read_each(read: Callable[[Path], T], paths: Sequence[Path], kind: str) -> list[T]:
+    """Return what a function reads from each of several files.
+
+    Args:
+        read: raises a DataError for a file with a fault.
+        paths: of the files.
+        kind: what they are, for messages: "XML files".
+
+    Raises:
+        DataError: files have faults; the message is that of the first of them, and counts the others.
+    """
+    contents = []
+    problems: dict[Path, DataError] = {}
+    for path in paths:
+        try:
+            contents.append(read(path))
+        except DataError as error:
+            problems[path] = error
+    if problems:
+        first, *others = problems
+        names = first_names([path.name for path in others])
+        also = f". There are faults in {len(others)} more of the {len(paths)} {kind}: {names}" if others else ""
+        raise DataError(f"{problems[first]}{also}")
+    return contents
 
 
 def refuse_pointer(data: bytes, path: Path) -> None:

@@ -115,6 +115,14 @@ def test_defective_xml_is_named(root, text, message):
         read_voc(root, "train")
 
 
+def test_further_xml_files_with_faults_are_counted(tmp_path):
+    for stem, xmax in {"a": "30", "b": "1,5", "c": "", "d": "30"}.items():
+        add_image(tmp_path, stem, object_xml(box=(11, 21, xmax, 40)))
+    message = r"b\.xml: object 1: '1,5' stands .* There are faults in 1 more of the 4 XML files: c\.xml$"
+    with pytest.raises(DataError, match=message):
+        read_voc(tmp_path, "all")
+
+
 def test_exchanged_corners_are_put_in_order(root, caplog):
     add_image(root, "c", object_xml(box=(30, 40, 11, 21)), object_xml(box=(11, 40, 30, 21)))
     add_list(root, "val", "c")

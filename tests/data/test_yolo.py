@@ -331,7 +331,7 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(DataError, match=r"a\.jpg cannot be read as an image.* off the split's list$"):
         read_yolo(tmp_path, "train")
     (tmp_path / "images" / "train" / "b.jpg").write_bytes(b"")
-    with pytest.raises(DataError, match=r"a\.jpg cannot be .*\. Nor can 1 more of the 2 images: b\.jpg$"):
+    with pytest.raises(DataError, match=r"a\.jpg cannot be .*\. There are faults in 1 more of the 2 images: b\.jpg$"):
         read_yolo(tmp_path, "train")
     for path in (tmp_path / "images" / "val").iterdir():
         path.unlink()

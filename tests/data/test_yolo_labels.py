@@ -88,6 +88,15 @@ def test_a_line_that_cannot_be_used_is_named(tmp_path, line, message):
         read_yolo(tmp_path, "train")
 
 
+def test_further_label_files_with_faults_are_counted(tmp_path):
+    for stem, index in {"a": 0, "b": 2, "c": 1, "d": 2, "e": 2}.items():
+        add(tmp_path, f"images/train/{stem}.jpg", f"{index} 0.5 0.5 0.2 0.25\n")
+    (tmp_path / "data.yaml").write_text(YAML)
+    message = r"b\.txt, line 1: class 2 has no name.* There are faults in 2 more of the 5 label files: d\.txt, e\.txt$"
+    with pytest.raises(DataError, match=message):
+        read_yolo(tmp_path, "train")
+
+
 def test_corners_instead_of_centres_are_named(tmp_path):
     add(tmp_path, "images/train/a.jpg", "0 0.1 0.2 0.5 0.6\n0 0.6 0.1 0.9 0.3\n1 0.3 0.5 0.4 0.9\n")
     (tmp_path / "data.yaml").write_text(YAML)

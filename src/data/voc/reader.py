@@ -12,6 +12,7 @@ from src.data.box_checks import are_sizes, has_area
 from src.data.images import check_size, read_header
 from src.data.messages import first_names, look_alike
 from src.data.records import Box, DataError, ImageRecord, make_record
+from src.data.text import read_each
 from src.data.voc.annotation import VocObject, read_annotation
 from src.data.voc.sets import VocFiles, list_files, list_images
 from src.utils.progress import progress_bar
@@ -143,7 +144,8 @@ def read_images(
 
 
 def _parse(root: Path, split: str, files: list[VocFiles]) -> VocSplit:
-    return VocSplit(root, split, [VocAnnotation(of_image, *read_annotation(of_image.xml)) for of_image in files])
+    contents = read_each(read_annotation, [of_image.xml for of_image in files], "XML files")
+    return VocSplit(root, split, [VocAnnotation(item, *content) for item, content in zip(files, contents, strict=True)])
 
 
 def _record(annotation: VocAnnotation, label_of: dict[str, int], odd: dict[str, list[str]]) -> ImageRecord:

@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from src.data.images import read_sizes
 from src.data.messages import Notes, summary
 from src.data.records import Box, DataError, ImageRecord, make_record
 from src.data.splits import advice, dealt_to, find_set, is_dealt, joins_train_and_val, resolve_split, warn_of_dealing
+from src.data.text import read_each
 from src.data.yolo.files import ALL, YoloFolder, read_folder
 from src.data.yolo.images import YoloImage, find_images
 from src.data.yolo.labels import YoloLabels, read_labels
@@ -159,12 +161,10 @@ def parse_yolo(root: Path, split: str) -> YoloSplit:
             f"{len(repeated)} images come twice in split {split}, {repeated[0]} among them; leave them out of one of "
             "its sets"
         )
-    labels = [
-        read_labels(image.labels, folder.names, keypoint_numbers=folder.keypoint_numbers)
-        if image.labels is not None
-        else YoloLabels([], 0)
-        for image in images
-    ]
+    paths = [image.labels for image in images if image.labels is not None]
+    read = partial(read_labels, names=folder.names, keypoint_numbers=folder.keypoint_numbers)
+    labels_of = dict(zip(paths, read_each(read, paths, "label files"), strict=True))
+    labels = [YoloLabels([], 0) if image.labels is None else labels_of[image.labels] for image in images]
     by_name = [(image.path.name, content) for image, content in zip(images, labels, strict=True)]
     notes["left out {count} lines that are in their label file twice, of {names}"] = [
         name for name, content in by_name for _ in range(content.repeated)
