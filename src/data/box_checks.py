@@ -49,17 +49,14 @@ def are_corners(numbers: np.ndarray, *, outside: np.ndarray, area: np.ndarray | 
     return bool(as_corners.size and as_corners.mean() >= 0.98 and as_sizes.mean() < 0.98)
 
 
-def are_sizes(numbers: np.ndarray, *, exchanged: np.ndarray, sizes: np.ndarray) -> bool:
-    """Return whether boxes are (x, y, width, height), where a format gives corners.
+def are_written_otherwise(wrong: np.ndarray, inside: np.ndarray) -> bool:
+    """Return whether boxes are written in another way than their format prescribes.
 
-    At least a quarter of them, and ten, must have corners out of order; and nearly all must lie in their image if read
-    so. Of corners that are merely exchanged, only those in one quarter of the image would.
+    At least ten, and 2%, must be wrong if read as prescribed, and nearly all must lie in their image if read the other
+    way. Corners that are merely exchanged do so in one quarter of it; boxes that reach outside, not at every side.
 
     Args:
-        numbers: the four numbers of each box, [N, 4].
-        exchanged: whether they are corners out of order, bool [N].
-        sizes: (width, height) of the image of each, [N, 2].
+        wrong: whether a box, read as the format prescribes, has corners out of order or outside, bool [N].
+        inside: whether it lies in its image if read the other way, bool [N].
     """
-    if exchanged.sum() < max(10, len(numbers) / 4):
-        return False
-    return bool(np.all(numbers[:, :2] + numbers[:, 2:] <= sizes + 1, axis=1).mean() >= 0.98)
+    return bool(wrong.sum() >= max(10, len(wrong) / 50) and inside.mean() >= 0.98)

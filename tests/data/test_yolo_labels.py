@@ -104,6 +104,24 @@ def test_corners_instead_of_centres_are_named(tmp_path):
         read_yolo(tmp_path, "train")
 
 
+def test_left_and_top_instead_of_centres_are_named(tmp_path):
+    lefts = [step / 20 for step in range(20)]
+    lines = [f"0 {left:g} {1 - left - 0.05:g} 0.05 0.04" for left in lefts]
+    lines += [f"0 {left / 100:g} {left / 2:g} 0.1 0.2" for left in lefts]
+    add(tmp_path, "images/train/a.jpg", "\n".join(lines))
+    (tmp_path / "data.yaml").write_text(YAML)
+    message = r"a\.txt: the boxes are left, top, .* 22 of 40 would reach outside .* such as \(0\.0, 0\.95"
+    with pytest.raises(DataError, match=message):
+        read_yolo(tmp_path, "train")
+
+
+def test_many_boxes_that_reach_outside_on_all_sides_are_clipped(tmp_path, caplog):
+    lines = [f"0 {side:g} {step / 40:g} 0.1 0.2" for step in range(1, 40) for side in (0.01, 0.99)]
+    add(tmp_path, "images/train/a.jpg", "\n".join(lines))
+    (tmp_path / "data.yaml").write_text(YAML)
+    assert len(read_yolo(tmp_path, "train")[0].boxes) == 78 and "clipped 78 boxes" in caplog.text
+
+
 def test_keypoints_after_the_box_are_left_out(tmp_path):
     for shape, keypoints in {"[2, 2]": "0.1 0.1 0.9 0.9", "[2, 3]": "0.1 0.1 2 0.9 0.9 1"}.items():
         add(tmp_path, "images/train/a.jpg", f"1 0.5 0.5 0.2 0.25 {keypoints}\n")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from src.data.box_checks import are_sizes, has_area
+from src.data.box_checks import are_written_otherwise, has_area
 from src.data.images import check_size, read_header
 from src.data.messages import first_names, look_alike
 from src.data.records import Box, DataError, ImageRecord, make_record
@@ -106,7 +106,7 @@ class VocSplit:
         numbers = np.array([corners for _, corners, _ in boxes], np.float64).reshape(-1, 4)
         sizes = np.array([size for _, _, size in boxes], np.float64).reshape(-1, 2)
         exchanged = np.any(numbers[:, :2] > numbers[:, 2:], axis=1)
-        if are_sizes(numbers, exchanged=exchanged, sizes=sizes):
+        if are_written_otherwise(exchanged, np.all(numbers[:, :2] + numbers[:, 2:] <= sizes + 1, axis=1)):
             xml, corners, _ = boxes[int(np.flatnonzero(exchanged)[0])]
             raise DataError(
                 f"{xml}: the boxes are x, y, width and height: as corners, {exchanged.sum()} of {len(boxes)} have xmin "

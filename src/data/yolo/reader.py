@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from src.data.box_checks import are_corners, has_area
+from src.data.box_checks import are_corners, are_written_otherwise, has_area
 from src.data.images import read_sizes
 from src.data.messages import Notes, summary
 from src.data.records import Box, DataError, ImageRecord, make_record
@@ -122,7 +122,7 @@ class YoloSplit:
             )
 
     def _refuse_corners(self) -> None:
-        """Raise a DataError if the boxes are corners rather than centres and sizes."""
+        """Raise a DataError if the boxes are corners, or one corner and sizes, rather than centres and sizes."""
         boxes = [
             (image.labels, item)
             for image, labels in zip(self.images, self.labels, strict=True)
@@ -132,10 +132,14 @@ class YoloSplit:
         numbers = np.array([item.numbers for _, item in boxes], np.float64).reshape(-1, 4)
         corners = np.array([item.corners for _, item in boxes], np.float64).reshape(-1, 4)
         outside = np.any((corners < -_TOLERANCE) | (corners > 1 + _TOLERANCE), axis=1)
-        if are_corners(numbers, outside=outside):
+        inside = np.all((numbers[:, :2] > -_TOLERANCE) & (numbers[:, :2] + numbers[:, 2:] < 1 + _TOLERANCE), axis=1)
+        found = "corners x1 y1 x2 y2" if are_corners(numbers, outside=outside) else ""
+        if not found and are_written_otherwise(outside, inside):
+            found = "left, top, width and height"
+        if found:
             path, item = boxes[int(np.flatnonzero(outside)[0])]
             raise DataError(
-                f"{path}: the boxes are corners x1 y1 x2 y2: as centre and size, {outside.sum()} of {len(boxes)} would "
+                f"{path}: the boxes are {found}: as centre and size, {outside.sum()} of {len(boxes)} would "
                 f"reach outside their image, such as {item.numbers}. YOLO's are the centre's "
                 "x and y, width and height"
             )
