@@ -45,6 +45,13 @@ def corners(data):
         entry["bbox"] = [20 + number, 30, 45, 55]
 
 
+def centres(data):
+    boxes = [[6 + 8 * step, 40, 12, 76] for step in range(11)]
+    data["annotations"] = [
+        {"id": number, "image_id": 7, "category_id": 4, "bbox": box} for number, box in enumerate(boxes)
+    ]
+
+
 def corners_by_area(data):
     for number, entry in enumerate(data["annotations"]):
         entry.update(bbox=[5 + number, 6, 20, 30], area=(15 - number) * 24)
@@ -102,6 +109,10 @@ REFUSED = {
     "a box of fractions": (annotation(bbox=[0.1, 0.2, 0.5, 0.5]), "bbox of 1 of 3 annotations lies between 0 and 1, 2"),
     "corners": (corners, r"its bbox are corners.* 3 of 3 would reach outside .* such as \[20, 30, 45, 55\] of 1"),
     "corners by their area": (corners_by_area, "its bbox are corners .*their areas show"),
+    "centres": (
+        centres,
+        r"its bbox give the centre, as 11 of 11 would .* such as \[6, 40, 12, 76\] of 0",
+    ),
     "all outside": (outside, "none of its 3 boxes has an area inside its image"),
 }
 

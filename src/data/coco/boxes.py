@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from src.data.box_checks import are_corners, has_area
+from src.data.box_checks import are_corners, are_written_otherwise, has_area
 from src.data.coco.objects import CocoObjects
 from src.data.messages import Notes, first_names
 from src.data.records import DataError
@@ -20,7 +20,8 @@ def clip_boxes(path: Path, objects: CocoObjects, sizes: np.ndarray, notes: Notes
         notes: the annotations whose boxes are dropped or clipped are added here.
 
     Raises:
-        DataError: the boxes are fractions of the image, or corners, or none lies in its image.
+        DataError: the boxes are fractions of the image, or corners, or their centres are given, or none lies in its
+            image.
     """
     boxes = objects.boxes
     corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
@@ -33,6 +34,13 @@ def clip_boxes(path: Path, objects: CocoObjects, sizes: np.ndarray, notes: Notes
         raise DataError(
             f"{path}: its bbox are corners [x1, y1, x2, y2], as {_where(objects, outside)}; COCO's are "
             "[x, y, width, height]. Subtract x1 and y1 from the last two"
+        )
+    half = boxes[:, 2:] / 2
+    inside_as_centres = np.all((boxes[:, :2] - half >= -1) & (boxes[:, :2] + half <= sizes + 1), axis=1)
+    if are_written_otherwise(outside, inside_as_centres):
+        raise DataError(
+            f"{path}: its bbox give the centre, as {_where(objects, outside)}; COCO's are [x, y, width, height] with x "
+            "and y of the left top corner. Subtract half of the last two from the first two"
         )
     if len(boxes) and not with_area.any():
         raise DataError(
