@@ -33,7 +33,7 @@ def test_a_good_folder_is_described_and_drawn(tiny_data, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "train: trainval\n  13 images, 0 of them without objects\n" in printed
     assert "by size at 128 × 128 pixels: " in printed and "have an anchor of IoU ≥ 0.5" in printed
-    assert "each epoch: 3 steps of 4 images; the 1 that remain" in printed
+    assert "each epoch: 3 steps of 4 images; 1 image left out, different in each epoch" in printed
     picture = tmp_path / "inspect" / "tiny.png"
     assert f"12 training samples as the network gets them: {picture}" in printed
     assert Image.open(picture).width == 1760

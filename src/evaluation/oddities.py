@@ -41,7 +41,7 @@ def odd_boxes(split: SplitView, view: DetectorView) -> list[Oddity]:
     masks = {
         f"boxes less than 1 pixel wide or high {size}, which training drops": split.dropped(),
         f"boxes of 1 to 2 pixels {size}": (side >= 1) & (side < 2),
-        f"boxes of 2 to 8 pixels {size}, the smallest stride": (side >= 2) & (side < 8),
+        f"boxes of 2 to 8 pixels {size}, where 8 is the smallest stride": (side >= 2) & (side < 8),
         "boxes that cover the whole image": whole,
         f"boxes longer than {view.longest_ratio:g} : 1 {size}, with which no anchor has IoU {POSITIVE_IOU}": longer
         > view.longest_ratio * side,

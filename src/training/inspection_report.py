@@ -145,5 +145,5 @@ def _class_table(train: SplitView, test: SplitView, view: DetectorView) -> list[
 def _steps(data: Data) -> str:
     images, batch = len(data.train), min(data.batch_size, len(data.train))
     left = images % batch
-    rest = f"; the {left} that remain are other ones each epoch" if left else ""
+    rest = f"; {counted(left, 'image')} left out, different in each epoch" if left else ""
     return f"{counted(images // batch, 'step')} of {counted(batch, 'image')}{rest}"
