@@ -126,7 +126,7 @@ COSTS = [
     ),
     figure_11(
         name="time-is-near-linear",
-        text="The time of AP-loss grows almost linearly with the batch size.",
+        text="The time of AP-loss grows hardly faster than linearly with the batch size.",
         verdict=growth_of_time("ap", bound=1.3, contrary=1.6),
     ),
     figure_11(
@@ -150,7 +150,7 @@ COSTS = [
     ),
     figure_11(
         name="a-third-of-the-iteration",
-        text="AP-loss takes about a third of an iteration's time, and no more.",
+        text="AP-loss takes no more than about a third of an iteration's time.",
         verdict=in_each_run(
             what="AP-loss's part of an iteration's time:",
             metric=share_of_iteration,
