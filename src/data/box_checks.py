@@ -49,14 +49,25 @@ def are_corners(numbers: np.ndarray, *, outside: np.ndarray, area: np.ndarray | 
     return bool(as_corners.size and as_corners.mean() >= 0.98 and as_sizes.mean() < 0.98)
 
 
-def are_written_otherwise(wrong: np.ndarray, inside: np.ndarray) -> bool:
+def are_written_otherwise(
+    wrong: np.ndarray, otherwise: np.ndarray, sizes: np.ndarray | float, *, tolerance: float
+) -> bool:
     """Return whether boxes are written in another way than their format prescribes.
 
-    At least ten, and 2%, must be wrong if read as prescribed, and nearly all must lie in their image if read the other
-    way. Corners that are merely exchanged do so in one quarter of it; boxes that reach outside, not at every side.
+    At least ten, and 2%, must be wrong if read as prescribed, and far fewer must reach outside their image if read the
+    other way. Of boxes that reach outside on all sides, as many do so in either reading. Boxes of the other way must
+    also lie in both halves of the images, across and down: some that all lie in one corner pass in either reading.
 
     Args:
         wrong: whether a box, read as the format prescribes, has corners out of order or outside, bool [N].
-        inside: whether it lies in its image if read the other way, bool [N].
+        otherwise: the boxes read the other way, (x1, y1, x2, y2), [N, 4].
+        sizes: (width, height) of the image of each, [N, 2], or one number for all.
+        tolerance: how far a box may reach outside, in units of `sizes`.
     """
-    return bool(wrong.sum() >= max(10, len(wrong) / 50) and inside.mean() >= 0.98)
+    few = len(wrong) / 50
+    if wrong.sum() < max(10, few):
+        return False
+    low, high = otherwise[:, :2], otherwise[:, 2:]
+    outside = np.any((low < -tolerance) | (high > sizes + tolerance), axis=1)
+    beyond = np.sum(low + high > sizes, axis=0)  # whose centre is in the right half, and in the lower half
+    return bool(outside.sum() <= min(few, wrong.sum() / 10) and np.all((beyond > few) & (beyond < len(wrong) - few)))

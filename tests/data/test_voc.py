@@ -132,7 +132,7 @@ def test_exchanged_corners_are_put_in_order(root, caplog):
 
 
 def test_width_and_height_in_place_of_corners_are_named(tmp_path):
-    boxes = [(21 + step, 31 + step, 12, 8 + step) for step in range(12)]
+    boxes = [(21 + 5 * step, 31 + 3 * step, 12, 8) for step in range(12)]
     add_image(tmp_path, "a", *(object_xml(box=box) for box in boxes), object_xml(box=(2, 3, 30, 40)))
     with pytest.raises(DataError, match=r"a\.xml: the boxes are x, y, width and height: .* 12 of 13 .* 21, 31, 12, 8"):
         read_voc(tmp_path, "all")

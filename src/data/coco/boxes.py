@@ -36,8 +36,8 @@ def clip_boxes(path: Path, objects: CocoObjects, sizes: np.ndarray, notes: Notes
             "[x, y, width, height]. Subtract x1 and y1 from the last two"
         )
     half = boxes[:, 2:] / 2
-    inside_as_centres = np.all((boxes[:, :2] - half >= -1) & (boxes[:, :2] + half <= sizes + 1), axis=1)
-    if are_written_otherwise(outside, inside_as_centres):
+    around_centres = np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
+    if are_written_otherwise(outside, around_centres, sizes, tolerance=1):
         raise DataError(
             f"{path}: its bbox give the centre, as {_where(objects, outside)}; COCO's are [x, y, width, height] with x "
             "and y of the left top corner. Subtract half of the last two from the first two"

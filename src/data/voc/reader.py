@@ -106,7 +106,8 @@ class VocSplit:
         numbers = np.array([corners for _, corners, _ in boxes], np.float64).reshape(-1, 4)
         sizes = np.array([size for _, _, size in boxes], np.float64).reshape(-1, 2)
         exchanged = np.any(numbers[:, :2] > numbers[:, 2:], axis=1)
-        if are_written_otherwise(exchanged, np.all(numbers[:, :2] + numbers[:, 2:] <= sizes + 1, axis=1)):
+        from_sizes = np.concatenate([numbers[:, :2], numbers[:, :2] + numbers[:, 2:]], axis=1)
+        if are_written_otherwise(exchanged, from_sizes, sizes, tolerance=1):
             xml, corners, _ = boxes[int(np.flatnonzero(exchanged)[0])]
             raise DataError(
                 f"{xml}: the boxes are x, y, width and height: as corners, {exchanged.sum()} of {len(boxes)} have xmin "

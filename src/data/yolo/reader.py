@@ -132,9 +132,9 @@ class YoloSplit:
         numbers = np.array([item.numbers for _, item in boxes], np.float64).reshape(-1, 4)
         corners = np.array([item.corners for _, item in boxes], np.float64).reshape(-1, 4)
         outside = np.any((corners < -_TOLERANCE) | (corners > 1 + _TOLERANCE), axis=1)
-        inside = np.all((numbers[:, :2] > -_TOLERANCE) & (numbers[:, :2] + numbers[:, 2:] < 1 + _TOLERANCE), axis=1)
+        from_left_top = np.concatenate([numbers[:, :2], numbers[:, :2] + numbers[:, 2:]], axis=1)
         found = "corners x1 y1 x2 y2" if are_corners(numbers, outside=outside) else ""
-        if not found and are_written_otherwise(outside, inside):
+        if not found and are_written_otherwise(outside, from_left_top, 1, tolerance=_TOLERANCE):
             found = "left, top, width and height"
         if found:
             path, item = boxes[int(np.flatnonzero(outside)[0])]
