@@ -58,16 +58,22 @@ def walk(top: Path) -> list[str]:
     return sorted(relatives)
 
 
-def in_any_case(path: Path) -> Path:
-    """Return a path as the disk has it, if names in it differ from those on disk in upper and lower case alone."""
-    if path.exists() or path == path.parent:
-        return path
-    parent = in_any_case(path.parent)
+def in_any_case(path: Path, known: dict[Path, Path] | None = None) -> Path:
+    """Return a path as the disk has it, if names in it differ from those on disk in upper and lower case alone.
+
+    Args:
+        known: what earlier calls have found, for calls about many paths: each lists the folders above a missing one.
+    """
+    known = {} if known is None else known
+    if path in known or path.exists() or path == path.parent:
+        return known.get(path, path)
+    parent = in_any_case(path.parent, known)
     try:
         alike = [name for name in os.listdir(parent) if name.casefold() == path.name.casefold()]
     except OSError:
-        return path
-    return parent / alike[0] if len(alike) == 1 else path
+        alike = []
+    known[path] = parent / alike[0] if len(alike) == 1 else path
+    return known[path]
 
 
 def _refuse(error: OSError) -> None:

@@ -1,5 +1,6 @@
 """Records from folders in YOLO's layouts."""
 
+import os
 import shutil
 
 import pytest
@@ -127,6 +128,16 @@ def test_the_case_of_folders_does_not_matter(tmp_path, images, labels, entries):
     (tmp_path / "data.yaml").write_text(f"{YAML}{entries}\n")
     [record] = read_yolo(tmp_path, "train")
     assert record.path == tmp_path / images / "a.jpg" and record.boxes.tolist() == BOXES
+
+
+def test_a_folder_of_many_folders_of_images_is_listed_once_for_their_labels(tmp_path, monkeypatch):
+    for video in "abc":
+        add(tmp_path, f"images/train/{video}/a.jpg")
+    (tmp_path / "data.yaml").write_text(YAML)
+    listed, list_folder = [], os.listdir
+    monkeypatch.setattr("src.data.listings.os.listdir", lambda path: listed.append(path) or list_folder(path))
+    assert len(read_yolo(tmp_path, "train")) == 3
+    assert listed.count(tmp_path / "images" / "train") == 1
 
 
 def test_a_link_below_the_root_is_preferred_to_what_data_yaml_names_elsewhere(tmp_path, caplog):

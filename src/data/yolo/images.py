@@ -47,10 +47,11 @@ def find_images(folder: YoloFolder, set_name: str, notes: Notes) -> list[YoloIma
     not_text = [str(image) for image in images if not is_text(image.name)]
     if not_text:
         raise DataError(f"{places} has files whose names are not UTF-8: {first_names(not_text)}; rename them")
+    known: dict[Path, Path] = {}
 
     @cache
     def label_folders(of_images: Path) -> list[Path]:
-        return [*map(in_any_case, _label_folders(folder, of_images))]
+        return [in_any_case(place, known) for place in _label_folders(folder, of_images)]
 
     found = [YoloImage(image, _find_labels(label_folders(image.parent), image, listings)) for image in images]
     without = [image.path.name for image in found if image.labels is None]
