@@ -49,6 +49,16 @@ def test_a_set_without_its_list_is_every_image_on_the_lists_of_its_classes(tmp_p
         ids(tmp_path, "train")
 
 
+def test_lists_of_folds_are_not_taken_for_those_of_classes(tmp_path):
+    for stem in "ab":
+        add_image(tmp_path, stem, object_xml())
+    for fold, (train, val) in {"fold1": "ab", "fold2": "ba"}.items():
+        add_list(tmp_path, f"{fold}_train", train)
+        add_list(tmp_path, f"{fold}_val", val)
+    with pytest.raises(DataError, match=r"no list train\.txt; the sets are fold1_val"):
+        ids(tmp_path, "train")
+
+
 def test_a_line_that_may_be_a_name_or_a_name_with_its_flag_is_named(root):
     add_image(root, "a 1", object_xml())
     add_list(root, "cat_train", "a 1", "b -1")

@@ -18,6 +18,8 @@ from src.data.voc.files import KINDS, Listing, list_flat, list_voc
 
 logger = logging.getLogger(__name__)
 
+_FLAGGED = re.compile(r"(.*\S)\s+(-1|0|1)")  # a line of a list of one class
+
 
 @dataclass(frozen=True)
 class VocFiles:
@@ -153,14 +155,16 @@ def _stems(listing: Listing, set_name: str, needs_xml: bool) -> tuple[list[str],
 def _sets_of_classes(lists: dict[str, Path]) -> dict[str, list[Path]]:
     """Return the lists of single classes by their set, such as cat_train.txt; none where a whole set has a list.
 
-    VoTT writes no others. Each names all images of the set, with a flag.
+    VoTT writes no others. Each names all images of the set, with a flag, which a list such as fold1_train.txt lacks.
     """
     sets: dict[str, list[Path]] = {}
+    if not lists.keys().isdisjoint({*SET_OF, "trainval"}):
+        return sets
     for name, path in lists.items():
         of_class, _, set_name = name.rpartition("_")
-        if of_class and set_name in SET_OF:
+        if of_class and set_name in SET_OF and all(map(_FLAGGED.fullmatch, read_lines(path))):
             sets.setdefault(set_name, []).append(path)
-    return sets if lists.keys().isdisjoint({*SET_OF, "trainval"}) else {}
+    return sets
 
 
 def _annotated(listing: Listing) -> list[str]:
@@ -218,7 +222,7 @@ def _listed(listing: Listing, path: Path, needs_xml: bool, *, whole_set: bool = 
         DataError: a listed image is missing, or with `needs_xml` its XML file.
     """
     lines = read_lines(path)
-    flags = [re.fullmatch(r"(.*\S)\s+(-1|0|1)", line) for line in lines]
+    flags = [_FLAGGED.fullmatch(line) for line in lines]
     stems, without_class = [], 0
     for line, flagged in zip(lines, flags, strict=True):
         stem = _find(listing, line)
