@@ -17,9 +17,12 @@ from src.utils.errors import UserError
 from src.utils.quoting import as_numbers_are_written
 
 GROUPS = ("sweeps", "slurm")
-# Hydra has others of these, which a run cannot do with: without a sweep's records, or without a log.
-OF_HYDRA = {"hydra/launcher": ("basic", "slurm"), "hydra/sweeper": ("union",), "hydra/job_logging": ("default",)}
-FOLDERS_OF_HYDRA = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.job.chdir", "hydra.output_subdir")
+# Hydra has others of these, which keep no records of a sweep.
+OF_HYDRA = {"hydra/launcher": ("basic", "slurm"), "hydra/sweeper": ("union",)}
+WITHOUT_LOG = ("disabled", "none")  # of hydra/job_logging
+# With their values in conf/, which may be given.
+FOLDERS_OF_HYDRA = {"hydra.run.dir": ".", "hydra.sweep.dir": ".", "hydra.sweep.subdir": "."}
+FOLDERS_OF_HYDRA |= {"hydra.job.chdir": "false", "hydra.output_subdir": "null"}
 OPTIONS_OF_SBATCH = "sbatch's other options are given as +hydra.launcher.additional_parameters.OPTION=VALUE"
 
 
@@ -52,7 +55,9 @@ def check_arguments(arguments: Iterable[str]) -> None:
         if group in OF_HYDRA and name not in OF_HYDRA[group]:
             instead = "; slurm=gpu sends a sweep to SLURM" if group == "hydra/launcher" else ""
             raise UserError(f"{argument}: runs need {group}={' or '.join(OF_HYDRA[group])}{instead}")
-        if group in FOLDERS_OF_HYDRA:
+        if group == "hydra/job_logging" and name in WITHOUT_LOG:
+            raise UserError(f"{argument}: runs need a log")
+        if group in FOLDERS_OF_HYDRA and name.lower() != FOLDERS_OF_HYDRA[group]:
             raise UserError(f"{argument}: choose the folder with outputs=DIR; each run's results go to DIR/<run id>/")
         if not group and equals:
             raise UserError(f"{argument}: options are KEY=VALUE, without spaces around =")

@@ -49,7 +49,7 @@ def folder(tmp_path, monkeypatch):
         ("hydra.run.dir=DIR", "hydra.run.dir=DIR: choose the folder with outputs=DIR"),
         ("++hydra.job.chdir=true", "choose the folder with outputs=DIR"),
         ("hydra/sweeper=basic", "runs need hydra/sweeper=union"),
-        ("hydra/job_logging='disabled'", "runs need hydra/job_logging=default"),
+        ("hydra/job_logging='disabled'", "hydra/job_logging='disabled': runs need a log"),
         ("+loss.gamma=1", "no key can be added or removed; only loss=focal has it"),
         ("+dataset.root=DIR", "do you mean dataset.root"),
         ("+model.nms_iou=0.4", "do you mean model.nms_iou"),
@@ -114,6 +114,7 @@ def test_several_partitions_come_with_how_to_quote_them():
 def test_names_that_are_some_pass():
     check_arguments(["+hydra.launcher.additional_parameters={a: 1}", "+slurm=gpu", "snapshot=null"])
     check_arguments(["slurm=gpu", "sweeps=table1", "slurm=null", "loss=focall", "slurm.x=y", "hydra/launcher=slurm"])
+    check_arguments(["hydra/job_logging=stdout", "hydra.job.chdir=False", "hydra.output_subdir=null"])
 
 
 @pytest.mark.parametrize(
