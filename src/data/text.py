@@ -67,12 +67,12 @@ def read_each(read: Callable[[Path], T], paths: Sequence[Path], kind: str) -> li
         DataError: files have faults; the message is that of the first of them, and counts the others.
     """
     contents = []
-    problems: dict[Path, DataError] = {}
+    problems: dict[Path, str] = {}  # not the errors, which hold what was read
     for path in paths:
         try:
             contents.append(read(path))
         except DataError as error:
-            problems[path] = error
+            problems[path] = str(error)
     if problems:
         first, *others = problems
         names = first_names([path.name for path in others])
