@@ -192,8 +192,8 @@ def explain_configuration(error: BaseException) -> str | None:
     if " is not a ListConfig" in text and (given := re.match(r"Error merging override ([\w.]+)=(\S+) ", text)):
         key, value = given.groups()
         return f"{key}={value}: this takes a list: {shell_quoted(f'{key}=[{value}]')}"
-    if listed := re.match(r"Error merging override ([\w.]+)=\[(.*?)\] Value .* of type 'list' could not be", text):
-        key, items = listed.groups()
+    if listed := re.match(r"Error merging override ([\w.]+)=\[(.*?)\] (Value|Cannot convert) .*\blist\b", text):
+        key, items, _ = listed.groups()
         return f"{key}=[{items}]: this takes one value; a sweep over several is -m {key}={items.replace(' ', '')}"
     if "INTERVAL_SWEEP" in text:
         return "interval(…) names no values; a sweep needs each of them: delta=0.25,0.5,1"

@@ -61,7 +61,7 @@ def check_arguments(arguments: Iterable[str]) -> None:
             raise UserError(f"{argument}: choose the folder with outputs=DIR; each run's results go to DIR/<run id>/")
         if not group and equals:
             raise UserError(f"{argument}: options are KEY=VALUE, without spaces around =")
-        is_no_name = name == "null" or any(map(as_numbers_are_written, name.split(",")))
+        is_no_name = name == "null" or name.startswith("[") or any(map(as_numbers_are_written, name.split(",")))
         if equals and is_no_name and group not in GROUPS and (paths.CONF / group).is_dir():
             files_of_group = sorted(file.stem for file in (paths.CONF / group).glob("*.yaml"))
             raise UserError(f"{argument}: choose one of {', '.join(files_of_group)}")

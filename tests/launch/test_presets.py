@@ -44,6 +44,7 @@ def folder(tmp_path, monkeypatch):
         ("recipe='null'", "choose one of bccd, coco"),
         ("dataset=2007", "dataset=2007: choose one of bccd, coco"),
         ("loss=ap,1", "loss=ap,1: choose one of ap, auc"),
+        ("loss=[ap,focal]", "loss=[ap,focal]: choose one of ap, auc"),
         ("=1", "=1: options are KEY=VALUE"),
         ("hydra/launcher=submitit_slurm", "runs need hydra/launcher=basic or slurm; slurm=gpu sends a sweep to SLURM"),
         ("hydra.run.dir=DIR", "hydra.run.dir=DIR: choose the folder with outputs=DIR"),
