@@ -17,6 +17,7 @@ from src.detectors.detections import Detections
 from src.detectors.postprocess import ImageOutputs
 from src.detectors.targets import Targets, assign_targets
 from src.utils.errors import UserError
+from src.utils.text import counted
 
 # Of every detector in the configuration's `model`, and arguments of its `detect`.
 DETECTION_OPTIONS = ("score_threshold", "nms_iou", "max_detections")
@@ -71,9 +72,9 @@ def check_outputs(logits: Tensor, offsets: Tensor, *, images: int, anchors: int)
     """Raise a UserError unless a network returns logits [images, anchors, K] and box offsets [images, anchors, 4]."""
     if logits.shape[:-1] != (images, anchors) or offsets.shape != (images, anchors, 4):
         raise UserError(
-            f"the detector's module returns logits {list(logits.shape)} and offsets {list(offsets.shape)} for {images} "
-            f"images whose grids have {anchors:,} anchors; they must be [{images}, {anchors}, outputs] and "
-            f"[{images}, {anchors}, 4]"
+            f"the detector's module returns logits {list(logits.shape)} and offsets {list(offsets.shape)} for "
+            f"{counted(images, 'image')} whose grids have {anchors:,} anchors; they must be "
+            f"[{images}, {anchors}, outputs] and [{images}, {anchors}, 4]"
         )
 
 
